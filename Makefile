@@ -1,0 +1,40 @@
+# The same verbs for people and CI. `make run` and `make test` set up what they need.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: run test test-slow check format bench clean help
+
+help:            ## list the verbs
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 -e '.[dev]'
+	@touch $@
+
+run: $(READY)    ## the main job on this machine: train, fold, build, measure, show
+	$(BIN)/harness run --device local
+
+test: $(READY)   ## the fast tests
+	$(BIN)/pytest
+
+test-slow: $(READY)  ## everything, the slow and fault-injecting tests included
+	$(BIN)/pytest -m 'slow or not slow'
+
+check: $(READY)  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## make the code look as `check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## the figures that the docs quote (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks
+
+clean:           ## forget the environment and caches of tools; runs under results/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

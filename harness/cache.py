@@ -1,0 +1,105 @@
+"""Rungs and artifacts by key under $XDG_CACHE_HOME/edge-harness: folders, written whole or not at all, capped.
+
+    <root>/<kind>/<key>/...        a complete entry; its folder's mtime is when it was last used
+    <root>/<kind>/.tmp-*           being written; left over only by a killed process, removed after a day
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_CAP_BYTES = 10 * 2**30
+_STALE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cached thing. `used` is seconds since the epoch."""
+
+    kind: str
+    key: str
+    path: Path
+    size_bytes: int
+    used: float
+
+
+def root() -> Path:
+    """Return the cache's folder (not created)."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "edge-harness"
+
+
+def cap_bytes() -> int:
+    """Return the size above which the oldest entries go: HARNESS_CACHE_GB, by default 10 GiB."""
+    gigabytes = os.environ.get("HARNESS_CACHE_GB")
+    return int(float(gigabytes) * 2**30) if gigabytes else DEFAULT_CAP_BYTES
+
+
+def get(kind: str, key: str) -> Path | None:
+    """Return the folder of an entry and mark it used, or None."""
+    path = root() / kind / key
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return None
+    return path
+
+
+@contextlib.contextmanager
+def put(kind: str, key: str) -> Iterator[Path]:
+    """Give a folder to fill; it becomes the entry when the block ends without an error, or vanishes.
+
+    Two processes making the same entry both succeed: the first rename wins, the second's copy is dropped.
+    """
+    home = root() / kind
+    home.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=home))
+    try:
+        yield folder
+        with contextlib.suppress(OSError):  # somebody else has made it meanwhile: equal by key
+            folder.rename(home / key)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    trim(keep=home / key)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Return every complete entry, least recently used first."""
+    found = (path for path in root().glob("*/*") if path.is_dir() and not path.name.startswith(".tmp-"))
+    return tuple(sorted((_describe(path) for path in found), key=lambda entry: entry.used))
+
+
+def trim(keep: Path | None = None, cap: int | None = None) -> tuple[Entry, ...]:
+    """Remove the least recently used entries until the rest fit under the cap (`keep` stays); return what went."""
+    _remove_stale()
+    limit = cap_bytes() if cap is None else cap
+    everything = entries()
+    excess = sum(entry.size_bytes for entry in everything) - limit
+    gone = []
+    for entry in everything:
+        if excess <= 0:
+            break
+        if entry.path != keep:
+            shutil.rmtree(entry.path, ignore_errors=True)
+            excess -= entry.size_bytes
+            gone.append(entry)
+    return tuple(gone)
+
+
+def _describe(path: Path) -> Entry:
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return Entry(path.parent.name, path.name, path, size, path.stat().st_mtime)
+
+
+def _remove_stale() -> None:
+    for path in root().glob("*/.tmp-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _STALE_S:
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,106 @@
+"""Run a module of ours in a child process: JSON request in, progress lines and one JSON result out.
+
+Torch lives in such children, so that the controller stays small, starts at once and blocks instead of spinning while
+a device is timed. The child speaks on its standard output, one JSON object a line: `{"progress": text, "done": n,
+"total": n}` at will, then `{"result": ...}` or `{"error": {"type", "message", "hint"}}` as its last word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness import errors
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A line of progress: what is being done, and how much of how much (None: unknown)."""
+
+    text: str
+    done: int | None = None
+    total: int | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def call(module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
+    """Run `python -m module` with `request` on standard input and return its result.
+
+    Raises the HarnessError that the child met, by its own type; HarnessError with the tail of its standard error when
+    the child died without a word (a signal, out of memory). Ctrl-C ends the child too.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None,
+        env={**os.environ, **(env or {})},
+        text=True,
+    ) as process:
+        try:
+            return _converse(process, module, request, on_progress)
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _converse(process: subprocess.Popen[str], module: str, request: Any, on_progress: OnProgress) -> Any:
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(request))
+        process.stdin.close()
+    except BrokenPipeError:
+        pass  # it died before reading; its exit status says how
+    last: dict[str, Any] = {}
+    for line in process.stdout:
+        last = json.loads(line)
+        if "progress" in last:
+            on_progress(Progress(last["progress"], last.get("done"), last.get("total")))
+    code = process.wait()
+    if "result" in last:
+        return last["result"]
+    if "error" in last:
+        kind = getattr(errors, last["error"]["type"], errors.HarnessError)
+        raise kind(last["error"]["message"], last["error"]["hint"])
+    raise errors.HarnessError(f"{module} ended without a result ({_describe(code)})", "Its own output is above.")
+
+
+def _describe(code: int) -> str:
+    if code == -9:
+        return "killed, signal 9: most likely out of memory"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def serve(handle: Callable[[Any, OnProgress], Any]) -> None:
+    """The child's side: read the request, call `handle(request, on_progress)`, write its result or its HarnessError.
+
+    Standard output belongs to this conversation; whatever libraries print is sent to standard error.
+    """
+    speech, sys.stdout = os.fdopen(os.dup(1), "w", buffering=1), sys.stderr
+    os.dup2(2, 1)
+
+    def say(message: Mapping[str, Any]) -> None:
+        speech.write(json.dumps(message) + "\n")
+        speech.flush()
+
+    def on_progress(progress: Progress) -> None:
+        say({"progress": progress.text, "done": progress.done, "total": progress.total})
+
+    try:
+        say({"result": handle(json.loads(sys.stdin.read()), on_progress)})
+    except errors.HarnessError as error:
+        say({"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}})
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)  # the parent is gone; nobody listens
+    except Exception:
+        traceback.print_exc()
+        sys.exit(70)

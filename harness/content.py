@@ -1,0 +1,105 @@
+"""Content read by name: profiles, runtimes, sensors, models, tasks and methods. The folder is the list.
+
+A name is checked against the folder's files before anything is imported; a file whose name begins with `_` is shared
+code and not listed. Besides the built-in folders, those of HARNESS_CONTENT (set by `--content DIR`, inherited by child
+processes) are searched first: each may hold `profiles/ runtimes/ sensors/ models/ models/tasks/ methods/`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from harness.errors import ContentError, UsageError
+
+Kind = Literal["profile", "runtime", "sensor", "model", "task", "method"]
+
+PACKAGE = Path(__file__).resolve().parent
+# In a wheel the content lies under harness/_content; in a checkout beside harness/.
+ROOT = PACKAGE / "_content" if (PACKAGE / "_content").is_dir() else PACKAGE.parent
+
+_FOLDERS: dict[Kind, tuple[Path, str]] = {  # kind -> (built-in folder, folder inside a user's --content DIR)
+    "profile": (ROOT / "devices" / "profiles", "profiles"),
+    "runtime": (ROOT / "devices" / "runtimes", "runtimes"),
+    "sensor": (ROOT / "devices" / "sensors", "sensors"),
+    "model": (ROOT / "models", "models"),
+    "task": (ROOT / "models" / "tasks", "models/tasks"),
+    "method": (PACKAGE / "compress" / "methods", "methods"),
+}
+
+
+def folders(kind: Kind) -> tuple[Path, ...]:
+    """Return the folders searched for `kind`, the user's before the built-in one."""
+    built_in, inside = _FOLDERS[kind]
+    roots = [root for root in os.environ.get("HARNESS_CONTENT", "").split(os.pathsep) if root]
+    return (*(Path(root) / inside for root in roots), built_in)
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Return every name of `kind`, sorted. Nothing is imported."""
+    suffix = ".yaml" if kind == "profile" else ".py"
+    files = (file for folder in folders(kind) if folder.is_dir() for file in folder.glob("*" + suffix))
+    return tuple(sorted({file.stem for file in files if not file.name.startswith("_")}))
+
+
+def find(kind: Kind, name: str) -> Path:
+    """Return the file of `name`. Raises UsageError naming the nearest known name."""
+    require_known(kind, name, names(kind))
+    suffix = ".yaml" if kind == "profile" else ".py"
+    return next(folder / (name + suffix) for folder in folders(kind) if (folder / (name + suffix)).is_file())
+
+
+def load(kind: Kind, name: str) -> ModuleType:
+    """Import the file of `name` under a stable private module name. Raises UsageError, ContentError."""
+    file = find(kind, name)
+    module_name = f"harness._content.{kind}.{name}"
+    known = sys.modules.get(module_name)
+    if known is not None and known.__file__ == str(file):
+        return known
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        _execute(spec, module, file)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module
+
+
+def _execute(spec: importlib.machinery.ModuleSpec, module: ModuleType, file: Path) -> None:
+    """Run the module with its folder importable, so that files beside it (`_resnet.py`) can be shared code."""
+    assert spec.loader is not None
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ContentError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from error
+    finally:
+        sys.path.remove(str(file.parent))
+
+
+def require_known(kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    """Raise UsageError unless `name` is among `known`; the message gives the nearest known name and all of them."""
+    known = tuple(known)
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f'; did you mean "{near[0]}"?' if near else "."
+    raise UsageError(f'no {kind} "{name}"{guess} Known: {", ".join(known) or "none"}', hint)
+
+
+def source_hash(*files: Path) -> str:
+    """SHA-256 of the bytes of `files` in the order given: what makes a cache key follow its sources."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
