@@ -7,6 +7,7 @@ processes) are searched first: each may hold `profiles/ runtimes/ sensors/ model
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib.util
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from harness.errors import ContentError, UsageError
 
@@ -95,6 +96,40 @@ def require_known(kind: str, name: str, known: Iterable[str], hint: str = "") ->
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f'; did you mean "{near[0]}"?' if near else "."
     raise UsageError(f'no {kind} "{name}"{guess} Known: {", ".join(known) or "none"}', hint)
+
+
+def constant(kind: Kind, name: str, variable: str) -> Any:
+    """Return a literal that the file of `name` assigns at its top level, without importing it (torch stays out).
+
+    Raises UsageError for an unknown name, ContentError when the file assigns no such literal.
+    """
+    file = find(kind, name)
+    for node in _parse(file).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        named = any(isinstance(target, ast.Name) and target.id == variable for target in targets)
+        if named and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError:
+                break
+    raise ContentError(f"{file}: must assign {variable} a literal at its top level", f"See CONTRIBUTING.md, {kind}.")
+
+
+def summary(kind: Kind, name: str) -> str:
+    """Return the first line of what the file of `name` says of itself: its docstring, or a profile's description."""
+    file = find(kind, name)
+    if kind == "profile":
+        lines = [line.split(":", 1)[1].strip() for line in file.read_text().splitlines() if line.startswith("description:")]
+    else:
+        lines = (ast.get_docstring(_parse(file)) or "").splitlines()
+    return lines[0] if lines else ""
+
+
+def _parse(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ContentError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from None
 
 
 def source_hash(*files: Path) -> str:

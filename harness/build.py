@@ -1,0 +1,177 @@
+"""Variant -> Artifact through a runtime's `export`, in child processes, cached by content.
+
+The parent looks up and waits; torch and the converters live in the children (`python -m harness.build`). A variant that
+a runtime cannot compile is a failure of that case alone. Beside each artifact lies its sample: inputs and the torch
+network's own outputs, against which the device checks the artifact before it is timed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import cache, child, content
+from harness.child import OnProgress, Progress
+from harness.errors import HarnessError
+from harness.records import Artifact, Variant, digest
+
+# Relative max-abs difference of outputs that float32 arithmetic in another order may make in a network of tens of
+# layers; what computes something else is off by far more (wrong borders: 0.1 and above).
+TOLERANCE = {"fp32": 1e-4}
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One artifact to make. `target` comes from the device's profile, `options` from `--option`."""
+
+    variant: Variant
+    runtime: str
+    precision: str
+    batch: int
+    target: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What the artifact depends on: variant, runtime file, converter versions, precision, batch, target, options."""
+        sources = content.source_hash(content.find("runtime", self.runtime), Path(__file__))
+        converters = {name: _version(name) for name in content.constant("runtime", self.runtime, "CONVERTERS")}
+        described = {**asdict(self), "variant": self.variant.name}
+        return digest({"request": described, "sources": sources, "converters": converters})
+
+
+def build(requests: Sequence[BuildRequest], on_progress: OnProgress, workers: int = 2) -> list[Artifact | str]:
+    """Return, for each request in order, its artifact or the reason why it could not be built.
+
+    Cached ones are looked up; the others are shared among `workers` child processes.
+    """
+    known = {request.key: _cached(request) for request in requests}
+    missing = [request for request in {request.key: request for request in requests}.values() if not known[request.key]]
+    done = _Count(on_progress, len(missing))
+    shares = [share for share in (missing[n::workers] for n in range(workers)) if share]
+    with ThreadPoolExecutor(max(1, len(shares))) as pool:
+        answers = list(pool.map(lambda share: _build_share(share, done), shares))
+    failures = {key: reason for answer in answers for key, reason in answer.items()}
+    return [known[r.key] or failures.get(r.key) or _require_cached(r) for r in requests]
+
+
+class _Count:
+    """Progress over several children: each line that one of them says counts one artifact."""
+
+    def __init__(self, on_progress: OnProgress, total: int) -> None:
+        self.on_progress, self.total, self.done = on_progress, total, 0
+
+    def __call__(self, progress: Progress) -> None:
+        self.done += 1
+        self.on_progress(Progress(progress.text, self.done, self.total))
+
+
+def _build_share(share: Sequence[BuildRequest], on_progress: OnProgress) -> dict[str, str]:
+    """Build a share in one child; return the reasons of those that failed, by key. A child that dies fails the rest."""
+    try:
+        answer = child.call("harness.build", [asdict(request) for request in share], on_progress)
+    except HarnessError as error:
+        return {request.key: f"the build process failed: {error.message}" for request in share if not _cached(request)}
+    return {share[int(n)].key: reason for n, reason in answer.items()}
+
+
+def _cached(request: BuildRequest) -> Artifact | None:
+    folder = cache.get("artifact", request.key)
+    if folder is None:
+        return None
+    record = Artifact(**json.loads((folder / "artifact.json").read_text()))
+    return replace(record, path=str(folder / record.path), sample_path=str(folder / record.sample_path))
+
+
+def _require_cached(request: BuildRequest) -> Artifact:
+    artifact = _cached(request)
+    if artifact is None:
+        raise HarnessError("an artifact vanished from the cache while it was being used", "Run the command again.")
+    return artifact
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+# --- in the child --------------------------------------------------------------------------------------------------
+
+
+def _serve(request: list[dict[str, Any]], on_progress: OnProgress) -> dict[int, str]:
+    """Build every requested artifact into the cache; return the reasons of those that failed, by position."""
+    import torch
+
+    torch.set_num_threads(1)
+    failures = {}
+    for n, fields in enumerate(request):
+        wanted = BuildRequest(**{**fields, "variant": Variant(**fields["variant"])})
+        try:
+            _make(wanted)
+        except Exception as error:  # a converter may raise anything; one failed case leaves the others alone
+            failures[n] = f"{type(error).__name__}: {error}"[:2000]
+        on_progress(Progress(f"{wanted.runtime} {wanted.precision} {wanted.variant.name[:8]}"))
+    return failures
+
+
+def _make(request: BuildRequest) -> None:
+    import time
+
+    runtime = content.load("runtime", request.runtime)
+    with cache.put("artifact", request.key) as folder:
+        began = time.monotonic()
+        sample = _sample(request)
+        (folder / "sample.json").write_text(sample)
+        facts = runtime.export(
+            request.variant, request.target, request.precision, {**request.options, "batch": str(request.batch)}, folder / "artifact"
+        )
+        artifact = (folder / "artifact").read_bytes()
+        record = Artifact(
+            sha256=hashlib.sha256(artifact).hexdigest(),
+            path="artifact",
+            size_bytes=len(artifact),
+            variant=request.variant.name,
+            runtime=request.runtime,
+            precision=request.precision,
+            batch=request.batch,
+            sample_sha256=hashlib.sha256(sample.encode()).hexdigest(),
+            sample_path="sample.json",
+            sample_bytes=len(sample.encode()),
+            tolerance=TOLERANCE[request.precision],
+            ops_executed=facts.get("ops_executed"),
+            versions={name: _version(name) for name in content.constant("runtime", request.runtime, "CONVERTERS")},
+            seconds=round(time.monotonic() - began, 3),
+        )
+        (folder / "artifact.json").write_text(json.dumps(asdict(record)))
+
+
+def _sample(request: BuildRequest) -> str:
+    """Return inputs (seeded standard normal) and the torch network's float32 outputs for them, as wire JSON."""
+    import torch
+
+    from harness import wire
+
+    network = torch.export.load(request.variant.program).module()
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(request.batch, *request.variant.input_shape, generator=generator)
+    with torch.inference_mode():
+        outputs = network(inputs)
+
+    def tensor(value: torch.Tensor) -> wire.Tensor:
+        return wire.Tensor.of(value.shape, value.detach().contiguous().numpy().astype("<f4").tobytes())
+
+    return wire.encode(wire.Sample((tensor(inputs),), (tensor(outputs),)))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    child.serve(_serve)

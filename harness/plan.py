@@ -1,0 +1,156 @@
+"""Words + inventory -> Plans, one per device. The first door: every name, range and contradiction is checked here.
+
+Nothing is imported that could be slow and nothing is written: `harness run --dry-run` prints what comes out and stops.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from harness import content, inventory
+from harness.errors import UsageError
+from harness.records import Device, Eligible, LadderRequest, Plan
+
+MAX_TRAINING_THREADS = 2  # fixed, because sums in another order give another ladder: part of a rung's key
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the user said, flag by flag; None where nothing was said. Lists are still comma-separated text."""
+
+    device: str
+    model: str = "resnet18"
+    task: str | None = None
+    data: Path | None = None
+    method: str = "easier"
+    eligible: str = "mergeable"
+    entropy: str | None = None
+    order: str | None = None
+    runtime: str | None = None
+    precision: str = "fp32"
+    threads: int | None = None
+    batch: int = 1
+    option: tuple[str, ...] = ()
+    budget: float = 240.0
+    seed: int = 0
+    controls: bool = True
+
+
+def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
+    """Check all words and return what to do on each device. Raises UsageError, InventoryError, ContentError."""
+    devices = [inventory.device(name, inventory_file) for name in split(words.device, "--device")]
+    ladders = _ladders(words)
+    _require_range("--batch", words.batch, 1, 4096)
+    _require_range("--budget", words.budget, 1, 7 * 24 * 3600)
+    _require_range("--seed", words.seed, 0, 2**32 - 1)
+    return tuple((device, _plan(words, device, ladders)) for device in devices)
+
+
+def split(text: str, flag: str) -> tuple[str, ...]:
+    """Split a comma-separated list, dropping repeats. Raises UsageError when an item is empty."""
+    items = tuple(dict.fromkeys(item.strip() for item in text.split(",")))
+    if "" in items:
+        raise UsageError(f'{flag} "{text}": an item of the list is empty', f"Write {flag} a,b without blanks or ends.")
+    return items
+
+
+def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> Plan:
+    runtimes = split(words.runtime, "--runtime") if words.runtime else device.profile.runtimes[:1]
+    precisions = split(words.precision, "--precision")
+    for runtime in runtimes:
+        content.find("runtime", runtime)
+        hint = f'Profile "{device.profile.name}" of device "{device.name}" lists them.'
+        content.require_known(f'runtime on device "{device.name}"', runtime, device.profile.runtimes, hint)
+        for precision in precisions:
+            offered = content.constant("runtime", runtime, "PRECISIONS")
+            content.require_known(f"precision of runtime {runtime}", precision, offered)
+    threads = words.threads or device.profile.threads
+    _require_range("--threads", threads, 1, 1024)
+    return Plan(
+        device=device.name,
+        ladders=ladders,
+        runtimes=runtimes,
+        precisions=precisions,
+        threads=threads,
+        batch=words.batch,
+        options=_options(words.option, runtimes),
+        budget_s=words.budget,
+        seed=words.seed,
+        controls=words.controls,
+    )
+
+
+def _ladders(words: Words) -> tuple[LadderRequest, ...]:
+    content.find("model", words.model)
+    task = words.task or content.constant("model", words.model, "TASK")
+    content.find("task", task)
+    content.require_known("eligibility", words.eligible, get_args(Eligible))
+    if words.data is not None and not words.data.is_dir():
+        raise UsageError(f"--data {words.data}: no such folder", "Give the folder that holds the task's files.")
+    methods = split(words.method, "--method")
+    recipes = _recipes(words, methods)
+    return tuple(
+        LadderRequest(
+            method=method,
+            model=words.model,
+            task=task,
+            recipe=recipes[method],
+            eligible=cast(Eligible, words.eligible),
+            seed=words.seed,
+            threads=min(MAX_TRAINING_THREADS, os.cpu_count() or 1),
+            data=str(words.data.resolve()) if words.data else None,
+        )
+        for method in methods
+    )
+
+
+def _recipes(words: Words, methods: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Give each method the recipe flags that it knows; a flag that no method named here knows is an error."""
+    said = {"entropy": words.entropy, "order": split(words.order, "--order") if words.order else None}
+    said = {flag: value for flag, value in said.items() if value is not None}
+    recipes = {method: _recipe_fields(method) for method in methods}
+    for flag, value in said.items():
+        takers = [known[flag] for known in recipes.values() if flag in known]
+        if not takers:
+            raise UsageError(f"--{flag}: none of the methods {', '.join(recipes)} has it", "Drop it, or name another --method.")
+        for allowed in takers:
+            if allowed:
+                content.require_known(flag, str(value), allowed)
+    return {method: {flag: said[flag] for flag in known if flag in said} for method, known in recipes.items()}
+
+
+def _recipe_fields(method: str) -> dict[str, tuple[str, ...]]:
+    """Return the fields of a method's Recipe, each with its allowed words (none: free)."""
+    from typing import get_origin, get_type_hints
+
+    recipe = content.load("method", method).Recipe
+    hints = get_type_hints(recipe)
+    return {
+        field.name: get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
+        for field in fields(recipe)
+    }
+
+
+def _options(given: Iterable[str], runtimes: Iterable[str]) -> dict[str, str]:
+    """Parse `key=value` words and check each against every runtime's OPTIONS: no setting is accepted and ignored."""
+    options: dict[str, str] = {}
+    for word in given:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f'--option "{word}": must be key=value', "For example --option optimization=extended.")
+        for runtime in runtimes:
+            known = content.constant("runtime", runtime, "OPTIONS")
+            content.require_known(f"option of runtime {runtime}", key, known)
+            if known[key]:
+                content.require_known(f"value of {runtime}'s option {key}", value, known[key])
+        options[key] = value
+    return options
+
+
+def _require_range(flag: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{flag} {value:g}: must be from {low:g} to {high:g}")
