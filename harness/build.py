@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +21,7 @@ from typing import Any
 
 from harness import cache, child, content
 from harness.child import OnProgress, Progress
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StoreError
 from harness.records import Artifact, Variant, digest
 
 # Relative max-abs difference of outputs that float32 arithmetic in another order may make in a network of tens of
@@ -60,6 +62,22 @@ def build(requests: Sequence[BuildRequest], on_progress: OnProgress, workers: in
         answers = list(pool.map(lambda share: _build_share(share, done), shares))
     failures = {key: reason for answer in answers for key, reason in answer.items()}
     return [known[r.key] or failures.get(r.key) or _require_cached(r) for r in requests]
+
+
+def require_room(size_bytes: int) -> None:
+    """Check that the cache can be written and has `size_bytes` free. Raises StoreError."""
+    home = cache.root()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            free = shutil.disk_usage(home).free
+    except OSError as error:
+        raise StoreError(f"{home}: the cache cannot be written: {error.strerror}", "Set XDG_CACHE_HOME.") from None
+    if free < size_bytes:
+        raise StoreError(
+            f"{home}: {free / 2**20:.0f} MiB free, rungs and artifacts need {size_bytes / 2**20:.0f} MiB",
+            "Free some space, or set XDG_CACHE_HOME to a roomier folder.",
+        )
 
 
 class _Count:

@@ -197,6 +197,17 @@ def journal_bytes(folder: Path, runtime: str) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
+def save_reply(folder: Path, job: wire.Job, reply: wire.Reply) -> None:
+    """Write reply.json. Raises StoreError."""
+    write(job_folder(folder, job.runtime) / "reply.json", wire.encode(reply).encode())
+
+
+def load_reply(folder: Path, runtime: str) -> wire.Reply | None:
+    """Read reply.json; None when the job never ended. Raises WireError."""
+    file = job_folder(folder, runtime) / "reply.json"
+    return wire.decode(wire.Reply, file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
 def events(folder: Path, runtime: str) -> list[wire.Event]:
     """Read the run's copy of a journal. Raises WireError for a damaged line."""
     file = job_folder(folder, runtime) / "events.jsonl"
