@@ -182,7 +182,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Ladder:
-    """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`."""
+    """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`.
+
+    `test_examples` is the size of the test split: what one step of an accuracy is worth.
+    """
 
     name: str
     method: Method
@@ -193,6 +196,7 @@ class Ladder:
     rungs: tuple[Rung, ...]
     seconds: float = 0.0
     cached: bool = False
+    test_examples: int | None = None
 
 
 @dataclass(frozen=True)
