@@ -1,16 +1,15 @@
 """Journals -> summaries, job records and findings: what `run` stores and `show` recomputes when it is older. Pure.
 
-    entries (ladder rows) + rungs (static facts) + processes (journal) -> one Summary per row
+entries (ladder rows) + rungs (static facts) + processes (journal) -> one Summary per row
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from harness import findings, stats, wire
-from harness.records import Entry, Estimate, JobRecord, Ladder, Rung, Run, Speedup, Summary
+from harness.records import Entry, Estimate, JobRecord, Ladder, Run, Rung, Speedup, Summary
 
 Journals = Mapping[str, Sequence[wire.Event]]
 Replies = Mapping[str, wire.Reply | None]
@@ -148,7 +147,9 @@ def _reasons(
         reasons["speedup"] = "the reference, rung 0, was not measured in any block that holds this case"
     elif speedup.verdict is None:
         reasons["speedup.verdict"] = "the reference itself"
-        reasons |= dict.fromkeys(("speedup.low", "speedup.high"), "the reference itself: its ratio to itself is the A/A floor")
+        reasons |= dict.fromkeys(
+            ("speedup.low", "speedup.high"), "the reference itself: its ratio to itself is the A/A floor"
+        )
     elif speedup.low is None:
         reasons |= dict.fromkeys(("speedup.low", "speedup.high"), "one block: an interval needs two")
     return {key: value for key, value in reasons.items() if value}

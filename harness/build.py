@@ -150,7 +150,11 @@ def _make(request: BuildRequest) -> None:
         sample = _sample(request)
         (folder / "sample.json").write_text(sample)
         facts = runtime.export(
-            request.variant, request.target, request.precision, {**request.options, "batch": str(request.batch)}, folder / "artifact"
+            request.variant,
+            request.target,
+            request.precision,
+            {**request.options, "batch": str(request.batch)},
+            folder / "artifact",
         )
         artifact = (folder / "artifact").read_bytes()
         record = Artifact(

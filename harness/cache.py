@@ -1,7 +1,7 @@
 """Rungs and artifacts by key under $XDG_CACHE_HOME/edge-harness: folders, written whole or not at all, capped.
 
-    <root>/<kind>/<key>/...        a complete entry; its folder's mtime is when it was last used
-    <root>/<kind>/.tmp-*           being written; left over only by a killed process, removed after a day
+<root>/<kind>/<key>/...        a complete entry; its folder's mtime is when it was last used
+<root>/<kind>/.tmp-*           being written; left over only by a killed process, removed after a day
 """
 
 from __future__ import annotations

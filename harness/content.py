@@ -105,7 +105,9 @@ def constant(kind: Kind, name: str, variable: str) -> Any:
     """
     file = find(kind, name)
     for node in _parse(file).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         named = any(isinstance(target, ast.Name) and target.id == variable for target in targets)
         if named and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             try:
@@ -119,7 +121,9 @@ def summary(kind: Kind, name: str) -> str:
     """Return the first line of what the file of `name` says of itself: its docstring, or a profile's description."""
     file = find(kind, name)
     if kind == "profile":
-        lines = [line.split(":", 1)[1].strip() for line in file.read_text().splitlines() if line.startswith("description:")]
+        lines = [
+            line.split(":", 1)[1].strip() for line in file.read_text().splitlines() if line.startswith("description:")
+        ]
     else:
         lines = (ast.get_docstring(_parse(file)) or "").splitlines()
     return lines[0] if lines else ""

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from harness import content
 from harness.errors import InventoryError
@@ -55,7 +55,9 @@ def locate(given: Path | None) -> Path:
     """Return the inventory's path. Raises InventoryError when the one given is not there."""
     if given is not None:
         if not given.is_file():
-            raise InventoryError(f"{given}: no such inventory", "Give the path of a YAML file with a `devices:` mapping.")
+            raise InventoryError(
+                f"{given}: no such inventory", "Give the path of a YAML file with a `devices:` mapping."
+            )
         return given
     here = Path("inventory.yaml")
     return here if here.is_file() else content.ROOT / "inventory.yaml"
@@ -109,13 +111,14 @@ def _require_name(name: str, tree: Any, path: Path) -> None:
 def _parse(path: Path) -> Any:
     try:
         tree = YAML(typ="rt", pure=True).load(StringIO(path.read_text(encoding="utf-8")))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        problem = (error.problem or "").split("\n")[0]
-        raise InventoryError(f"{path}{line}: not valid YAML: {problem}", "Mend that line and try again.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InventoryError(f"{path}: cannot be read: {error}") from None
+    except (YAMLError, ValueError, LookupError, RecursionError, AttributeError, TypeError) as error:
+        # Beside its own errors the reader lets through what a scalar such as 2026-13-01 or a misplaced tag makes it trip over.
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = (getattr(error, "problem", None) or str(error)).split("\n")[0]
+        raise InventoryError(f"{path}{line}: not valid YAML: {problem}", "Mend that line and try again.") from None
     if not isinstance(tree, Mapping):
         raise InventoryError(f"{path}:1: must be a mapping of keys to values", "Begin with a line such as `devices:`.")
     return tree
@@ -125,7 +128,8 @@ def _validate(model: type[_Model], tree: Any, path: Path) -> _Model:
     try:
         return model.model_validate(_plain(tree))
     except ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key is most likely the missing one misspelt: say that first.
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         where = tuple(first["loc"])
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, where[:-1])

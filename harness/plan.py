@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -48,6 +48,12 @@ def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
     _require_range("--budget", words.budget, 1, 7 * 24 * 3600)
     _require_range("--seed", words.seed, 0, 2**32 - 1)
     return tuple((device, _plan(words, device, ladders)) for device in devices)
+
+
+def describe(device: Device, plan: Plan) -> dict[str, Any]:
+    """Return a plan as plain JSON, with the device's profile and the seconds of measuring it allows itself."""
+    seconds = plan.budget_s * len(plan.runtimes)
+    return {**asdict(plan), "profile": device.profile.name, "measuring_s_at_most": seconds}
 
 
 def split(text: str, flag: str) -> tuple[str, ...]:
@@ -116,7 +122,9 @@ def _recipes(words: Words, methods: Iterable[str]) -> Mapping[str, Mapping[str, 
     for flag, value in said.items():
         takers = [known[flag] for known in recipes.values() if flag in known]
         if not takers:
-            raise UsageError(f"--{flag}: none of the methods {', '.join(recipes)} has it", "Drop it, or name another --method.")
+            raise UsageError(
+                f"--{flag}: none of the methods {', '.join(recipes)} has it", "Drop it, or name another --method."
+            )
         for allowed in takers:
             if allowed:
                 content.require_known(flag, str(value), allowed)

@@ -82,6 +82,23 @@ def preflight(plan: Plan, device: Device, results: Path) -> dict[str, Mapping[st
     return {runtime: line.probe(bundle.build(runtime), runtime) for runtime in plan.runtimes}
 
 
+def check(device: Device, results: Path) -> dict[str, str]:
+    """Return what a device can do, by name: room, and each of its profile's runtimes with versions or what is missing."""
+    store.require_writable(results)
+    line = transport.connect(device)
+    line.require_room()
+    found = {"workdir": f"ok: {line.free_bytes() / 1e9:.1f} GB free"}
+    for runtime in device.profile.runtimes:
+        try:
+            versions = line.probe(bundle.build(runtime), runtime)["versions"]
+            found[runtime] = "ok: " + (
+                ", ".join(f"{name} {version}" for name, version in versions.items()) or "built in"
+            )
+        except DeviceError as error:
+            found[runtime] = "missing: " + error.message
+    return found
+
+
 def provenance() -> dict[str, Any]:
     """Return what made the numbers: commit, Python, platform and the versions of the packages that matter."""
     packages = ("edge-harness", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "scipy", "scikit-learn")
@@ -98,7 +115,9 @@ def _commit() -> str | None:
     git = ["git", "-C", str(content.ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+" if status else "")
@@ -165,7 +184,11 @@ def _build(
 ) -> tuple[tuple[Entry, ...], dict[str, Artifact]]:
     """Build every rung for every runtime and precision; return the ladders' rows as cases, and the artifacts by hash."""
     rows = [
-        _Row(ladder, n, build.BuildRequest(rung.variant, runtime, precision, plan.batch, device.profile.target, plan.options))
+        _Row(
+            ladder,
+            n,
+            build.BuildRequest(rung.variant, runtime, precision, plan.batch, device.profile.target, plan.options),
+        )
         for runtime in plan.runtimes
         for precision in plan.precisions
         for ladder in ladders
@@ -246,7 +269,9 @@ def make_job(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wi
     A reference runs in about sqrt(cases of its comparisons), at least 2, processes per block.
     """
     entries = [entry for entry in record.entries if entry.case.runtime == runtime and entry.failure is None]
-    pairs = dict.fromkeys((e.case.case_id, e.reference) for e in entries if e.reference and e.case.case_id != e.reference)
+    pairs = dict.fromkeys(
+        (e.case.case_id, e.reference) for e in entries if e.reference and e.case.case_id != e.reference
+    )
     comparisons = tuple((case, reference) for case, reference in pairs if reference is not None)
     counts = {ref: sum(1 for _, other in comparisons if other == ref) for _, ref in comparisons}
     cases = {

@@ -303,7 +303,8 @@ def decode(kind: Type[T], text: str, where: str) -> T:
 def decode_event(line: str, where: str) -> Event:
     """Read one journal line as the event its `kind` says. Raises WireError."""
     value = parse(line, where)
-    kind = EVENTS.get(value.get("kind")) if isinstance(value, dict) and isinstance(value.get("kind"), str) else None
+    name = value.get("kind") if isinstance(value, dict) else None
+    kind = EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise WireError("%s: kind must be one of %s" % (where, ", ".join(sorted(EVENTS))))
     event = build(kind, value, where)
@@ -368,7 +369,9 @@ def _convert_fields(kind: Any, value: Any, where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(value) - set(known))
     _expect(not unknown, "an object without unknown keys", unknown, where)
-    has_default = (f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING for f in known.values())
+    has_default = (
+        f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING for f in known.values()
+    )
     missing = [name for (name, optional) in zip(known, has_default) if not optional and name not in value]
     _expect(not missing, "an object with " + ", ".join(missing), sorted(value), where)
     return kind(**{name: _convert(hints[name], item, where + "." + name) for name, item in value.items()})

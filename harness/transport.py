@@ -1,0 +1,338 @@
+"""Put, start, follow, get: the verbs between the controller and a device's workdir.
+
+    workdir/agents/agent-<hash>.pyz    artifacts/<sha256>    wheels/    jobs/<job>/...    lock
+
+Files are the interface: what is named by its hash is sent once, everything is written whole or not at all, and the
+agent runs detached, so that link and controller may go away at any moment. `Local` is this machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import errors, wire
+from harness.errors import DeviceError, WireError
+from harness.records import Device
+
+_COMMAND_LIMIT_S = 180.0
+_MAX_FOLLOW_BYTES = 64 * 2**20
+_MAX_REPLY_BYTES = 2**24
+ROOM_BYTES = 2**30  # artifacts of a ladder, its journal, and room to breathe
+
+
+class Transport(Protocol):
+    """What a controller can do with a device. All raise DeviceError, naming the device, the rule and the next move."""
+
+    name: str
+
+    def require_room(self, size_bytes: int = ROOM_BYTES) -> None:
+        """Check that the workdir can be written and has `size_bytes` free."""
+
+    def probe(self, bundle: Path, runtime: str) -> Mapping[str, Any]:
+        """Return {"versions", "facts"} of a runtime imported there; DeviceError if it cannot be."""
+
+    def put(self, files: Mapping[str, Path]) -> int:
+        """Put files into `artifacts/` by the SHA-256 of their bytes; return the bytes sent (none for what is there)."""
+
+    def put_job(self, job: wire.Job) -> None:
+        """Write the job into its folder."""
+
+    def restore_journal(self, job: wire.Job, journal: bytes) -> None:
+        """Give back the controller's copy of a journal where the device's is shorter (a disk was lost)."""
+
+    def start(self, bundle: Path, job: wire.Job) -> int:
+        """Start an agent on the job, detached, and return its process id. A busy device is a DeviceError with its holder."""
+
+    def follow(self, job: wire.Job, offset: int) -> bytes:
+        """Return the whole lines of the journal from byte `offset` on."""
+
+    def alive(self, job: wire.Job) -> bool:
+        """Return whether an agent is at work on this job."""
+
+    def holder(self) -> Mapping[str, Any] | None:
+        """Return {"run", "job", "pid"} of the agent at work ({} if it has not signed yet), or None."""
+
+    def reply(self, job: wire.Job) -> wire.Reply | None:
+        """Return the job's reply once it is there. A reply that breaks the format is a WireError."""
+
+    def log_tail(self, job: wire.Job) -> str:
+        """Return the last words of the agent that worked on the job: why it ended, when it ended without a reply."""
+
+    def stop(self, job: wire.Job) -> bool:
+        """End the agent at work on this job, journal whole; return whether there was one."""
+
+    def free_bytes(self) -> int:
+        """Return the free space of the workdir's file system."""
+
+    def clean(self, keep: Mapping[str, Any] | None = None) -> int:
+        """Remove agents, artifacts and finished jobs not named in `keep`; return the bytes freed."""
+
+
+def connect(device: Device) -> Transport:
+    """Return the transport that the inventory names for a device."""
+    return Local(device.name, Path(device.workdir))
+
+
+class Local:
+    """This machine as a device: the same agent, detached in a session of its own, in its own workdir."""
+
+    def __init__(
+        self, name: str = "local", workdir: Path = Path("~/.edge-harness"), python: str = sys.executable
+    ) -> None:
+        self.name = name
+        self.workdir = workdir.expanduser().absolute()
+        self.python = python
+
+    # --- before ------------------------------------------------------------------------------------------------------
+
+    def require_room(self, size_bytes: int = ROOM_BYTES) -> None:
+        """Check that the workdir can be written and has `size_bytes` free. Raises DeviceError."""
+        with self._explained():
+            self._folders()
+            with tempfile.TemporaryFile(dir=self.workdir) as file:
+                file.write(b"\0")
+        free = self.free_bytes()
+        if free < size_bytes:
+            raise DeviceError(
+                f"device {self.name}: {free / 2**20:.0f} MiB free in {self.workdir}, {size_bytes / 2**20:.0f} MiB are needed",
+                "Free some space, or give the device another `workdir` in the inventory.",
+            )
+
+    def probe(self, bundle: Path, runtime: str) -> Mapping[str, Any]:
+        """Return {"versions", "facts"} of a runtime imported in a child there. Raises DeviceError if it cannot be."""
+        answer = self._ask(self._put_bundle(bundle), "probe", runtime)
+        if "cause" in answer:
+            raise DeviceError(
+                f"device {self.name}: runtime {runtime} does not work there: {answer['detail']}",
+                f"It was imported with {self.python}.",
+            )
+        return answer
+
+    def free_bytes(self) -> int:
+        """Return the free space of the workdir's file system."""
+        with self._explained():
+            return shutil.disk_usage(self.workdir).free
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def put(self, files: Mapping[str, Path]) -> int:
+        """Put files into `artifacts/` by the SHA-256 of their bytes; return the bytes sent (none for what is there)."""
+        with self._explained():
+            self._folders()
+            return sum(
+                self._put_file(source, self.workdir / "artifacts" / sha256, sha256) for sha256, source in files.items()
+            )
+
+    def _put_file(self, source: Path, target: Path, sha256: str) -> int:
+        size = source.stat().st_size
+        if target.is_file() and target.stat().st_size == size:
+            return 0
+        with _replacing(target) as temporary:
+            digest = _copy(source, temporary)
+            if digest != sha256:
+                raise DeviceError(
+                    f"{source}: its bytes have SHA-256 {digest}, not {sha256}", "Run `harness cache clean`."
+                )
+        return size
+
+    def _put_bundle(self, bundle: Path) -> Path:
+        with self._explained():
+            self._folders()
+            target = self.workdir / "agents" / bundle.name
+            self._put_file(bundle, target, hashlib.sha256(bundle.read_bytes()).hexdigest())
+        return target
+
+    def put_job(self, job: wire.Job) -> None:
+        """Write the job into its folder. Raises DeviceError."""
+        with self._explained():
+            folder = self._job_folder(job)
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / "job.json", wire.encode(job).encode())
+
+    def restore_journal(self, job: wire.Job, journal: bytes) -> None:
+        """Give back the controller's copy of a journal where the device's is shorter. Raises DeviceError."""
+        with self._explained():
+            folder = self._job_folder(job)
+            folder.mkdir(parents=True, exist_ok=True)
+            if len(self.follow(job, 0)) < len(journal):
+                _write(folder / "events.jsonl", journal)
+
+    # --- at work -----------------------------------------------------------------------------------------------------
+
+    def start(self, bundle: Path, job: wire.Job) -> int:
+        """Start an agent on the job, detached; return its process id. Raises DeviceError naming the holder if busy."""
+        answer = self._ask(self._put_bundle(bundle), "start", str(self.workdir), job.job)
+        return int(answer["pid"])
+
+    def follow(self, job: wire.Job, offset: int) -> bytes:
+        """Return the whole lines of the journal from byte `offset` on. Raises DeviceError."""
+        with self._explained():
+            try:
+                with (self._job_folder(job) / "events.jsonl").open("rb") as file:
+                    file.seek(offset)
+                    data = file.read(_MAX_FOLLOW_BYTES)
+            except FileNotFoundError:
+                return b""
+        return data[: data.rfind(b"\n") + 1]
+
+    def alive(self, job: wire.Job) -> bool:
+        """Return whether an agent is at work on this job. Raises DeviceError."""
+        holder = self.holder()
+        return holder is not None and holder.get("job") == job.job
+
+    def holder(self) -> Mapping[str, Any] | None:
+        """Return who holds the workdir's lock: {"run", "job", "pid"}, {} if not signed yet, None when it is free."""
+        with self._explained():
+            try:
+                file = (self.workdir / "lock").open("rb")
+            except FileNotFoundError:
+                return None
+            with file:
+                if _is_free(file.fileno()):
+                    return None
+                with suppress(ValueError):
+                    value = json.loads(file.read(4096))
+                    return value if isinstance(value, dict) else {}
+        return {}
+
+    def reply(self, job: wire.Job) -> wire.Reply | None:
+        """Return the job's reply once it is there. Raises WireError, DeviceError."""
+        path = self._job_folder(job) / "reply.json"
+        with self._explained():
+            try:
+                with path.open("rb") as file:
+                    text = file.read(_MAX_REPLY_BYTES).decode("utf-8", "replace")
+            except FileNotFoundError:
+                return None
+        return wire.decode(wire.Reply, text, f"{self.name}: {path}")
+
+    def log_tail(self, job: wire.Job) -> str:
+        """Return the last words of the agent that worked on the job. Raises DeviceError."""
+        with self._explained():
+            try:
+                lines = (
+                    (self._job_folder(job) / "agent.log").read_bytes()[-2000:].decode("utf-8", "replace").splitlines()
+                )
+            except FileNotFoundError:
+                return ""
+        return lines[-1].strip() if lines else ""
+
+    def stop(self, job: wire.Job) -> bool:
+        """End the agent at work on this job, journal whole; return whether there was one. Raises DeviceError."""
+        if not self.alive(job):
+            return False
+        agents = sorted((self.workdir / "agents").glob("agent-*.pyz"))
+        self._ask(agents[-1], "stop", str(self.workdir))
+        return True
+
+    # --- after -------------------------------------------------------------------------------------------------------
+
+    def clean(self, keep: Mapping[str, Any] | None = None) -> int:
+        """Remove agents, artifacts and jobs whose names are not in `keep`; return the bytes freed. Raises DeviceError."""
+        if self.holder() is not None:
+            raise DeviceError(f"device {self.name} is at work; nothing is removed", "Wait for it.")
+        freed = 0
+        with self._explained():
+            for entry in (path for kind in ("agents", "artifacts", "jobs") for path in (self.workdir / kind).glob("*")):
+                if entry.name not in (keep or {}):
+                    freed += _remove(entry)
+        return freed
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _folders(self) -> None:
+        for name in ("agents", "artifacts", "wheels", "jobs"):
+            (self.workdir / name).mkdir(parents=True, exist_ok=True)
+
+    def _job_folder(self, job: wire.Job) -> Path:
+        return self.workdir / "jobs" / wire.require_name(job.job, "job")
+
+    def _ask(self, agent: Path, *words: str) -> dict[str, Any]:
+        """Run one verb of the agent and return its answer. Raises the error it gives, DeviceError for anything else."""
+        command = [self.python, str(agent), *words]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_LIMIT_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DeviceError(f"device {self.name}: {words[0]} failed: {error}", "Is its Python there?") from None
+        try:
+            answer = wire.parse(done.stdout.decode("utf-8", "replace"), f"device {self.name}, {words[0]}")
+        except WireError:
+            last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise DeviceError(f"device {self.name}: {words[0]} exited with {done.returncode}: {last}") from None
+        return _answer(answer, self.name)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the file system refuses into a DeviceError."""
+        try:
+            yield
+        except OSError as error:
+            raise DeviceError(
+                f"device {self.name}: {error.filename or self.workdir}: {error.strerror}",
+                "Free some space or make it writable, or give the device another `workdir` in the inventory.",
+            ) from error
+
+
+def _answer(answer: Any, name: str) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise DeviceError(f"device {name}: it answered {str(answer)[:200]!r}, not an object")
+    refused = answer.get("error")
+    if refused is not None:
+        kind = getattr(errors, str(refused.get("type")), DeviceError)
+        raise kind(f"device {name}: {refused.get('message')}", str(refused.get("hint", "")))
+    return answer
+
+
+def _is_free(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target` that becomes it, durably, when the block ends without an error."""
+    fd, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+    os.close(fd)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(target: Path, data: bytes) -> None:
+    with _replacing(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy bytes and return their SHA-256, hashed on the way."""
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while chunk := reader.read(2**20):
+            digest.update(chunk)
+            writer.write(chunk)
+    return digest.hexdigest()
+
+
+def _remove(entry: Path) -> int:
+    size = sum(file.stat().st_size for file in (entry.rglob("*") if entry.is_dir() else [entry]) if file.is_file())
+    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return size

@@ -1,0 +1,126 @@
+"""Every content file keeps its kind's contract; a new file is tested by existing."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import content, inventory
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAVELS = sorted([*ROOT.glob("devices/**/*.py"), ROOT / "harness" / "wire.py", ROOT / "harness" / "errors.py"])
+RUNTIMES, MODELS, TASKS = content.names("runtime"), content.names("model"), content.names("task")
+METHODS, PROFILES = content.names("method"), content.names("profile")
+
+
+def top_imports(file: Path) -> set[str]:
+    """The modules that a file imports when it is itself imported."""
+    found: set[str] = set()
+    for node in ast.walk(ast.Module([n for n in ast.parse(file.read_text()).body if not is_type_checking(n)], [])):
+        if isinstance(node, ast.Import) and is_at_top(file, node):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and is_at_top(file, node):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def is_at_top(file: Path, wanted: ast.stmt) -> bool:
+    """Whether a statement lies outside every function."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            if wanted.lineno in lines:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("file", TRAVELS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_travels_parses_on_python_3_8_and_imports_the_standard_library_and_wire_alone(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 8))
+    ours = ("harness.wire", "harness.errors", "harness", "devices")
+    for module in top_imports(file):
+        root = module.split(".")[0]
+        assert root in sys.stdlib_module_names or module.startswith(ours), f"{file.name} imports {module}"
+        assert root != "harness" or module.startswith(("harness.wire", "harness.errors")), (
+            f"{file.name} imports {module}"
+        )
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_has_both_halves_and_says_how_it_is_selected(name: str) -> None:
+    module = content.load("runtime", name)
+    assert f"--runtime {name}" in (module.__doc__ or "")
+    assert list(inspect.signature(module.export).parameters) == ["variant", "target", "precision", "options", "out"]
+    assert list(inspect.signature(module.load).parameters) == ["path", "options"]
+    assert not inspect.signature(module.versions).parameters
+    assert "fp32" in content.constant("runtime", name, "PRECISIONS")
+    for option, values in content.constant("runtime", name, "OPTIONS").items():
+        assert option.isidentifier()
+        assert all(isinstance(value, str) for value in values)
+    assert all(isinstance(package, str) for package in content.constant("runtime", name, "CONVERTERS"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_builds_for_its_task_and_never_imports_harness(name: str) -> None:
+    file = content.find("model", name)
+    assert not any(module.startswith("harness") for module in top_imports(file))
+    module, task = content.load("model", name), content.load("task", content.constant("model", name, "TASK"))
+    network = module.build(None, task.CLASSES, task.SHAPE).eval()
+    assert network(torch.zeros(2, *task.SHAPE)).shape == (2, task.CLASSES)
+    for control in getattr(module, "controls", lambda classes, shape: {})(task.CLASSES, task.SHAPE).values():
+        assert control.eval()(torch.zeros(2, *task.SHAPE)).shape == (2, task.CLASSES)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_seedable_and_its_weights_load_without_unpickling(name: str, tmp_path: Path) -> None:
+    module, task = content.load("model", name), content.load("task", content.constant("model", name, "TASK"))
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        networks.append(module.build(None, task.CLASSES, task.SHAPE))
+    torch.save(networks[0].state_dict(), tmp_path / "weights.pt")
+    networks.append(module.build(str(tmp_path / "weights.pt"), task.CLASSES, task.SHAPE))
+    first = networks[0].state_dict()
+    for other in networks[1:]:
+        assert all(torch.equal(value, first[key]) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_gives_three_splits_of_its_shape_and_classes(name: str) -> None:
+    module = content.load("task", name)
+    data = module.load(None)
+    for split in (data.train, data.validation, data.test):
+        assert split.images.dtype == torch.float32 and split.images.shape[1:] == tuple(module.SHAPE)
+        assert split.labels.dtype == torch.int64 and len(split.labels) == len(split.images)
+        assert set(split.labels.tolist()) == set(range(module.CLASSES))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_a_frozen_recipe_and_a_choice(name: str) -> None:
+    module = content.load("method", name)
+    assert dataclasses.is_dataclass(module.Recipe)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        module.Recipe().anything = 1
+    assert f"--method {name}" in (module.__doc__ or "")
+    assert list(inspect.signature(module.choose).parameters) == ["state", "recipe"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_passes_the_inventorys_door(name: str) -> None:
+    assert inventory.profile(name).runtimes
+
+
+@pytest.mark.parametrize("kind", ["profile", "runtime", "sensor", "model", "task", "method"])
+def test_every_name_says_in_one_line_what_it_is(kind: content.Kind) -> None:
+    for name in content.names(kind):
+        assert content.summary(kind, name), f"{kind} {name}"

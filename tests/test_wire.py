@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import wire
+from harness.errors import WireError
+
+CASE = wire.JobCase(
+    "0123456789abcdef", "easier 0", wire.FileRef("a" * 64, 3), wire.FileRef("b" * 64, 4), 1e-4, "fp32", 1, 1
+)
+JOB = wire.Job("run", "run-empty", "empty", 7, (CASE,), ((CASE.case_id, CASE.case_id),))
+PROCESS = wire.ProcessEvent(
+    v=1, seq=0, t_ns=5, kind="process", case_id=CASE.case_id, block=1, replicate=0, attempt=0, wall_ns=9, import_ns=1,
+    load_ns=1, spin_before_ns=1, spin_after_ns=1, contended=False, steady=True, artifact_error=0.0, effective={"threads": 1},
+    warmup_ns=(3, 2), start_ns=(10, 20), latency_ns=(2, 2),
+)  # fmt: skip
+
+
+def changed(value: object, **fields: object) -> str:
+    tree = json.loads(wire.encode(value))
+    for name, item in fields.items():
+        tree[name] = item
+    return json.dumps(tree)
+
+
+def test_a_job_comes_back_as_it_went() -> None:
+    assert wire.decode(wire.Job, wire.encode(JOB), "job") == JOB
+
+
+def test_every_kind_of_event_comes_back_as_it_went() -> None:
+    events = (
+        PROCESS,
+        wire.StartEvent(1, 0, 5, "start", "run", "job", "abc", 12, False, {"python": "3.8"}, {"1": 20}),
+        wire.StateEvent(1, 0, 5, "state", 1, "before", (("loadavg", "system", "load", "ok", 0.5, "1"),)),
+        wire.FailedEvent(1, 0, 5, "failed", CASE.case_id, 1, 0, 0, "signal", "SIGSEGV", True),
+        wire.EndEvent(1, 0, 5, "end", "budget", 4, {CASE.case_id: None}, {CASE.case_id: 3}),
+    )
+    assert {type(event) for event in events} == set(wire.EVENTS.values())
+    for event in events:
+        assert wire.decode_event(wire.encode(event), "here") == event
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (changed(JOB, v=2), "job version must be 1, not 2"),
+        (changed(JOB, colour="red"), "without unknown keys, it is \\['colour'\\]"),
+        (changed(JOB, run="../../etc"), "run must be a plain name"),
+        (changed(JOB, runtime="a/b"), "runtime must be a plain name"),
+        (changed(JOB, cases=[]), "at least one case"),
+        (changed(JOB, comparisons=[["0" * 16, "0" * 16]]), "comparisons must name cases"),
+        (changed(JOB, seed="7"), "job.seed: must be of type int"),
+        (changed(JOB, seed=True), "job.seed: must be of type int"),
+        (wire.encode(JOB)[:-1], "not JSON"),
+        ('{"run": 1, "run": 2}', "a key stands twice"),
+        ('{"run": NaN}', "NaN is not a number"),
+        ("[]", "must be an object"),
+    ],
+)
+def test_a_job_that_breaks_a_rule_is_refused_with_the_rule(text: str, message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        wire.decode(wire.Job, text, "job")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"latency_ns": [2]}, "equally long"),
+        ({"latency_ns": [], "start_ns": []}, "between 1 and"),
+        ({"latency_ns": [2, -1]}, "must not be negative"),
+        ({"start_ns": [20, 10]}, "must not go backwards"),
+        ({"latency_ns": [2, 2.5]}, "a list of integers"),
+        ({"artifact_error": 1e999}, "not JSON|finite"),
+        ({"kind": "noise"}, "kind must be one of"),
+        ({"v": 3}, "journal version 3"),
+    ],
+)
+def test_a_journal_line_that_breaks_a_rule_is_refused_with_the_rule(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        wire.decode_event(changed(PROCESS, **fields), "line 1")
+
+
+def test_a_torn_last_line_is_left_out_and_a_gap_in_seq_is_refused() -> None:
+    lines = [wire.encode(dataclasses.replace(PROCESS, seq=n)) for n in range(3)]
+    assert len(wire.read_journal("\n".join(lines), "journal")) == 2
+    with pytest.raises(WireError, match="line 2: seq must be 1, it is 2"):
+        wire.read_journal("\n".join((lines[0], lines[2], "")), "journal")
+
+
+def test_a_line_beyond_the_bound_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(WireError, match="at most"):
+        wire.parse(" " * (wire.MAX_LINE_BYTES + 1), "line")
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
+def test_a_tensor_keeps_its_bytes(values: list[float]) -> None:
+    raw = struct.pack(f"<{len(values)}f", *values)
+    tensor = wire.Tensor.of((len(values),), raw)
+    assert wire.decode(wire.Tensor, wire.encode(tensor), "t").raw() == raw
+
+
+def test_a_tensor_whose_data_do_not_fill_its_shape_is_refused() -> None:
+    with pytest.raises(WireError, match="data must match its shape"):
+        wire.decode(wire.Tensor, json.dumps({"shape": [2, 3], "data": "AAAA"}), "t")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_whatever_a_device_says_is_an_event_or_a_wire_error(value: object) -> None:
+    text = json.dumps(value)
+    with pytest.raises(WireError):
+        wire.decode_event(text, "device")
+
+
+@given(st.sampled_from([f.name for f in dataclasses.fields(wire.ProcessEvent)]), json_values)
+def test_a_process_event_with_one_field_replaced_is_valid_or_a_wire_error(name: str, value: object) -> None:
+    try:
+        event = wire.decode_event(changed(PROCESS, **{name: value}), "device")
+    except WireError:
+        return
+    assert isinstance(event, wire.Event)
+    assert not isinstance(value, float) or math.isfinite(value)
