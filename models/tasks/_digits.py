@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CLASSES = 10
-
 
 class Split(NamedTuple):
     """A part of a task: `images` float32 of shape (N, C, H, W), `labels` int64 of shape (N,)."""
@@ -43,7 +41,7 @@ def handwritten(parts: tuple[int, int, int], shape: tuple[int, int, int], seed: 
     images = (images - images[indices[0]].mean()) / images[indices[0]].std()
     images = images.expand(-1, shape[0], -1, -1).contiguous()
     train, validation, test = (Split(images[part], labels[part]) for part in indices)
-    return Data(train, validation, test, CLASSES, shape)
+    return Data(train, validation, test, len(digits.target_names), shape)
 
 
 def _stratified(labels: Tensor, parts: tuple[int, int, int], seed: int) -> list[Tensor]:

@@ -3,8 +3,16 @@
 harness run --task digits                 (the default task of resnet18)
 """
 
-from _digits import CLASSES, Data, handwritten  # type: ignore[import-not-found]
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.tasks._digits import Data, handwritten
+else:
+    from _digits import Data, handwritten
+
+CLASSES = 10
 SHAPE = (3, 32, 32)
 
 

@@ -1,0 +1,29 @@
+"""The child process in which torch lives: `python -m harness.compress`, asked by harness.compress.client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from harness import child
+from harness.compress import controls, ladder
+from harness.records import LadderRequest
+
+
+def handle(request: dict[str, Any], on_progress: child.OnProgress) -> None:
+    """Make a ladder, or a model's latency controls, into the cache, where the parent finds it."""
+    from pydantic import TypeAdapter
+
+    torch.set_num_threads(request["threads"])
+    # The same numbers every time, at no cost here; filling fresh memory would cost and changes nothing.
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if "ladder" in request:
+        ladder.climb(TypeAdapter(LadderRequest).validate_python(request["ladder"]), on_progress)
+    else:
+        controls.make(**request["controls"], on_progress=on_progress)
+
+
+if __name__ == "__main__":
+    child.serve(handle)

@@ -1,0 +1,56 @@
+"""Ladders for the controller, without torch: look in the cache, else have a child process make what is missing."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict
+from typing import Any
+
+from harness import child
+from harness.child import OnProgress
+from harness.compress import keys, rungs
+from harness.errors import StoreError
+from harness.records import Ladder, LadderRequest
+
+MODULE = "harness.compress"
+CONTROL = "control"
+
+
+def climb(request: LadderRequest, on_progress: OnProgress) -> Ladder:
+    """Return the ladder; finished rungs are never made again, and a finished ladder starts no child.
+
+    Raises UsageError (names, settings), TrainError, FoldError, StoreError.
+    """
+    about = {"method": request.method, "model": request.model, "task": request.task, "seed": request.seed}
+    return _obtain(keys.ladder(request), about, {"ladder": asdict(request)}, request.threads, on_progress)
+
+
+def controls(model: str, task: str, seed: int, on_progress: OnProgress) -> Ladder:
+    """Return the model's latency controls, untrained, as a ladder of method `control`; empty when it has none."""
+    about = {"method": CONTROL, "model": model, "task": task, "seed": seed}
+    ask = {"controls": {"model": model, "task": task, "seed": seed}}
+    return _obtain(keys.controls(model, task, seed), about, ask, min(2, os.cpu_count() or 1), on_progress)
+
+
+def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, on_progress: OnProgress) -> Ladder:
+    began = time.monotonic()
+    stored = rungs.read_ladder(key)
+    cached = stored is not None
+    if not cached:
+        # Two spinning threads beside a busy neighbour cost ten times: idle ones are to sleep.
+        env = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+        child.call(MODULE, {**ask, "threads": threads}, on_progress, env)
+        stored = rungs.read_ladder(key)
+    if stored is None:
+        raise StoreError("the cache dropped rungs of the ladder just made", "Give it more room: HARNESS_CACHE_GB.")
+    outline, made = stored
+    return Ladder(
+        name=outline.name,
+        recipe=outline.recipe,
+        rungs=made,
+        seconds=round(time.monotonic() - began, 3),
+        cached=cached,
+        test_examples=outline.test_examples,
+        **about,
+    )

@@ -1,0 +1,60 @@
+"""Latency controls: networks that are shallower or narrower from the start, which folding has to beat. Untrained."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from harness import content
+from harness.child import OnProgress, Progress
+from harness.compress import activations, keys, program, rungs
+from harness.compress.ladder import make_example
+from harness.records import Rung
+
+NAME = "controls"
+UNTRAINED = "a latency control: never trained"
+NOTHING_REMOVED = "a control is a network of its own: nothing is removed from it"
+
+
+def make(model: str, task: str, seed: int, on_progress: OnProgress) -> None:
+    """Fold and export `controls(classes, shape)` of the model into the cache; a model without them has an empty ladder.
+
+    Raises UsageError, FoldError, StoreError.
+    """
+    shape, classes = content.constant("task", task, "SHAPE"), content.constant("task", task, "CLASSES")
+    build = getattr(content.load("model", model), "controls", None)
+    torch.manual_seed(seed)
+    networks: dict[str, nn.Module] = build(classes, shape) if build else {}
+    made = {keys.control(model, task, seed, name): name for name in networks}
+    for place, (key, name) in enumerate(made.items()):
+        on_progress(Progress(f"{NAME}: {name}", place, len(made)))
+        if rungs.read(key) is None:
+            _make(key, place, name, networks[name], classes, make_example(shape, seed))
+    rungs.write_ladder(keys.controls(model, task, seed), rungs.Outline(NAME, {}, None), list(made))
+
+
+def _make(key: str, place: int, name: str, network: nn.Module, classes: int, example: torch.Tensor) -> None:
+    with rungs.writing(key) as folder:
+        deployed = program.deploy(network, example, classes, (), folder / rungs.PROGRAM)
+        rung = Rung(
+            rung=place,
+            network=name,
+            removed=0,
+            activations=len(activations(network)),
+            eligible=0,
+            removed_names=(),
+            setting=None,
+            padding="kept",
+            accuracy=None,
+            accuracy_removed=None,
+            accuracy_moved=None,
+            choice=None,
+            reasons={
+                "setting": NOTHING_REMOVED,
+                "accuracy": UNTRAINED,
+                "accuracy_removed": NOTHING_REMOVED,
+                "accuracy_moved": NOTHING_REMOVED,
+            },
+            **vars(deployed),
+        )
+        rungs.write_record(folder, rung)

@@ -1,0 +1,81 @@
+"""What ladders and rungs are cached by: everything that they depend on, and nothing that they do not. Without torch.
+
+A rung's key holds the variant of the rung above, so a rung never rests on another than the one it was made from. Rung 0
+depends on neither method nor recipe, only on whether it is trained: all methods go on from the same network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import content
+from harness.compress import recipes
+from harness.content import Kind
+from harness.records import Choice, Cost, Group, LadderRequest, Rung, Variant, digest
+
+_HERE = Path(__file__).resolve().parent
+_CODE = ("__init__.py", "controls.py", "ladder.py", "program.py", "state.py", "train.py", "folding/*.py", "../flops.py")
+
+
+def ladder(request: LadderRequest) -> str:
+    """Key of a whole ladder. Raises UsageError for unknown names and settings."""
+    return digest({"ladder": _shared(request), "method": _method(request)})
+
+
+def rung(request: LadderRequest, number: int, above: str | None) -> str:
+    """Key of rung `number`, below the rung whose variant is named `above` (None for rung 0)."""
+    trains = content.constant("method", request.method, "TRAINS")
+    method = _method(request) if number > 0 else None
+    return digest({"rung": number, "above": above, "trained": trains, "method": method, **_shared(request)})
+
+
+def controls(model: str, task: str, seed: int) -> str:
+    """Key of the ladder of a model's latency controls."""
+    return digest({"controls": _network(model, task, seed)})
+
+
+def control(model: str, task: str, seed: int, name: str) -> str:
+    """Key of one latency control."""
+    return digest({"control": name, **_network(model, task, seed)})
+
+
+def _shared(request: LadderRequest) -> dict[str, Any]:
+    asked = {
+        "eligible": request.eligible,
+        "forms": list(request.forms),
+        "threads": request.threads,
+        "data": request.data,
+    }
+    return {**_network(request.model, request.task, request.seed), **asked}
+
+
+def _network(model: str, task: str, seed: int) -> dict[str, Any]:
+    code = sorted(file for pattern in _CODE for file in _HERE.glob(pattern))
+    return {
+        "model": model,
+        "task": task,
+        "seed": seed,
+        "torch": metadata.version("torch"),
+        "sources": content.source_hash(*_sources("model", model), *_sources("task", task), *code),
+        "record": {
+            kind.__name__: [field.name for field in fields(kind)] for kind in (Rung, Choice, Variant, Group, Cost)
+        },
+    }
+
+
+def _method(request: LadderRequest) -> dict[str, Any]:
+    recipe = recipes.plain(recipes.resolve(request.method, request.recipe))
+    return {
+        "method": request.method,
+        "recipe": recipe,
+        "source": content.source_hash(*_sources("method", request.method)),
+    }
+
+
+def _sources(kind: Kind, name: str) -> list[Path]:
+    """Return the file of `name` and the shared code beside it."""
+    file = content.find(kind, name)
+    return [file, *sorted(file.parent.glob("_*.py"))]

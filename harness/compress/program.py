@@ -1,0 +1,77 @@
+"""From a network to what is deployed: folded, counted, and written as torch.export's program with a free batch size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from harness import flops
+from harness.compress import fold
+from harness.errors import FoldError
+from harness.records import Cost, Group, Variant
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A network as deployed, and what folding did; the fields are those of Rung."""
+
+    variant: Variant
+    cost: Cost
+    groups: tuple[Group, ...]
+    fold_error: float
+    fold_error_f64: float
+
+
+def deploy(network: nn.Module, example: Tensor, classes: int, forms: Sequence[str], file: Path) -> Deployed:
+    """Fold `network` and write it to `file` (`.pt2`). `example` has shape (N, C, H, W), N >= 2. Raises FoldError.
+
+    The variant's program is the bare file name; the caller's network is not changed.
+    """
+    folded = fold(network.eval(), example, forms=tuple(forms) or None)
+    name = save(folded.network, example, file)
+    return Deployed(
+        variant=Variant(name, file.name, tuple(example.shape[1:]), classes),
+        cost=flops.count(folded.network, example[:1]),
+        groups=folded.groups,
+        fold_error=folded.max_error_f32,
+        fold_error_f64=folded.max_error,
+    )
+
+
+def save(network: nn.Module, example: Tensor, file: Path) -> str:
+    """Export `network` to `file` (`.pt2`) and return the name of what it computes. Raises FoldError.
+
+    `example` has shape (N, ...), N >= 2; the program takes every N. The name is the SHA-256 of graph, constants and
+    weights: equal networks have equal names, whatever the file's bytes, which differ from one writing to the next.
+    """
+    try:
+        program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    except Exception as error:  # torch.export has no common base for what it raises
+        raise FoldError(f"the folded network cannot be exported: {error}") from error
+    torch.export.save(program, file)
+    return _name(program, example)
+
+
+def _name(program: torch.export.ExportedProgram, example: Tensor) -> str:
+    total = hashlib.sha256(repr(tuple(example.shape[1:])).encode())
+    place: dict[fx.Node, str] = {}
+    for node in program.graph.nodes:
+        arguments = fx.map_arg((node.args, node.kwargs), place.__getitem__)
+        total.update(f"{node.op} {node.target} {arguments}\n".encode())
+        place[node] = f"%{len(place)}"
+    for name, value in sorted([*program.state_dict.items(), *program.constants.items()]):
+        total.update(f"{name} {_describe(value)}\n".encode())
+    return total.hexdigest()
+
+
+def _describe(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    raw = value.detach().contiguous().numpy().tobytes()
+    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(raw).hexdigest()}"
