@@ -1,0 +1,44 @@
+"""Summaries to typed warnings: which cases, with which numbers, the likely cause, and what to do about it. Pure.
+
+    depth-without-speed    fewer layers than rung 0, and slower or the same (the LayerFold warning)
+    macs-rose              more useful multiplications than rung 0
+    order-not-determined   the data do not settle which activation goes first
+    not-exact              a merge beyond its error bound, or refused because it would be
+    accuracy-lost          accuracy below rung 0 by more than the test split's noise
+    noisy                  intervals wider than asked for, or a reference that differs from itself
+    contended, not-steady  processes that met a neighbour, or never settled
+
+A finding about speed rests on a verdict `faster`, `slower` or `same`, never on `unclear`. The same finding on several
+rungs of a ladder is one finding with several cases, its numbers those of the worst. A cause is named only when numbers
+support it; else it is "unknown". Sentences are plain ASCII, so that they survive any terminal and log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.findings import speed, structure, trust
+from harness.findings.views import distinct, of_ladders
+from harness.records import Finding, JobRecord, Ladder, Severity, Summary
+
+ANALYSIS_VERSION = 1
+
+_ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+def find(summaries: Sequence[Summary], ladders: Sequence[Ladder], jobs: Sequence[JobRecord]) -> tuple[Finding, ...]:
+    """Return all findings of a run, errors first, then warnings, then what is good to know."""
+    views = tuple(of_ladders(summaries, ladders))
+    found = [finding for view in views for finding in speed.depth_without_speed(view)]
+    for ladder in ladders:
+        rows = tuple(row for view in views if view.ladder is ladder for row in view.rows)
+        found += [finding for look in structure.LOOKS for finding in look(ladder, rows)]
+    for job in jobs:
+        cases = distinct(s for s in summaries if s.runtime == job.runtime and s.latency_ns is not None)
+        found += [finding for look in trust.LOOKS for finding in look(job, cases)]
+    return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
+
+
+def for_case(findings: Iterable[Finding], case_id: str | None) -> tuple[Finding, ...]:
+    """Return the findings that name this case; none for a row without a case."""
+    return tuple(finding for finding in findings if case_id is not None and case_id in finding.cases)

@@ -1,0 +1,81 @@
+"""Findings about speed: only ever from a verdict `faster`, `slower` or `same`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.findings.views import ROSE, Row, View, cases_of, listing, mega, over, ratio, verdict
+from harness.records import Finding, Group, Summary
+
+
+def depth_without_speed(view: View) -> Iterator[Finding]:
+    """Rungs with fewer layers than rung 0 that are slower than it, or the same: the LayerFold warning."""
+    base = view.base.summary
+    shallower = [row for row in view.rows if row.summary.depth < base.depth and verdict(row) in ("slower", "same")]
+    if not shallower:
+        return
+    worst = min(shallower, key=lambda row: ratio(row.summary))
+    speedup = worst.summary.speedup
+    assert speedup is not None
+    yield Finding(
+        kind="depth-without-speed",
+        severity="warning",
+        cases=cases_of(shallower),
+        numbers={
+            "ladder": view.ladder.name,
+            "runtime": base.runtime,
+            "precision": base.precision,
+            "rungs": listing(shallower),
+            "slower": sum(verdict(row) == "slower" for row in shallower),
+            "same": sum(verdict(row) == "same" for row in shallower),
+            "worst_rung": worst.rung.rung,
+            "depth_before": base.depth,
+            "depth_after": worst.summary.depth,
+            "ratio": speedup.ratio,
+            "low": speedup.low,
+            "high": speedup.high,
+            "macs_useful_ratio": over(worst.summary.macs_useful, base.macs_useful),
+            "weight_bytes_ratio": over(worst.summary.weight_bytes, base.weight_bytes),
+        },
+        cause=_cause(worst, base),
+        advice=_advice(view),
+    )
+
+
+def _cause(row: Row, base: Summary) -> str:
+    """Say what the rung does more of: bytes of weights touched, useful multiplications; depth itself costs nothing."""
+    now, more = row.summary, []
+    if now.weight_bytes > ROSE * base.weight_bytes:
+        more.append(f"{mega(now.weight_bytes)} MB of weights are read instead of {mega(base.weight_bytes)} MB")
+    if now.macs_useful > ROSE * base.macs_useful:
+        more.append(f"{mega(now.macs_useful)} M useful MACs are done instead of {mega(base.macs_useful)} M")
+    what = f"Rung {row.rung.rung} has depth {now.depth} instead of {base.depth} and {ratio(now):.2f} times the speed"
+    if not more:
+        return f"{what}; the cause is unknown: neither the weights read nor the useful MACs rose."
+    return f"{what}: per inference {' and '.join(more)}{_grown(row.rung.groups)}."
+
+
+def _grown(groups: Sequence[Group]) -> str:
+    ratios = [g.weights_after / g.weights_before for g in groups if g.weights_after > ROSE * g.weights_before > 0]
+    if not ratios:
+        return ""
+    low, high = (f"{ratio:.2f}" for ratio in (min(ratios), max(ratios)))
+    span = low if low == high else f"{low} to {high}"
+    return f"; {len(ratios)} of {len(groups)} merged kernels carry {span} times the weights of the layers they replace"
+
+
+def _advice(view: View) -> str:
+    faster = [row.summary for row in view.rows if verdict(row) == "faster"]
+    best = max(faster, key=ratio, default=None)
+    if best is None:
+        advice = (
+            "No rung of this ladder is clearly faster here: deploy rung 0, or fold only what a measurement favours."
+        )
+    else:
+        advice = f"Rung {best.rung} (depth {best.depth}) is {ratio(best):.2f} times as fast as rung 0: stop there."
+    least = 1.0 if best is None else ratio(best)
+    rivals = [s for s in view.controls if s.speedup and s.speedup.verdict == "faster" and ratio(s) > least]
+    if not rivals:
+        return advice
+    named = ", ".join(f"{s.model} ({ratio(s):.2f} times)" for s in rivals)
+    return f"{advice} Untrained controls that are faster still: {named}."

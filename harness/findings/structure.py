@@ -1,0 +1,161 @@
+"""Findings about ladders: what needs no clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from harness.findings.views import ROSE, Row, cases_of, count, listing, mega, over, percent, ratio, verdict
+from harness.records import Finding, Ladder, Rung
+
+ERROR_F32, ERROR_F64 = 1e-5, 1e-12  # bounds on a fold's relative max-abs difference of outputs
+
+
+def macs_rose(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Rungs with more useful MACs than rung 0."""
+    before = ladder.rungs[0].cost.macs_useful
+    more = [row for row in rows if row.rung.cost.macs_useful > ROSE * before]
+    if not more:
+        return
+    worst = max(more, key=lambda row: row.rung.cost.macs_useful)
+    after = worst.rung.cost.macs_useful
+    faster = [row for row in more if verdict(row) == "faster"]
+    advice = "Fewer operators must pay for the extra arithmetic, and only a measurement can say whether they do."
+    if faster:
+        best = max((row.summary for row in faster), key=ratio)
+        advice = (
+            f"Rung {best.rung} is {ratio(best):.2f} times as fast on {best.runtime} all the same: MACs do not decide."
+        )
+    yield Finding(
+        "macs-rose",
+        "info" if faster else "warning",
+        cases_of(more),
+        {
+            "ladder": ladder.name,
+            "rungs": listing(more),
+            "worst_rung": worst.rung.rung,
+            "macs_useful_before": before,
+            "macs_useful_after": after,
+            "macs_useful_ratio": over(after, before),
+        },
+        f"Rung {worst.rung.rung} does {mega(after)} M useful MACs instead of {mega(before)} M: at stride 1, kernels of "
+        "size k1 and k2 merge into one of size k1 + k2 - 1, with more taps than both together.",
+        advice,
+    )
+
+
+def order_not_determined(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Rungs whose choice rests on a gap smaller than twice its bootstrap error."""
+    close = [row for row in rows if _is_tie(row.rung)]
+    if not close:
+        return
+    choice = close[0].rung.choice
+    assert choice is not None
+    first, second = sorted(choice.scores, key=lambda name: choice.scores[name])[:2]
+    rung = close[0].rung.rung
+    yield Finding(
+        "order-not-determined",
+        "info",
+        cases_of(close),
+        {
+            "ladder": ladder.name,
+            "rungs": listing(close),
+            "rung": rung,
+            "gap": choice.gap,
+            "gap_error": choice.gap_error,
+        },
+        f"At rung {rung} the scores of {first} and {second} differ by {choice.gap:.2g}, less than twice the bootstrap "
+        f"error {choice.gap_error:.2g}.",
+        "Another sample or seed may remove another activation: compare ladders of several seeds before reading "
+        "anything into the order.",
+    )
+
+
+def _is_tie(rung: Rung) -> bool:
+    choice = rung.choice
+    if choice is None or choice.gap is None or choice.gap_error is None or len(choice.scores) < 2:
+        return False
+    return choice.gap < 2 * choice.gap_error
+
+
+def not_exact(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Rungs whose fold error exceeds its bound, and groups left unmerged to stay exact."""
+    beyond = [row for row in rows if row.rung.fold_error > ERROR_F32 or row.rung.fold_error_f64 > ERROR_F64]
+    if beyond:
+        worst = max(beyond, key=lambda row: (row.rung.fold_error_f64, row.rung.fold_error)).rung
+        yield Finding(
+            "not-exact",
+            "error",
+            cases_of(beyond),
+            {
+                "ladder": ladder.name,
+                "rungs": listing(beyond),
+                "worst_rung": worst.rung,
+                "fold_error": worst.fold_error,
+                "fold_error_f64": worst.fold_error_f64,
+            },
+            f"The folded rung {worst.rung} differs from its network by {worst.fold_error:.1e} in float32 (bound "
+            f"{ERROR_F32:.0e}) and {worst.fold_error_f64:.1e} in float64 (bound {ERROR_F64:.0e}).",
+            "Its latency is that of a different function: do not report it as folding without loss.",
+        )
+    refused = [row for row in rows if any(group.reason for group in row.rung.groups)]
+    if refused:
+        yield _refused(ladder, refused)
+
+
+def _refused(ladder: Ladder, rows: Sequence[Row]) -> Finding:
+    reasons = {group.path: group.reason for row in rows for group in row.rung.groups if group.reason}
+    path, reason = next(iter(reasons.items()))
+    return Finding(
+        "not-exact",
+        "info",
+        cases_of(rows),
+        {"ladder": ladder.name, "rungs": listing(rows), "groups": len(reasons), "first": path},
+        f"{count(len(reasons), 'group')} stayed unmerged to stay exact, for instance {path}: {reason}.",
+        "The networks compute what they should, with more layers than removed activations suggest.",
+    )
+
+
+def accuracy_lost(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Rungs whose accuracy is below that of rung 0 by more than binomial noise."""
+    before, n = ladder.rungs[0].accuracy, ladder.test_examples
+    if before is None or not n:
+        return
+    lost = [row for row in rows if _fell(row.rung.accuracy, before, n)]
+    if not lost:
+        return
+    worst = min((row.rung for row in lost), key=lambda rung: rung.accuracy or 0.0)
+    first = min(row.rung.rung for row in lost)
+    after = worst.accuracy or 0.0
+    missed = round((before - after) * n)
+    yield Finding(
+        "accuracy-lost",
+        "warning",
+        cases_of(lost),
+        {
+            "ladder": ladder.name,
+            "rungs": listing(lost),
+            "worst_rung": worst.rung,
+            "accuracy_before": before,
+            "accuracy_after": after,
+            "examples_lost": missed,
+            "test_examples": n,
+        },
+        f"Rung {worst.rung} gets {percent(after)} right, rung 0 {percent(before)}: {missed} more of {n} test examples "
+        f"are wrong, beyond chance; one example is {percent(1 / n)}.",
+        f"Rung {first - 1} is the last before a clear loss; beyond it, fine-tune for longer.",
+    )
+
+
+def _fell(after: float | None, before: float, n: int) -> bool:
+    """Whether `after` lies below `before` by more than binomial noise: Agresti and Caffo's 95 % interval on n each.
+
+    Both rungs see the same examples, so that the true noise is smaller: a loss that is found is one.
+    """
+    if after is None:
+        return False
+    p, q = ((accuracy * n + 1) / (n + 2) for accuracy in (before, after))
+    return p - q > 1.96 * math.sqrt((p * (1 - p) + q * (1 - q)) / (n + 2))
+
+
+LOOKS = (macs_rose, order_not_determined, not_exact, accuracy_lost)

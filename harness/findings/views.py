@@ -1,0 +1,95 @@
+"""What findings look at, the rows of ladders by runtime and precision, and the words they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.records import Ladder, Rung, Summary, Verdict
+
+ROSE = 1.01  # what counts as more: below, it is rounding or a bias that a merge added
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ladder's rung with its summary on one runtime and precision."""
+
+    rung: Rung
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class View:
+    """A ladder on one runtime and precision: rung 0, all rungs, and the latency controls measured beside it."""
+
+    ladder: Ladder
+    base: Row
+    rows: tuple[Row, ...]
+    controls: tuple[Summary, ...]
+
+
+def of_ladders(summaries: Sequence[Summary], ladders: Sequence[Ladder]) -> Iterator[View]:
+    """Yield a view per ladder, runtime and precision; one whose rung 0 is missing has nothing to be compared with."""
+    for runtime, precision in dict.fromkeys((s.runtime, s.precision) for s in summaries):
+        here = [s for s in summaries if (s.runtime, s.precision) == (runtime, precision)]
+        controls = tuple(s for s in here if s.method == "control")
+        for ladder in ladders:
+            rungs = {rung.rung: rung for rung in ladder.rungs}
+            mine = [s for s in here if s.ladder == ladder.name and s.method != "control"]
+            rows = [Row(rungs[s.rung], s) for s in mine if s.rung is not None and s.rung in rungs]
+            if rows and rows[0].summary.rung == 0:
+                yield View(ladder, rows[0], tuple(rows), controls)
+
+
+def distinct(summaries: Iterable[Summary]) -> tuple[Summary, ...]:
+    """One summary per case: ladders may share one, and its processes count once."""
+    return tuple({s.case_id: s for s in summaries}.values())
+
+
+def verdict(row: Row) -> Verdict | None:
+    """The verdict on a row, None where there is none."""
+    return row.summary.speedup.verdict if row.summary.speedup else None
+
+
+def ratio(summary: Summary) -> float:
+    """The speed-up over rung 0, 1 where there is none."""
+    return summary.speedup.ratio if summary.speedup else 1.0
+
+
+def over(after: int, before: int) -> float | None:
+    """`after` over `before`; None over nothing."""
+    return after / before if before else None
+
+
+def cases_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The cases of `rows`, each once, in order."""
+    return tuple(dict.fromkeys(row.summary.case_id for row in rows if row.summary.case_id))
+
+
+def listing(rows: Iterable[Row]) -> str:
+    """The rungs of `rows` in words: "2", "2 and 3", "2 to 5", "1, 3 and 5"."""
+    numbers = sorted({row.rung.rung for row in rows})
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    head, last = numbers[:-1], numbers[-1]
+    return f"{', '.join(map(str, head))} and {last}" if head else str(last)
+
+
+def count(n: int, one: str, several: str | None = None) -> str:
+    """`n` things in words: "1 block", "3 blocks"."""
+    return f"{n} {one if n == 1 else several or one + 's'}"
+
+
+def mega(value: float) -> str:
+    """Millions, to one decimal, or to three digits when few."""
+    return f"{value / 1e6:.1f}" if value >= 1e5 else f"{value / 1e6:.3g}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent, to three digits."""
+    return f"{100 * fraction:.3g} %"
+
+
+def plus_minus(fraction: float | None) -> str:
+    """A half-width in percent."""
+    return "no interval" if fraction is None else f"+-{percent(fraction)}"

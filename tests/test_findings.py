@@ -1,0 +1,197 @@
+from dataclasses import replace
+
+import example_run
+import pytest
+
+from harness import findings
+from harness.records import Choice, Speedup
+
+
+def of_kind(run, kind):
+    return [finding for finding in run.findings if finding.kind == kind]
+
+
+def again(run, **changes):
+    """The run with other summaries, ladders or jobs, and the findings that follow."""
+    run = replace(run, **changes)
+    return replace(run, findings=findings.find(run.cases, run.ladders, run.jobs))
+
+
+def with_rungs(run, change):
+    """The run, each rung of its first ladder changed."""
+    first = replace(run.ladders[0], rungs=tuple(change(rung) for rung in run.ladders[0].rungs))
+    return again(run, ladders=(first, *run.ladders[1:]))
+
+
+@pytest.fixture(scope="module")
+def run():
+    return example_run.run()
+
+
+# --- speed ---------------------------------------------------------------------------------------------------------
+
+
+def test_fewer_layers_without_speed_is_one_finding_with_the_numbers_of_the_worst_rung(run):
+    (finding,) = of_kind(run, "depth-without-speed")
+    case = {s.rung: s.case_id for s in run.cases}
+    assert finding.cases == tuple(case[n] for n in (3, 5, 6, 7, 8))
+    assert finding.numbers["rungs"] == "3, 5, 6, 7 and 8"
+    assert (finding.numbers["slower"], finding.numbers["same"]) == (4, 1)
+    assert (finding.numbers["depth_before"], finding.numbers["depth_after"]) == (18, 10)
+    assert finding.numbers["ratio"] == pytest.approx(0.753)
+    assert finding.numbers["low"] < 0.753 < finding.numbers["high"]
+    assert finding.numbers["macs_useful_ratio"] == pytest.approx(158.7 / 117.6)
+
+
+def test_the_cause_is_bytes_of_weights_and_useful_macs_not_depth(run):
+    (finding,) = of_kind(run, "depth-without-speed")
+    assert "46.2 MB of weights are read instead of 44.8 MB" in finding.cause
+    assert "158.7 M useful MACs are done instead of 117.6 M" in finding.cause
+    assert "7 of 8 merged kernels carry 1.33 to 1.81 times the weights" in finding.cause
+
+
+def test_the_cause_is_unknown_where_neither_bytes_nor_macs_rose(run):
+    base = run.cases[0]
+    lean = again(
+        run, cases=tuple(replace(s, weight_bytes=base.weight_bytes, macs_useful=base.macs_useful) for s in run.cases)
+    )
+    assert "unknown" in of_kind(lean, "depth-without-speed")[0].cause
+
+
+def test_the_advice_knows_the_best_rung_and_the_controls(run):
+    (finding,) = of_kind(run, "depth-without-speed")
+    assert "Rung 1 (depth 17) is 1.14 times as fast" in finding.advice
+    assert "resnet10 (2.91 times)" in finding.advice
+    none_faster = again(run, cases=tuple(s for s in run.cases if not s.speedup or s.speedup.verdict != "faster"))
+    assert "deploy rung 0" in of_kind(none_faster, "depth-without-speed")[0].advice
+
+
+def test_an_unclear_verdict_never_makes_a_finding_about_speed(run):
+    unclear = again(
+        run,
+        cases=tuple(s if s.rung == 0 else replace(s, speedup=replace(s.speedup, verdict="unclear")) for s in run.cases),
+    )
+    assert of_kind(unclear, "depth-without-speed") == []
+    sentences = " ".join(f.cause + f.advice for f in unclear.findings)
+    assert "times as fast" not in sentences and "times the speed" not in sentences
+
+
+def test_removals_that_unlock_no_merge_are_no_layers_and_no_finding():
+    run = example_run.run(every=True)
+    (finding,) = of_kind(run, "depth-without-speed")
+    depth = {s.case_id: s.depth for s in run.cases}
+    assert all(depth[case] < 18 for case in finding.cases)
+
+
+def test_each_runtime_and_ladder_has_its_own_finding_about_speed():
+    run = example_run.run(methods=("easier", "order"), runtimes=("onnxruntime", "torch"))
+    found = {(f.numbers["ladder"], f.numbers["runtime"]) for f in of_kind(run, "depth-without-speed")}
+    assert found == {(ladder, runtime) for ladder in ("easier", "order") for runtime in ("onnxruntime", "torch")}
+
+
+# --- structure -----------------------------------------------------------------------------------------------------
+
+
+def test_macs_rose_goes_by_useful_macs(run):
+    (finding,) = of_kind(run, "macs-rose")
+    assert finding.numbers["rungs"] == "3 to 8"  # rung 2 has more nominal, but fewer useful MACs than rung 0 minus 1 %
+    assert finding.numbers["macs_useful_after"] == 158_700_000
+
+
+def test_macs_that_rose_while_latency_fell_are_information_not_a_warning(run):
+    fast = replace(run.cases[4], speedup=Speedup(1.2, 1.18, 1.22, "faster"))
+    (finding,) = of_kind(again(run, cases=(*run.cases[:4], fast, *run.cases[5:])), "macs-rose")
+    assert finding.severity == "info" and "1.20 times as fast" in finding.advice
+
+
+@pytest.mark.parametrize(("gap", "error", "tied"), [(0.001, 0.0006, True), (0.0012, 0.0006, False), (0.0, 0.1, True)])
+def test_the_order_is_settled_from_a_gap_of_two_bootstrap_errors(run, gap, error, tied):
+    choice = Choice("b", {"b": 0.1, "a": 0.1 + gap}, gap, error)
+    made = with_rungs(run, lambda rung: replace(rung, choice=choice if rung.rung == 2 else None))
+    assert bool(of_kind(made, "order-not-determined")) is tied
+
+
+def test_a_choice_without_data_or_rivals_says_nothing(run):
+    for choice in (Choice("a", {"a": 1.0, "b": 1.0}, 0.0, None), Choice("a", {"a": 1.0}, None, None)):
+        assert of_kind(with_rungs(run, lambda rung, c=choice: replace(rung, choice=c)), "order-not-determined") == []
+
+
+@pytest.mark.parametrize("change", [{"fold_error": 2e-5}, {"fold_error_f64": 2e-12}])
+def test_a_fold_beyond_its_bound_is_an_error_and_comes_first(run, change):
+    made = with_rungs(run, lambda rung: replace(rung, **change) if rung.rung >= 7 else rung)
+    assert made.findings[0].kind == "not-exact" and made.findings[0].severity == "error"
+    assert made.findings[0].numbers["rungs"] == "7 and 8"
+
+
+def test_a_refused_group_is_named_with_its_reason(run):
+    def refuse(rung):
+        return replace(rung, groups=tuple(replace(g, reason="padding between the convolutions") for g in rung.groups))
+
+    (finding,) = of_kind(with_rungs(run, refuse), "not-exact")
+    assert finding.severity == "info" and finding.numbers["groups"] == 8
+    assert "layer4.1: padding between the convolutions" in finding.cause
+
+
+def test_accuracy_is_lost_only_beyond_binomial_noise(run):
+    (finding,) = of_kind(run, "accuracy-lost")
+    assert finding.numbers["rungs"] == "8"  # rung 7 has 8 of 270 fewer: not beyond chance
+    assert finding.numbers["examples_lost"] == 15
+    assert "one example is 0.37 %" in finding.cause
+    assert "Rung 7 is the last" in finding.advice
+
+
+def test_without_accuracies_none_is_lost():
+    assert of_kind(example_run.run(methods=("order",)), "accuracy-lost") == []
+
+
+# --- trust ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_quiet_run_is_not_called_noisy(run):
+    assert of_kind(run, "noisy") == []
+
+
+def test_wide_intervals_and_a_wide_floor_are_noisy_and_say_what_is_needed():
+    comparisons, floor = of_kind(example_run.run(wide=2.0), "noisy")
+    assert comparisons.numbers["half_width"] == pytest.approx(0.032) and comparisons.numbers["blocks_needed"] == 21
+    assert "2.3 times the --budget" in comparisons.advice
+    assert floor.numbers["floor"] == pytest.approx(0.026, abs=1e-4)
+
+
+def test_a_comparison_without_an_interval_is_noisy_too(run):
+    job = run.jobs[0]
+    none = dict.fromkeys(job.half_widths)
+    (finding,) = of_kind(again(run, jobs=(replace(job, half_widths=none, blocks_needed=none),)), "noisy")
+    assert finding.numbers["half_width"] is None and "no interval" in finding.cause
+
+
+@pytest.mark.parametrize(("kind", "field"), [("contended", "contended"), ("not-steady", "not_steady")])
+@pytest.mark.parametrize(("each", "severity"), [(1, "info"), (4, "warning")])
+def test_disturbed_processes_are_counted_and_weigh_from_a_tenth(run, kind, field, each, severity):
+    (finding,) = of_kind(again(run, cases=tuple(replace(s, **{field: each}) for s in run.cases)), kind)
+    assert finding.severity == severity
+    assert (finding.numbers["processes"], finding.numbers["of"]) == (12 * each, 12 * 16)
+
+
+# --- all -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_case_knows_its_findings(run):
+    kinds = [f.kind for f in findings.for_case(run.findings, run.cases[8].case_id)]
+    assert kinds == ["depth-without-speed", "macs-rose", "accuracy-lost"]
+    assert findings.for_case(run.findings, None) == ()
+
+
+def test_every_sentence_is_plain_ascii_and_whole():
+    for run in (example_run.run(wide=2.0), example_run.failed(example_run.run(), 3)):
+        for finding in run.findings:
+            for sentence in (finding.cause, finding.advice):
+                assert sentence.isascii() and sentence.endswith(".") and sentence[0].isupper()
+
+
+def test_nothing_measured_gives_no_findings():
+    assert findings.find((), (), ()) == ()
+
+
+def test_without_rung_0_nothing_is_compared_with_it(run):
+    assert of_kind(again(run, cases=run.cases[1:]), "depth-without-speed") == []
