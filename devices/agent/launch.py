@@ -1,0 +1,80 @@
+"""Starts one fresh process, waits for it (blocked, never spinning), and says what came of it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from devices.agent import state
+from devices.agent.journal import now_ns
+
+_TAIL_BYTES = 2000
+
+
+class Outcome(NamedTuple):
+    """What a process gave: a result, or the cause and detail of its failure. `wall_ns`: from start to exit."""
+
+    result: Optional[Dict[str, Any]]
+    cause: str
+    detail: str
+    wall_ns: int
+
+
+def launch(verb: str, request: Dict[str, Any], threads: int, log: Path, limit_s: float) -> Outcome:
+    """Run `agent.pyz <verb>` in a process of its own with `request` on its standard input.
+
+    It answers one JSON object on standard output, {"result": ..} or {"cause": .., "detail": ..}; all else that it
+    prints goes to `log`, emptied before. The process is killed after `limit_s`, and whenever this one is interrupted.
+    """
+    kills = state.oom_kills()
+    began = now_ns()
+    message = json.dumps({**request, "began_ns": began, "parent": os.getpid()}).encode()
+    with log.open("wb") as errors, _start(verb, threads, errors) as process:
+        try:
+            answer, _ = process.communicate(message, timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return Outcome(None, "timeout", "no result after %g s; %s" % (limit_s, tail(log)), now_ns() - began)
+        except BaseException:
+            process.kill()
+            raise
+    wall_ns = now_ns() - began
+    if process.returncode < 0:
+        cause, detail = _killed(-process.returncode, kills, log)
+        return Outcome(None, cause, detail, wall_ns)
+    return _read(answer, process.returncode, log, wall_ns)
+
+
+def _start(verb: str, threads: int, errors: Any) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}  # read by OpenMP when a runtime is imported
+    command: List[str] = [sys.executable, str(Path(sys.argv[0]).resolve()), verb]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment)
+
+
+def _read(answer: bytes, code: int, log: Path, wall_ns: int) -> Outcome:
+    value: Dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        value = json.loads(answer.decode())
+    if "result" in value:
+        return Outcome(value["result"], "", "", wall_ns)
+    if "cause" in value:
+        return Outcome(None, value["cause"], value["detail"], wall_ns)
+    return Outcome(None, "crash", "exit code %d without a result; %s" % (code, tail(log)), wall_ns)
+
+
+def _killed(number: int, kills_before: Optional[int], log: Path) -> Tuple[str, str]:
+    name = signal.Signals(number).name if number in set(signal.Signals) else "signal %d" % number
+    kills = state.oom_kills()
+    if number == signal.SIGKILL and None not in (kills, kills_before) and kills != kills_before:
+        return "out-of-memory", "killed by the kernel for memory (SIGKILL, oom_kill rose)"
+    return "signal", "%s; %s" % (name, tail(log))
+
+
+def tail(log: Path) -> str:
+    """Return the end of what a process printed, as one line."""
+    text = log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace")
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip()) or "it printed nothing"

@@ -1,0 +1,168 @@
+"""The agent: the program that runs on a device, a function of files. Called as `python agent-<hash>.pyz <verb> ...`.
+
+    run WORKDIR JOB      measure jobs/JOB/job.json into jobs/JOB/events.jsonl, then jobs/JOB/reply.json
+    start WORKDIR JOB    the same, detached: returns once the lock is taken, prints the new agent's process id
+    stop WORKDIR         end the agent that holds the lock; its journal stays whole
+    status WORKDIR       who holds the lock, which jobs there are, how much room
+    probe RUNTIME        what the runtime says of itself here, and what this device is
+
+Answers are one JSON object on standard output; an error is {"error": {"type", "message", "hint"}} and exit code 1.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, NoReturn, Tuple
+
+from harness.errors import DeviceError, HarnessError
+
+_STOP_PATIENCE_S = 10.0
+STOPPED = 143  # exit code after SIGTERM or SIGINT, as a shell would say it
+
+
+class Stopped(BaseException):
+    """A signal asked the agent to end. Not an Exception: nothing but the top catches it."""
+
+
+def main() -> int:
+    """Dispatch on the verb; return the exit code."""
+    verb, arguments = sys.argv[1], sys.argv[2:]
+    if verb in ("worker", "probe-worker"):
+        from devices.agent import worker
+
+        worker.serve(worker.measure_case if verb == "worker" else worker.probe)
+    verbs: Dict[str, Callable[..., Dict[str, Any]]] = {
+        "run": run,
+        "start": start,
+        "stop": stop,
+        "status": status,
+        "probe": probe,
+    }
+    try:
+        print(json.dumps(verbs[verb](*arguments)), flush=True)
+    except HarnessError as error:
+        return _refuse(type(error).__name__, error.message, error.hint)
+    except OSError as error:
+        return _refuse("DeviceError", "%s: %s" % (error.filename or "the device", error.strerror), "Free some space.")
+    except Stopped:
+        return STOPPED
+    return 0
+
+
+def run(workdir: str, job: str) -> Dict[str, Any]:
+    """Measure a job in this process. Raises DeviceError when another agent holds the lock, WireError, OSError."""
+    from devices.agent import lock
+
+    job_run, fd = _open(Path(workdir), job)
+    lock.sign(fd, job_run.job.run, job, os.getpid())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _on_signal)
+    job_run.finish()
+    return {"finished": job}
+
+
+def start(workdir: str, job: str) -> Dict[str, Any]:
+    """Measure a job in a process of its own session, which keeps the lock that is taken here."""
+    from devices.agent import lock
+
+    job_run, fd = _open(Path(workdir), job)
+    pid = os.fork()
+    if pid == 0:
+        _detach(job_run)
+    lock.sign(fd, job_run.job.run, job, pid)
+    return {"started": job, "pid": pid}
+
+
+def _open(workdir: Path, name: str) -> Tuple[Any, int]:
+    """Take the lock, read the job and its journal."""
+    from devices.agent import lock
+    from devices.agent.run import JobRun
+    from harness import wire
+
+    file = workdir / "jobs" / wire.require_name(name, "job") / "job.json"
+    fd = lock.acquire(workdir / "lock")
+    job = wire.decode(wire.Job, file.read_text(encoding="utf-8"), str(file))
+    return JobRun(workdir, job, Path(sys.argv[0]).name), fd
+
+
+def _detach(job_run: Any) -> NoReturn:
+    """The child's side of `start`: leave the session and the terminal, measure, end. Its words go to agent.log."""
+    code = 1
+    try:
+        os.setsid()
+        log = os.open(str(job_run.folder / "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _on_signal)
+        job_run.finish()
+        code = 0
+    except Stopped:
+        code = STOPPED
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def stop(workdir: str) -> Dict[str, Any]:
+    """Ask the live holder of the lock to end, and wait until it has; force it after a while."""
+    from devices.agent import lock
+
+    path = Path(workdir) / "lock"
+    holder = lock.holder(path)
+    if not holder:
+        return {"stopped": None}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        os.kill(holder["pid"], number)
+        end = time.monotonic() + _STOP_PATIENCE_S
+        while time.monotonic() < end:
+            if lock.holder(path) != holder:
+                return {"stopped": holder}
+            time.sleep(0.02)
+    raise DeviceError("%s is still held by process %s" % (path, holder["pid"]), "")
+
+
+def status(workdir: str) -> Dict[str, Any]:
+    """Describe the workdir."""
+    from devices.agent import lock
+
+    root = Path(workdir)
+    jobs = {
+        folder.name: {"bytes": _size(folder / "events.jsonl"), "reply": (folder / "reply.json").exists()}
+        for folder in sorted(root.glob("jobs/*"))
+    }
+    return {"holder": lock.holder(root / "lock"), "jobs": jobs, "free_bytes": shutil.disk_usage(str(root)).free}
+
+
+def probe(runtime: str) -> Dict[str, Any]:
+    """Say what the runtime and the device are; {"cause", "detail"} instead of versions when it cannot be imported."""
+    from devices.agent import run as runs
+    from devices.agent import state
+    from harness import wire
+
+    wire.require_name(runtime, "runtime")
+    with tempfile.TemporaryDirectory() as folder:
+        return {**runs.probe(runtime, Path(folder) / "worker.log"), "facts": state.facts()}
+
+
+def _on_signal(number: int, frame: Any) -> None:
+    raise Stopped(number)
+
+
+def _refuse(kind: str, message: str, hint: str) -> int:
+    print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}), flush=True)
+    return 1
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

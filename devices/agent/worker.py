@@ -1,0 +1,87 @@
+"""The fresh process: loads one artifact, proves its outputs, warms it up, times it, and answers on standard output.
+
+Everything that a runtime may do to a process - crash it, print, spin up threads, leave memory behind - ends with it.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+from devices.agent.journal import now_ns
+
+_PR_SET_PDEATHSIG = 1
+_NO_MEMORY = re.compile(r"bad_alloc|out of memory|can.t allocate memory|[Ff]ailed to allocate")
+
+
+def serve(handle: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
+    """Read the request, answer with what `handle` returns or with the cause of its failure, and end the process.
+
+    Standard output belongs to the answer; whatever a runtime prints is sent to standard error. The process ends without
+    teardown: the measurement is over, and what a runtime does at exit is not measured.
+    """
+    faulthandler.enable()
+    speech = os.dup(1)
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.buffer.read() or b"{}")
+    if not request:
+        os._exit(1)  # the agent died before it could ask
+    _die_with(request["parent"])
+    answer = json.dumps(_attempt(handle, request)).encode()
+    with os.fdopen(speech, "wb") as out:
+        out.write(answer)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def measure_case(request: Dict[str, Any]) -> Dict[str, Any]:
+    """One measured process: import the runtime (since the process began), then measure the case."""
+    from devices.agent import measure
+
+    runtime = load_runtime(request["runtime"])
+    runtime.versions()  # imports the runtime's packages
+    import_ns = now_ns() - request["began_ns"]
+    return {"import_ns": import_ns, **measure.measure(runtime, request)}
+
+
+def probe(request: Dict[str, Any]) -> Dict[str, Any]:
+    """What the runtime says of itself here: the versions of its packages."""
+    return {"versions": load_runtime(request["runtime"]).versions()}
+
+
+def load_runtime(name: str) -> Any:
+    """Import the runtime's file from the bundle. Raises ModuleNotFoundError if it is not in it."""
+    return importlib.import_module("devices.runtimes." + name)
+
+
+def _attempt(handle: Callable[[Dict[str, Any]], Dict[str, Any]], request: Dict[str, Any]) -> Dict[str, Any]:
+    try:
+        return {"result": handle(request)}
+    except MemoryError as error:
+        return {"cause": "out-of-memory", "detail": "MemoryError: %s" % error}
+    except Exception as error:
+        traceback.print_exc()
+        words = "%s: %s" % (type(error).__name__, error)
+        kind = "out-of-memory" if _NO_MEMORY.search(words) else getattr(error, "cause", "error")
+        return {"cause": kind, "detail": "%s [%s]" % (words[:1500], _where(error))}
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return " > ".join("%s:%s" % (Path(frame.filename).name, frame.lineno) for frame in frames[-3:])
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when the agent dies; one that has died already is noticed by its absence."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: the agent still kills it when it can
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
