@@ -12,12 +12,13 @@ with a = alpha / number of looks, so that the interval holds at all planned look
 stops by the same rule, written in plain Python (devices/agent/stopping.py); a test holds the two together.
 
 Latencies are integers of nanoseconds, never negative. A clock coarser than the inference reads 0; on the log scale
-half a nanosecond, half the stored unit, stands for such a median, so that ratios stay finite.
+one nanosecond, the unit of what is stored, stands for a smaller median, so that ratios stay finite.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ from harness.wire import ProcessEvent, Protocol
 
 SAME = 0.02  # an effect within +-2 % is called `same`
 CONFIDENCE = 0.95  # of the interval of a median
-RESOLUTION_NS = 0.5
-MAX_BLOCKS = 10_000  # beyond, `blocks_needed` says None: no one will wait for it
+RESOLUTION_NS = 1.0
+MAX_BLOCKS = 1_000_000  # beyond, `blocks_needed` says None: no one will wait for it
 # The smallest n for which a two-sided 95 % order-statistic interval of the quantile exists: q^n <= 0.025.
 QUANTILE_SAMPLES: Mapping[str, int] = {"p90": 36, "p95": 72, "p99": 368}
 
@@ -73,7 +74,7 @@ class Process:
 
     @property
     def log_median(self) -> float:
-        """Natural logarithm of the median in ns, that of RESOLUTION_NS when the clock saw nothing."""
+        """Natural logarithm of the median in ns, at least that of RESOLUTION_NS."""
         return math.log(max(self.median_ns, RESOLUTION_NS))
 
 
@@ -218,10 +219,11 @@ def blocks_needed(differences: Floats, protocol: Protocol) -> int | None:
     done = int(differences.size)
     if done < 2:
         return None
-    spread, alpha = float(differences.std(ddof=1)), protocol.alpha / len(protocol.looks)
-    total = np.arange(done, MAX_BLOCKS + 1)
-    enough = stdtrit(total - 1, 1 - alpha / 2) * spread / np.sqrt(total) <= protocol.half_width
-    return int(np.argmax(enough)) if enough.any() else None
+    spread = float(differences.std(ddof=1))
+    alpha = protocol.alpha / len(protocol.looks)
+    totals = range(done, MAX_BLOCKS + 1)
+    more = bisect_left(totals, True, key=lambda n: _width(spread, n, alpha) <= protocol.half_width)
+    return more if more < len(totals) else None
 
 
 def _by_block(processes: Iterable[Process]) -> dict[int, float]:
@@ -232,10 +234,11 @@ def _by_block(processes: Iterable[Process]) -> dict[int, float]:
 
 
 def _half_width(values: Floats, alpha: float) -> float | None:
-    n = values.size
-    if n < 2:
-        return None
-    return float(stdtrit(n - 1, 1 - alpha / 2) * values.std(ddof=1) / math.sqrt(n))
+    return _width(float(values.std(ddof=1)), values.size, alpha) if values.size > 1 else None
+
+
+def _width(sd: float, n: int, alpha: float) -> float:
+    return float(stdtrit(n - 1, 1 - alpha / 2)) * sd / math.sqrt(n)
 
 
 def _speedup(mean: float, width: float | None, verdict: Verdict | None) -> Speedup:

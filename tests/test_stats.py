@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 
+from devices.agent import stopping
 from harness import stats, wire
 from harness.stats import Process
 
@@ -106,9 +107,9 @@ def test_equal_latencies_everywhere_give_an_interval_of_no_width():
     assert (compared.ratio, compared.verdict) == (1, "same")
 
 
-def test_a_clock_that_saw_nothing_counts_as_half_a_nanosecond():
+def test_a_clock_that_saw_nothing_counts_as_one_nanosecond():
     zeros = [process([0, 0, 0], block=block) for block in range(3)]
-    ones = [process([1, 1, 1], "b" * 16, block) for block in range(3)]
+    ones = [process([2, 2, 2], "b" * 16, block) for block in range(3)]
     assert stats.estimate(zeros).median == 0
     assert stats.speedup(zeros, ones, PROTOCOL).ratio == pytest.approx(2)
 
@@ -213,7 +214,7 @@ def test_blocks_needed_is_the_first_count_that_reaches_the_half_width():
     assert stats.stdtrit(4 + more, 1 - ALPHA / 2) * spread / math.sqrt(5 + more) > PROTOCOL.half_width
     assert stats.blocks_needed(np.zeros(6), PROTOCOL) == 0
     assert stats.blocks_needed(values[:1], PROTOCOL) is None
-    assert stats.blocks_needed(values * 1000, PROTOCOL) is None
+    assert stats.blocks_needed(values * 10_000, PROTOCOL) is None
 
 
 # --- on simulated drift, contention and shared references ------------------------------------------------------------
@@ -253,3 +254,27 @@ def test_a_true_speedup_of_a_tenth_is_found_on_a_quiet_machine():
         made = simulate(rng, 10, {"r": 1000, "c": 1000 / 1.1}, noise=0.02)
         found += stats.speedup(made["c"], made["r"], PROTOCOL).verdict == "faster"
     assert found / tries >= 0.95
+
+
+# --- the agent's own rule -------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 4), st.floats(1e-4, 0.3))
+def test_the_agents_stopping_rule_and_these_statistics_agree(seed, blocks, replicates, noise):
+    made = simulate(np.random.default_rng(seed), blocks, {"r": 1000, "c": 900}, replicates, noise)
+    made["c"] = [p for p in made["c"] if p.block % 5 != 3]  # some blocks lack the case
+    medians = {}
+    for p in (*made["r"], *made["c"]):
+        medians.setdefault((p.case_id, p.block + 1), []).append(p.log_median)  # the agent counts blocks from 1
+    theirs, ours = stopping.differences(medians, "c", "r", blocks), stats.differences(made["c"], made["r"])
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    reach = stopping.reach(theirs, PROTOCOL)
+    assert stats.half_width(ours, PROTOCOL) == (pytest.approx(reach.half_width) if reach.half_width else None)
+    assert stats.blocks_needed(ours, PROTOCOL) == reach.blocks_needed
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 7, 30, 400])
+def test_the_agents_t_quantile_is_that_of_scipy(df):
+    for probability in (0.5, 0.9, 0.975, 0.995, 0.9999):
+        assert stopping.t_quantile(probability, df) == pytest.approx(t.ppf(probability, df), rel=1e-9, abs=1e-12)
