@@ -74,7 +74,7 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         for precision in precisions:
             offered = content.constant("runtime", runtime, "PRECISIONS")
             content.require_known(f"precision of runtime {runtime}", precision, offered)
-    threads = words.threads or device.profile.threads
+    threads = device.profile.threads if words.threads is None else words.threads
     _require_range("--threads", threads, 1, 1024)
     return Plan(
         device=device.name,

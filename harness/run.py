@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import platform
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from typing import Any
 from harness import analysis, build, bundle, content, store, transport, wire
 from harness.child import OnProgress, Progress
 from harness.compress import client
-from harness.errors import DeviceError, HarnessError, StoreError
+from harness.errors import DeviceError, HarnessError, StoreError, UsageError
 from harness.records import Artifact, Case, Device, Entry, Ladder, LadderRequest, Plan, Run
 
 _POLL_S = 0.5  # how often the journal is looked at; seldom enough that the device is not disturbed
@@ -144,6 +145,9 @@ def _carry_out(folder: Path, record: Run, device: Device, tell: OnProgress) -> P
             record = _finish(folder, replace(record, seconds=seconds))
     except KeyboardInterrupt:
         store.save(folder, replace(record, status="interrupted", seconds=seconds))
+        raise
+    except UsageError:
+        shutil.rmtree(folder)  # a word that only the network could judge, such as an activation's name: nothing is left
         raise
     except HarnessError as error:
         _save_if_possible(folder, replace(record, status="failed", failure=error.message, seconds=seconds))

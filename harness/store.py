@@ -19,6 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +216,30 @@ def events(folder: Path, runtime: str) -> list[wire.Event]:
 
 
 # --- frames --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A run as pandas frames: one row per ladder row, per inference, per system-state reading."""
+
+    run: Run
+    cases: pd.DataFrame
+    samples: pd.DataFrame
+    state: pd.DataFrame
+
+
+def frames(folder: Path) -> Frames:
+    """Read a run's record and its Parquet files. Raises StoreError."""
+    import pandas as pd
+
+    run = load(folder)
+    try:
+        samples, state = (pd.read_parquet(folder / f"{name}.parquet") for name in ("samples", "state"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{folder}: its samples cannot be read: {error}", "Finish the run: harness run --resume."
+        ) from None
+    return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state)
 
 
 def save_frames(folder: Path, journals: Iterable[Sequence[wire.Event]]) -> None:

@@ -1,0 +1,216 @@
+"""The main job, for real: the command, in a process, on `tiny`: trained, folded, built, run by the agent, timed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Cli
+
+import harness
+
+TINY = ("run", "--device", "local", "--model", "tiny", "--budget", "12")
+
+
+@pytest.fixture
+def tiny(cli: Cli) -> Cli:
+    done = cli(*TINY, "--json")
+    assert done.code == 0, done.err
+    (cli.folder / "shown.json").write_text(done.out)
+    return cli
+
+
+def test_the_main_job_trains_folds_builds_measures_and_a_second_run_trains_nothing(tiny: Cli) -> None:
+    shown = json.loads((tiny.folder / "shown.json").read_text())
+    assert set(shown) == {"schema", "run", "device", "cases", "findings"}
+    ladder = [case for case in shown["cases"] if case["rung"] is not None]
+    controls = [case for case in shown["cases"] if case["rung"] is None]
+
+    assert [case["rung"] for case in ladder] == [0, 1, 2, 3]
+    assert [case["removed"] for case in ladder] == [0, 1, 2, 3]
+    depths = [case["depth"] for case in ladder]
+    assert depths == sorted(depths, reverse=True) and depths[-1] == depths[0] - 3
+    assert controls and all(case["accuracy"] is None and case["reasons"]["accuracy"] for case in controls)
+
+    for case in shown["cases"]:
+        assert case["status"] == "ok"
+        assert case["fold_error"] <= 1e-5 and case["fold_error_f64"] <= 1e-12
+        assert case["artifact_error"] <= 1e-4
+        assert case["latency_ns"]["median"] > 0 and case["latency_ns"]["processes"] >= 1
+        assert case["energy_j"] is None and case["reasons"]["energy_j"]
+    assert ladder[0]["speedup"]["ratio"] == 1.0 and ladder[0]["speedup"]["verdict"] is None
+    assert all(case["speedup"]["verdict"] in ("faster", "slower", "same", "unclear") for case in ladder[1:])
+    assert all(0 <= case["accuracy"] <= 1 for case in ladder)
+    assert [case["padding"] for case in ladder] == ["kept", "moved", "moved", "moved"]
+
+    (folder,) = tiny.runs
+    assert (folder / "plots" / "depth.png").stat().st_size > 10_000
+    seconds = json.loads((folder / "run.json").read_text())["seconds"]
+    again = tiny(*TINY, "--json")
+    assert again.code == 0, again.err
+    stored = json.loads((tiny.runs[-1] / "run.json").read_text())
+    assert all(each["cached"] for each in stored["ladders"])
+    assert stored["seconds"]["ladders"] + stored["seconds"]["build"] < 0.2 * (seconds["ladders"] + seconds["build"])
+    assert [case["variant"] for case in again.json["cases"]] == [case["variant"] for case in shown["cases"]]
+
+
+def test_a_run_is_shown_as_a_table_drawn_as_a_figure_and_loaded_as_frames(tiny: Cli) -> None:
+    (folder,) = tiny.runs
+    table = tiny("show")
+    assert table.code == 0 and "A/A" in table.out
+    assert max(len(line) for line in table.out.splitlines()) <= 120
+
+    assert tiny("show", folder.name[:20], "--json").json == json.loads((tiny.folder / "shown.json").read_text())
+
+    for name in ("a.png", "a.svg", "a.pdf"):
+        assert tiny("plot", "--out", name, "--published", "easier").code == 0
+        assert (tiny.folder / name).stat().st_size > 5_000
+
+    frames = harness.load(folder)
+    assert set(frames.samples.columns) >= {
+        "case_id",
+        "block",
+        "attempt",
+        "phase",
+        "index",
+        "start_ns",
+        "latency_ns",
+        "valid",
+    }
+    timed = frames.samples[frames.samples.phase.eq("timed") & frames.samples.valid]
+    median = timed.groupby(["case_id", "block", "replicate"]).latency_ns.median().groupby("case_id").median()
+    told = {
+        case["case_id"]: case["latency_ns"]["median"]
+        for case in json.loads((tiny.folder / "shown.json").read_text())["cases"]
+    }
+    assert median.to_dict() == pytest.approx(told)
+    assert isinstance(frames.state, pd.DataFrame) and len(frames.state)
+    assert len(frames.cases) == len(told)
+
+
+def test_several_methods_and_runtimes_share_one_run_and_order_trains_nothing(cli: Cli) -> None:
+    done = cli(
+        *TINY, "--method", "order,easier", "--runtime", "torch,empty", "--no-controls", "--budget", "6", "--json"
+    )
+    assert done.code == 0, done.err
+    cases = done.json["cases"]
+    assert {(case["ladder"], case["runtime"]) for case in cases} == {
+        (ladder, runtime) for ladder in ("order", "easier") for runtime in ("torch", "empty")
+    }
+    for case in cases:
+        assert (case["accuracy"] is None) == (case["method"] == "order")
+        assert case["accuracy"] is not None or "random weights" in case["reasons"]["accuracy"]
+
+
+def test_a_case_that_fails_leaves_the_others_alone_and_the_command_exits_1(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = cli.folder / "own"
+    (own / "runtimes").mkdir(parents=True)
+    crash = (
+        "\n\nhealthy = load\n\n\n"
+        "def load(path, options):\n"
+        "    import ctypes\n"
+        f"    ctypes.string_at(0) if open(path).read() == open({str(own / 'victim')!r}).read() else None\n"
+        "    return healthy(path, options)\n"
+    )
+    victim = (
+        "\n\nhealthy_export = export\n\n\n"
+        "def export(variant, target, precision, options, out):\n"
+        "    facts = healthy_export(variant, target, precision, options, out)\n"
+        f"    open({str(own / 'victim')!r}, 'w').write(out.read_text())\n"
+        "    return facts\n"
+    )
+    empty = (Path(harness.__file__).parent.parent / "devices" / "runtimes" / "empty.py").read_text()
+    (own / "runtimes" / "empty.py").write_text(empty + victim + crash)
+    done = cli("--content", str(own), *TINY, "--method", "order", "--runtime", "empty", "--budget", "5", "--json")
+    assert done.code == 1, done.err
+    failed = [case for case in done.json["cases"] if case["status"] == "failed"]
+    assert len(failed) == 1
+    assert "SIGSEGV" in failed[0]["reasons"]["latency_ns"] and failed[0]["latency_ns"] is None
+    assert sum(case["status"] == "ok" for case in done.json["cases"]) == len(done.json["cases"]) - 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run",), "name a device, or a run to resume"),
+        (("run", "--device", "lcal"), 'did you mean "local"?'),
+        (("run", "--device", "local", "--model", "tinny"), 'did you mean "tiny"?'),
+        (("run", "--device", "local", "--colour", "red"), "No such option"),
+        (("run", "--device", "local", "--option", "spin=1"), "no option of runtime onnxruntime"),
+        (
+            ("run", "--device", "local", "--model", "tiny", "--method", "order", "--order", "layer9"),
+            'eligible activation "layer9"',
+        ),
+        (("--content", "/no/such", "models"), "no such folder"),
+        (("plot", "--published", "easer"), "easier"),
+    ],
+)
+def test_a_wrong_word_exits_2_with_one_message_and_writes_nothing(
+    cli: Cli, words: tuple[str, ...], message: str
+) -> None:
+    done = cli(*words)
+    assert done.code == 2, done.err
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert (
+        not cli.runs
+        and not (cli.folder / "workdir" / "jobs").is_dir()
+        or not any((cli.folder / "workdir" / "jobs").iterdir())
+    )
+
+
+def test_a_bad_yaml_exits_2_naming_file_and_line(cli: Cli) -> None:
+    (cli.folder / "inventory.yaml").write_text("devices:\n  local:\n    profil: host\n")
+    done = cli(*TINY)
+    assert done.code == 2
+    assert "inventory.yaml:3: devices.local.profil" in done.err and 'Did you mean "profile"?' in done.err
+
+
+def test_results_that_cannot_be_written_are_found_before_the_long_work(cli: Cli) -> None:
+    (cli.folder / "taken").write_text("a file")
+    for results in ("taken", "/proc/results"):
+        done = cli(*TINY, "--results", results)
+        assert done.code == 1
+        assert "results cannot be written" in done.err and "--results" in done.err
+    assert not (cli.folder / "workdir").exists()
+
+
+def test_a_run_that_is_not_there_or_damaged_or_from_the_future_is_said_to_be(cli: Cli) -> None:
+    run = cli.folder / "results" / "local" / "20260101T000000Z-abcd"
+    run.mkdir(parents=True)
+    for text, message in (('{"schema": 99}', "schema 99"), ("{", "damaged"), ('{"schema": 1}', "damaged")):
+        (run / "run.json").write_text(text)
+        done = cli("show", run.name)
+        assert done.code == 1 and message in done.err, done.err
+    assert "no such run" in cli("show", "nothing").err
+
+
+def test_a_plan_can_be_looked_at_without_doing_it(cli: Cli) -> None:
+    done = cli(*TINY, "--dry-run")
+    assert done.code == 0
+    assert done.json[0]["runtimes"] == ["onnxruntime"] and done.json[0]["measuring_s_at_most"] == 12
+    assert not cli.runs
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("show",), ("plot", "--out", "f.png"), ("run", "--help"), ("runtimes",)]
+)
+def test_no_command_that_only_looks_imports_torch(cli: Cli, words: tuple[str, ...]) -> None:
+    code = (
+        "import sys; sys.argv = ['harness', *sys.argv[1:]]\n"
+        "from harness.cli import app\n"
+        "try: app()\n"
+        "except SystemExit as done: assert done.code in (0, None), done.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=cli.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

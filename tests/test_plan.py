@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import plan
+from harness.errors import UsageError
+from harness.plan import Words
+
+SHIPPED = Path(__file__).resolve().parent.parent / "inventory.yaml"
+LOCAL = Words(device="local")
+
+
+def test_a_device_is_enough_the_rest_has_defaults() -> None:
+    ((device, planned),) = plan.make(LOCAL, SHIPPED)
+    assert device.name == "local"
+    assert planned.runtimes == ("onnxruntime",)
+    assert [(ladder.method, ladder.model, ladder.task) for ladder in planned.ladders] == [
+        ("easier", "resnet18", "digits")
+    ]
+    assert planned.controls
+
+
+def test_several_methods_and_runtimes_make_several_ladders_and_jobs() -> None:
+    words = replace(LOCAL, method="easier,order", runtime="onnxruntime,torch", entropy="position")
+    ((_, planned),) = plan.make(words, SHIPPED)
+    assert [(ladder.method, dict(ladder.recipe)) for ladder in planned.ladders] == [
+        ("easier", {"entropy": "position"}),
+        ("order", {}),
+    ]
+    assert planned.runtimes == ("onnxruntime", "torch")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (Words("lcal"), 'no device "lcal"; did you mean "local"?'),
+        (Words("local", model="resnet81"), 'no model "resnet81"; did you mean "resnet18"?'),
+        (Words("local", task="digit"), 'no task "digit"; did you mean "digits"?'),
+        (Words("local", method="easer"), 'no method "easer"; did you mean "easier"?'),
+        (Words("local", method="easier,"), "an item of the list is empty"),
+        (Words("local", runtime="onxruntime"), 'no runtime "onxruntime"; did you mean "onnxruntime"?'),
+        (Words("local", precision="fp31"), 'no precision of runtime onnxruntime "fp31"; did you mean "fp32"?'),
+        (Words("local", eligible="al"), 'no eligibility "al"; did you mean "all"?'),
+        (Words("local", entropy="chanel"), 'no entropy "chanel"; did you mean "channel"?'),
+        (Words("local", method="order", entropy="channel"), "--entropy: none of the methods order has it"),
+        (Words("local", option=("optimisation=all",)), 'no option of runtime onnxruntime "optimisation"; did you mean'),
+        (Words("local", option=("optimization=most",)), "no value of onnxruntime's option optimization"),
+        (Words("local", option=("optimization",)), "must be key=value"),
+        (Words("local", threads=0), "--threads 0: must be from 1 to 1024"),
+        (Words("local", threads=-1), "--threads -1: must be from 1 to 1024"),
+        (Words("local", batch=0), "--batch 0: must be from 1 to 4096"),
+        (Words("local", budget=float("nan")), "--budget nan"),
+        (Words("local", seed=-1), "--seed -1"),
+        (Words("local", data=Path("/no/such")), "--data /no/such: no such folder"),
+    ],
+)  # fmt: skip
+def test_a_wrong_word_is_named_with_the_rule_and_the_nearest_known_one(words: Words, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan.make(words, SHIPPED)
+    assert message in caught.value.message
+    assert caught.value.exit_code == 2
