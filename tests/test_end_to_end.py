@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -156,11 +158,7 @@ def test_a_wrong_word_exits_2_with_one_message_and_writes_nothing(
     assert done.code == 2, done.err
     assert message in done.err
     assert "Traceback" not in done.err
-    assert (
-        not cli.runs
-        and not (cli.folder / "workdir" / "jobs").is_dir()
-        or not any((cli.folder / "workdir" / "jobs").iterdir())
-    )
+    assert not cli.runs and not list((cli.folder / "workdir").glob("jobs/*"))
 
 
 def test_a_bad_yaml_exits_2_naming_file_and_line(cli: Cli) -> None:
@@ -207,9 +205,6 @@ def test_no_command_that_only_looks_imports_torch(cli: Cli, words: tuple[str, ..
         "except SystemExit as done: assert done.code in (0, None), done.code\n"
         "assert 'torch' not in sys.modules\n"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=cli.folder, capture_output=True, text=True, check=False
     )
