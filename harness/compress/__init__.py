@@ -1,0 +1,44 @@
+"""Compression: from a torch network to a ladder of variants.
+
+The names below are loaded on first use: importing a light module of this package does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.compress.folding.fold import Folded, fold
+    from harness.compress.folding.layers import merge_conv_bn, merge_conv_conv, merge_linear_linear
+    from harness.compress.folding.padding import activations, mergeable, pad_first, remove
+
+__all__ = [
+    "Folded",
+    "activations",
+    "fold",
+    "merge_conv_bn",
+    "merge_conv_conv",
+    "merge_linear_linear",
+    "mergeable",
+    "pad_first",
+    "remove",
+]
+
+_HOMES = {
+    "Folded": "fold",
+    "activations": "padding",
+    "fold": "fold",
+    "merge_conv_bn": "layers",
+    "merge_conv_conv": "layers",
+    "merge_linear_linear": "layers",
+    "mergeable": "padding",
+    "pad_first": "padding",
+    "remove": "padding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"harness.compress.folding.{_HOMES[name]}"), name)

@@ -1,0 +1,179 @@
+"""Fold a network: merge every stretch without a non-linearity into one layer, and prove that nothing changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from harness.compress.folding import groups, trace
+from harness.compress.folding.layers import CONVS, NORMS, affine, require_finite, scale_and_shift, to_module
+from harness.compress.folding.merge import scaled
+from harness.compress.folding.proof import difference
+from harness.compress.folding.trace import Example
+from harness.errors import FoldError, UsageError
+from harness.records import Group
+
+LIMIT_F64 = 1e-12
+LIMIT_F32 = 1e-5
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded network and the proof that it is equal to the one given.
+
+    Errors are relative max-abs differences of outputs, in float64 and float32. With `fixed_size` the network takes
+    inputs of the example's size alone (the batch stays free) and raises FoldError on another.
+    """
+
+    network: fx.GraphModule
+    groups: tuple[Group, ...]
+    max_error: float
+    max_error_f32: float
+    fixed_size: bool
+
+
+def fold(
+    network: nn.Module,
+    example: Example,
+    policy: str = "exact",
+    forms: Sequence[str] | None = None,
+    choose: Callable[[Group], bool] | None = None,
+) -> Folded:
+    """Return the network with everything merged that is provably equal; the one given stays as it is.
+
+    BatchNorms go into the layer before them; layers with nothing non-linear between them become one, shortcuts
+    included; at the example's size, outer kernel taps that only meet padding are cut. `choose` sees each group that
+    can be merged and says whether it is. Raises FoldError for a network in training mode, with weights that are not
+    finite, that cannot be traced or run on `example` (a batch), or whose folded outputs differ by more than 1e-12 in
+    float64 or 1e-5 in float32; UsageError for a policy or form that does not exist.
+    """
+    _require_known(policy, forms)
+    _require_ready(network)
+    reference = copy.deepcopy(network).double()
+    wide = _as(torch.float64, example)
+    trace.run(reference, wide)
+    graph = trace.trace(reference)
+    report, fixed_size = merge(graph, wide, choose or _everything)
+    error = _prove(reference, graph, wide, LIMIT_F64)
+    dtype = _dtype(network)
+    narrow_graph = graph.to(dtype) if dtype == torch.float32 else copy.deepcopy(graph).float()
+    narrow = network if dtype == torch.float32 else copy.deepcopy(network).float()
+    error_f32 = _prove(narrow, narrow_graph, _as(torch.float32, example), LIMIT_F32)
+    return Folded(graph.to(dtype), report, error, error_f32, fixed_size)
+
+
+def merge(graph: fx.GraphModule, example: Example, choose: Callable[[Group], bool]) -> tuple[tuple[Group, ...], bool]:
+    """Merge in place what can be merged, without proof; return the groups and whether the input size is fixed now."""
+    trace.record_shapes(graph, example)
+    trace.drop_transparent(graph)
+    fold_norms(graph)
+    order = {node: index for index, node in enumerate(graph.graph.nodes)}
+    stretches, refusals = groups.find(graph)
+    found = [(order[refusal.after.layers[0]], groups.report_refusal(refusal)) for refusal in refusals]
+    found += [(order[node], groups.report_alone(node, why)) for node, why in groups.unmergeable(graph).items()]
+    fixed_size = False
+    waiting = list(reversed(stretches))
+    while waiting:
+        stretch = waiting.pop()
+        group, cut = groups.report(stretch), groups.loses_taps(stretch)
+        if len(stretch.layers) == 1 and not cut:
+            continue
+        if choose(group):
+            found.append((order[stretch.layers[0]], group))
+            _replace(graph, stretch)
+            fixed_size |= cut
+        elif len(stretch.layers) > 1:
+            found.append((order[stretch.layers[0]], groups.report(stretch, reason="not chosen")))
+            waiting += [groups.alone(node) for node in reversed(stretch.layers)]
+    if fixed_size:
+        _fix_input_size(graph)
+    trace.tidy(graph)
+    return tuple(group for _, group in sorted(found, key=lambda item: item[0])), fixed_size
+
+
+def fold_norms(graph: fx.GraphModule) -> None:
+    """Fold every BatchNorm in eval mode into the convolution or linear layer before it that nothing else reads."""
+    calls = trace.calls(graph)
+    for node in list(graph.graph.nodes):
+        norm = trace.module_of(node)
+        if not isinstance(norm, NORMS) or norm.training or norm.running_mean is None:
+            continue
+        before = trace.source(node)
+        layer = trace.module_of(before)
+        fits = isinstance(layer, CONVS) or (isinstance(layer, nn.Linear) and len(trace.shape(before) or ()) == 2)
+        if layer is None or not fits or len(before.users) > 1 or calls[str(before.target)] > 1:
+            continue
+        if getattr(layer, "padding_mode", "zeros") != "zeros":
+            continue
+        graph.set_submodule(str(before.target), to_module(scaled(affine(layer), *scale_and_shift(norm))))
+        node.replace_all_uses_with(before)
+        graph.graph.erase_node(node)
+
+
+def _replace(graph: fx.GraphModule, stretch: groups.Stretch) -> None:
+    """Put one merged module, at the path of the stretch's first layer, in place of its nodes."""
+    layer = groups.final_layer(stretch, groups.evaluate(stretch.tree, groups.layers_of(stretch)))
+    path = str(stretch.layers[0].target)
+    graph.set_submodule(path, to_module(layer))
+    with graph.graph.inserting_after(stretch.output):
+        merged = graph.graph.call_module(path, (stretch.source,))
+    merged.meta["shape"] = trace.shape(stretch.output)
+    stretch.output.replace_all_uses_with(merged)
+    for node in reversed(list(graph.graph.nodes)):
+        if node in stretch.nodes:
+            graph.graph.erase_node(node)
+
+
+def _fix_input_size(graph: fx.GraphModule) -> None:
+    """Let every input pass a check of its shape."""
+    inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    for index, node in enumerate(inputs):
+        shape = trace.shape(node)
+        if shape is None:
+            continue
+        name = f"fixed_shape{index or ''}"
+        graph.add_submodule(name, trace.FixedShape(shape[1:]))
+        with graph.graph.inserting_after(inputs[-1]):
+            checked = graph.graph.call_module(name, (node,))
+        node.replace_all_uses_with(checked, delete_user_cb=lambda user, checked=checked: user is not checked)
+
+
+def _prove(reference: nn.Module, folded: nn.Module, example: Example, limit: float) -> float:
+    error = difference(reference, folded, example)
+    if not error <= limit:
+        raise FoldError(
+            f"the folded network differs from the one given by {error:.2g} (relative, {_dtype(reference)}); "
+            f"the limit is {limit:g}",
+            "Please report this network: what is merged should be exact.",
+        )
+    return error
+
+
+def _require_known(policy: str, forms: Sequence[str] | None) -> None:
+    if policy != "exact":
+        raise UsageError(f'no folding policy "{policy}". Known: exact')
+    if forms:
+        raise UsageError(f'no folding form "{forms[0]}". Known: none beyond the default ones')
+
+
+def _require_ready(network: nn.Module) -> None:
+    if any(module.training for module in network.modules()):
+        raise FoldError("the network is in training mode", "Call network.eval() first: BatchNorm folds at inference.")
+    require_finite(network)
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    floating = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+    return next(floating, torch.float32)
+
+
+def _as(dtype: torch.dtype, example: Example) -> tuple[torch.Tensor, ...]:
+    return tuple(x.to(dtype) if x.is_floating_point() else x for x in trace.inputs_of(example))
+
+
+def _everything(group: Group) -> bool:
+    return True

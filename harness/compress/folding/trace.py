@@ -1,0 +1,168 @@
+"""Networks as graphs (torch.fx): nodes with shapes, their modules, and the questions that folding asks of them."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+
+from harness.errors import FoldError
+
+Example: TypeAlias = Tensor | tuple[Tensor, ...]
+
+# What passes values through unchanged in eval mode.
+TRANSPARENT = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
+
+_ADDS = (operator.add, operator.iadd, torch.add)
+
+
+class FixedShape(nn.Module):
+    """Passes on an input whose shape, batch aside, is the one the network was folded for; raises FoldError otherwise."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` [N, *shape]. The comparison is of integers alone, so that export sees nothing of it."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise FoldError(
+                f"this network was folded for inputs of {_times(self.shape)}, not {_times(x.shape[1:])}",
+                "Fold it again with an example of that size.",
+            )
+        return x
+
+    def extra_repr(self) -> str:
+        """Show the shape when the network is printed."""
+        return _times(self.shape)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, FixedShape) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and leaves every tensor's shape in its node's meta."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        return result
+
+
+def inputs_of(example: Example) -> tuple[Tensor, ...]:
+    """Return the example as positional arguments."""
+    return example if isinstance(example, tuple) else (example,)
+
+
+def trace(network: nn.Module) -> fx.GraphModule:
+    """Return the network's graph, whose modules are the network's own; raise FoldError with what cannot be traced."""
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:
+        raise FoldError(
+            f"{type(network).__name__} cannot be traced: {error}",
+            "Folding needs a forward without control flow that depends on the data.",
+        ) from error
+    return fx.GraphModule(network, graph, type(network).__name__).train(network.training)
+
+
+def record_shapes(graph: fx.GraphModule, example: Example) -> None:
+    """Run the graph on `example`, in eval mode without gradients, and note each node's shape."""
+    with torch.no_grad():
+        _Shapes(graph).run(*inputs_of(example))
+
+
+def run(network: nn.Module, example: Example) -> Any:
+    """Return the network's output, without gradients. Raises FoldError if it does not run on the example."""
+    try:
+        with torch.no_grad():
+            return network(*inputs_of(example))
+    except FoldError:
+        raise
+    except Exception as error:
+        shapes = " and ".join(_times(tensor.shape) for tensor in inputs_of(example))
+        raise FoldError(f"{type(network).__name__} does not run on an example of {shapes}: {error}") from error
+
+
+def shape(node: fx.Node) -> tuple[int, ...] | None:
+    """Return the shape of a node's tensor, batch included; None if it is no tensor."""
+    noted: tuple[int, ...] | None = node.meta.get("shape")
+    return noted
+
+
+def module_of(node: fx.Node) -> nn.Module | None:
+    """Return the module that a node calls, or None if it calls none."""
+    root = node.graph.owning_module
+    return root.get_submodule(str(node.target)) if node.op == "call_module" and root is not None else None
+
+
+def calls(graph: fx.GraphModule) -> Counter[str]:
+    """Count how often each module is called."""
+    return Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+
+
+def is_transparent(node: fx.Node) -> bool:
+    """Whether a node passes its input through unchanged (in eval mode)."""
+    return isinstance(module_of(node), TRANSPARENT)
+
+
+def added(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    """Return the two equally shaped tensors that a node adds, or None if it does anything else."""
+    is_add = (node.op == "call_function" and node.target in _ADDS) or (
+        node.op == "call_method" and node.target in ("add", "add_")
+    )
+    if not is_add or node.kwargs or len(node.args) != 2:
+        return None
+    left, right = node.args
+    if not isinstance(left, fx.Node) or not isinstance(right, fx.Node):
+        return None
+    return (left, right) if shape(left) == shape(right) == shape(node) is not None else None
+
+
+def source(node: fx.Node) -> fx.Node:
+    """Return the node whose tensor a module call reads first."""
+    first = node.args[0] if node.args else next(iter(node.kwargs.values()))
+    assert isinstance(first, fx.Node)
+    return first
+
+
+def upstream(node: fx.Node) -> Iterator[fx.Node]:
+    """Walk from a node's input backwards through module calls that nothing else reads from."""
+    while node.op == "call_module" and len((before := source(node)).users) == 1:
+        yield before
+        node = before
+
+
+def drop_transparent(graph: fx.GraphModule) -> None:
+    """Take identities and dropout out of the graph, activations that were removed among them."""
+    for node in list(graph.graph.nodes):
+        if is_transparent(node):
+            node.replace_all_uses_with(source(node))
+            graph.graph.erase_node(node)
+
+
+def tidy(graph: fx.GraphModule) -> None:
+    """Drop modules that nothing calls any more, make the forward function anew, and set all to eval mode."""
+    graph.delete_all_unused_submodules()
+    graph.graph.lint()
+    graph.recompile()
+    graph.eval()
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "x".join(str(size) for size in sizes)
