@@ -143,7 +143,7 @@ def _controls() -> Ladder:
     def control(n: int, name: str) -> Rung:
         depth, macs, weights, _ = CONTROLS[name]
         cost = Cost(depth, _m(macs), _m(macs * 0.84), _m(2 * macs), _m(weights / 4), _m(weights), 1_200_000)
-        why = {"accuracy": "an untrained latency control"}
+        why = {"accuracy": "a latency control: never trained", "removed": "a latency control, not a rung of a ladder"}
         return Rung(
             n, name, 0, 0, 0, (), None, "kept", cost, 1e-7, 1e-16, None, None, None, _variant(name), (), None, why
         )
@@ -173,6 +173,7 @@ def _summary(ladder: Ladder, rung: Rung, runtime: str, entry: Entry, wide: float
             if ratio == 1.0 and rung.rung
             else VERDICTS[SPEEDUP.index(min(SPEEDUP, key=lambda s: abs(s - ratio)))]
         )
+        verdict = verdict or ("same" if rung.rung else None)
     base = 2.41e6 if runtime == "onnxruntime" else 6.3e6
     half = HALF_WIDTH * wide
     reference = verdict is None

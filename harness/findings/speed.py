@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.findings.views import ROSE, Row, View, cases_of, listing, mega, over, ratio, verdict
+from harness.findings.views import ROSE, Row, View, cases_of, count, listing, mega, over, ratio, verdict
 from harness.records import Finding, Group, Summary
 
 
@@ -25,7 +25,7 @@ def depth_without_speed(view: View) -> Iterator[Finding]:
             "ladder": view.ladder.name,
             "runtime": base.runtime,
             "precision": base.precision,
-            "rungs": listing(shallower),
+            "rungs": listing(row.rung.rung for row in shallower),
             "slower": sum(verdict(row) == "slower" for row in shallower),
             "same": sum(verdict(row) == "same" for row in shallower),
             "worst_rung": worst.rung.rung,
@@ -61,7 +61,7 @@ def _grown(groups: Sequence[Group]) -> str:
         return ""
     low, high = (f"{ratio:.2f}" for ratio in (min(ratios), max(ratios)))
     span = low if low == high else f"{low} to {high}"
-    return f"; {len(ratios)} of {len(groups)} merged kernels carry {span} times the weights of the layers they replace"
+    return f"; {count(len(ratios), 'merged layer')} of {span} times the weights of those replaced"
 
 
 def _advice(view: View) -> str:

@@ -32,7 +32,7 @@ def macs_rose(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
         cases_of(more),
         {
             "ladder": ladder.name,
-            "rungs": listing(more),
+            "rungs": listing(row.rung.rung for row in more),
             "worst_rung": worst.rung.rung,
             "macs_useful_before": before,
             "macs_useful_after": after,
@@ -59,7 +59,7 @@ def order_not_determined(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Findin
         cases_of(close),
         {
             "ladder": ladder.name,
-            "rungs": listing(close),
+            "rungs": listing(row.rung.rung for row in close),
             "rung": rung,
             "gap": choice.gap,
             "gap_error": choice.gap_error,
@@ -89,7 +89,7 @@ def not_exact(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
             cases_of(beyond),
             {
                 "ladder": ladder.name,
-                "rungs": listing(beyond),
+                "rungs": listing(row.rung.rung for row in beyond),
                 "worst_rung": worst.rung,
                 "fold_error": worst.fold_error,
                 "fold_error_f64": worst.fold_error_f64,
@@ -110,7 +110,7 @@ def _refused(ladder: Ladder, rows: Sequence[Row]) -> Finding:
         "not-exact",
         "info",
         cases_of(rows),
-        {"ladder": ladder.name, "rungs": listing(rows), "groups": len(reasons), "first": path},
+        {"ladder": ladder.name, "rungs": listing(row.rung.rung for row in rows), "groups": len(reasons), "first": path},
         f"{count(len(reasons), 'group')} stayed unmerged to stay exact, for instance {path}: {reason}.",
         "The networks compute what they should, with more layers than removed activations suggest.",
     )
@@ -134,7 +134,7 @@ def accuracy_lost(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
         cases_of(lost),
         {
             "ladder": ladder.name,
-            "rungs": listing(lost),
+            "rungs": listing(row.rung.rung for row in lost),
             "worst_rung": worst.rung,
             "accuracy_before": before,
             "accuracy_after": after,

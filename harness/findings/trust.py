@@ -49,18 +49,20 @@ def noisy(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
 
 def floor(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
     """References that differ from themselves by more than what is called the same."""
-    for reference, ratio in job.floor.items():
-        size = stats.floor_size(ratio)
-        if size is None or size <= stats.SAME:
-            continue
-        yield Finding(
-            "noisy",
-            "warning",
-            (reference,),
-            {"runtime": job.runtime, "floor": size, "ratio": ratio.ratio, "low": ratio.low, "high": ratio.high},
-            f"On {job.runtime} the reference differs from itself by up to {percent(math.expm1(size))} (A/A).",
-            f"Differences below {percent(math.expm1(size))} stay unclear, and nothing can be called the same.",
-        )
+    sizes = {case: size for case, ratio in job.floor.items() if (size := stats.floor_size(ratio)) is not None}
+    wide = tuple(case for case, size in sizes.items() if size > stats.SAME)
+    if not wide:
+        return
+    worst = max(wide, key=lambda case: sizes[case])
+    size, ratio = math.expm1(sizes[worst]), job.floor[worst]
+    yield Finding(
+        "noisy",
+        "warning",
+        wide,
+        {"runtime": job.runtime, "floor": size, "ratio": ratio.ratio, "low": ratio.low, "high": ratio.high},
+        f"On {job.runtime} the reference differs from itself by up to {percent(size)} (A/A).",
+        f"Differences below {percent(size)} stay unclear, and nothing can be called the same.",
+    )
 
 
 def contended(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:

@@ -66,12 +66,12 @@ def cases_of(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.summary.case_id for row in rows if row.summary.case_id))
 
 
-def listing(rows: Iterable[Row]) -> str:
-    """The rungs of `rows` in words: "2", "2 and 3", "2 to 5", "1, 3 and 5"."""
-    numbers = sorted({row.rung.rung for row in rows})
-    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"{numbers[0]} to {numbers[-1]}"
-    head, last = numbers[:-1], numbers[-1]
+def listing(numbers: Iterable[int]) -> str:
+    """Rungs in words: "2", "2 and 3", "2 to 5", "1, 3 and 5"."""
+    distinct = sorted(set(numbers))
+    if len(distinct) > 2 and distinct[-1] - distinct[0] == len(distinct) - 1:
+        return f"{distinct[0]} to {distinct[-1]}"
+    head, last = distinct[:-1], distinct[-1]
     return f"{', '.join(map(str, head))} and {last}" if head else str(last)
 
 

@@ -1,0 +1,28 @@
+"""What people and programs see of a run: tables, figures, JSON. Knows records and findings, nothing of how they came.
+
+show(run, console)      the table, findings and reasons         markdown(run)     the same for a README
+to_json(run)            the machine's contract                  published(name)   a paper's table
+draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.records import Run
+from harness.report.machine import to_json
+from harness.report.papers import Published, published
+from harness.report.table import markdown, show
+
+__all__ = ["Published", "draw", "markdown", "published", "show", "to_json"]
+
+
+def draw(run: Run, out: Path, published: Published | None = None) -> tuple[Path, ...]:
+    """Draw depth against latency as `out` (.png, .svg or .pdf) and write the points beside it; return both paths.
+
+    `published` is drawn in a panel of its own. Raises UsageError for another suffix, StoreError when it cannot be
+    written.
+    """
+    from harness.report import depth  # matplotlib: only who draws waits for it
+
+    return depth.draw(run, out, published)

@@ -1,0 +1,32 @@
+"""The machine's contract: `harness show --json`. Its keys are those of the documentation and do not change silently."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from harness.records import Run
+
+SCHEMA = 1
+
+CASE_KEYS = (
+    *("case_id", "ladder", "rung", "removed", "setting", "activations", "model", "task", "method", "variant"),
+    *("depth", "macs", "flops", "parameters", "accuracy", "padding", "fold_error", "fold_error_f64", "artifact_error"),
+    *("macs_useful", "ops_executed", "weight_bytes", "runtime", "precision", "threads", "batch", "options", "status"),
+    *("latency_ns", "speedup", "energy_j", "energy_status", "reasons"),
+)
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """Return a run as plain JSON values: `schema`, `run`, `device`, `cases` (CASE_KEYS each) and `findings`.
+
+    A number that cannot be had is null, and its case's `reasons` says why under the number's key.
+    """
+    cases = [asdict(summary) for summary in run.cases]
+    return {
+        "schema": SCHEMA,
+        "run": run.run,
+        "device": run.device,
+        "cases": [{key: case[key] for key in CASE_KEYS} for case in cases],
+        "findings": [{**asdict(finding), "cases": list(finding.cases)} for finding in run.findings],
+    }

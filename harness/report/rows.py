@@ -1,0 +1,107 @@
+"""A run as its readers see it: panels by runtime and precision, rows with labels, findings with letters."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness import findings
+from harness.findings.views import listing
+from harness.records import Finding, JobRecord, Run, Speedup, Summary
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one runtime measured at one precision: ladders by name, controls, and how the job went."""
+
+    runtime: str
+    precision: str
+    threads: int
+    batch: int
+    ladders: Mapping[str, tuple[Summary, ...]]
+    controls: tuple[Summary, ...]
+    job: JobRecord | None
+
+    @property
+    def title(self) -> str:
+        """Runtime, precision, threads and batch in words."""
+        threads = f"{self.threads} thread" + "s" * (self.threads != 1)
+        return f"{self.runtime} {self.precision}, {threads}, batch {self.batch}"
+
+    @property
+    def rows(self) -> tuple[Summary, ...]:
+        """All rows, ladders first."""
+        return (*(row for rows in self.ladders.values() for row in rows), *self.controls)
+
+    @property
+    def floors(self) -> tuple[tuple[Summary, Speedup], ...]:
+        """The references of the ladders, each with its ratio to itself, where it has one."""
+        floors = self.job.floor if self.job else {}
+        heads = {rows[0].case_id: rows[0] for rows in self.ladders.values() if rows[0].rung == 0}
+        return tuple((head, floors[case]) for case, head in heads.items() if case is not None and case in floors)
+
+
+def panels(run: Run) -> tuple[Panel, ...]:
+    """Split a run's cases by runtime and precision, in the order in which they were planned."""
+    jobs = {job.runtime: job for job in run.jobs}
+    found = []
+    for runtime, precision in dict.fromkeys((s.runtime, s.precision) for s in run.cases):
+        rows = [s for s in run.cases if (s.runtime, s.precision) == (runtime, precision)]
+        names = dict.fromkeys(s.ladder for s in rows if s.method != "control")
+        ladders = {name: tuple(s for s in rows if s.ladder == name) for name in names}
+        controls = tuple(s for s in rows if s.method == "control")
+        found.append(
+            Panel(runtime, precision, rows[0].threads, rows[0].batch, ladders, controls, jobs.get(runtime)),
+        )
+    return tuple(found)
+
+
+def label(summary: Summary) -> str:
+    """A row's name: its rung, or the network of a control."""
+    return summary.model if summary.rung is None else str(summary.rung)
+
+
+def subject(run: Run) -> str:
+    """What the run is about: models and tasks of its ladders."""
+    pairs = dict.fromkeys((ladder.model, ladder.task) for ladder in run.ladders)
+    return ", ".join(f"{model} on {task}" for model, task in pairs)
+
+
+def lettered(found: Sequence[Finding]) -> tuple[tuple[str, Finding], ...]:
+    """Give each finding a letter: a, b, ..., z, aa, ab, ..."""
+    letters = string.ascii_lowercase
+    names = (*letters, *(first + second for first in letters for second in letters))
+    return tuple(zip(names, found, strict=False))
+
+
+def marks(run: Run, summary: Summary) -> str:
+    """The letters of the findings that name a row's case."""
+    mine = findings.for_case(run.findings, summary.case_id)
+    return " ".join(letter for letter, finding in lettered(run.findings) if finding in mine)
+
+
+def absences(panel: Panel, keys: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    """Why numbers of a panel are null: (keys, rows, reason), all in words; what shares rows and reason stands once."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        found: dict[str, list[str]] = {}
+        for name, rows in (*panel.ladders.items(), ("", panel.controls)):
+            for reason in dict.fromkeys(_reason(row, key) for row in rows):
+                touched = [row for row in rows if _reason(row, key) == reason]
+                found.setdefault(reason, []).append(_named(name if len(panel.ladders) > 1 else "", touched))
+        for reason, names in found.items():
+            shared.setdefault((" and ".join(names), reason), []).append(key)
+    return tuple((", ".join(keys), names, reason) for (names, reason), keys in shared.items() if reason)
+
+
+def _reason(row: Summary, key: str) -> str:
+    """Why a number is null; nothing when it is not."""
+    return row.reasons.get(key, "unknown") if getattr(row, key) is None else ""
+
+
+def _named(ladder: str, rows: Sequence[Summary]) -> str:
+    numbers = [row.rung for row in rows if row.rung is not None]
+    if not numbers:
+        return ", ".join(map(label, rows))
+    return f"{ladder} rung{'s' * (len(numbers) > 1)} {listing(numbers)}".strip()

@@ -1,0 +1,253 @@
+"""A run as a table, for people: on a terminal, in a pipe (plain ASCII, 120 columns) and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD, Box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness import stats
+from harness.records import Estimate, Finding, Run, Speedup, Summary
+from harness.report import rows
+from harness.report.rows import Panel
+
+_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+_COLOURS = {"faster": "green", "slower": "red", "same": "cyan", "unclear": "yellow"}
+_SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+_SHOWN = ("removed", "accuracy", "fold_error", "latency_ns", "speedup")  # columns that may hold nulls
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The few characters that a pipe gets in ASCII."""
+
+    null: str
+    micro: str
+    plus_minus: str
+
+
+UNICODE = Glyphs("–", "µs", "±")
+ASCII = Glyphs("-", "us", "+-")
+
+
+def show(run: Run, console: Console) -> None:
+    """Print a run: one table per runtime and precision, then findings, then why values are missing."""
+    plain = not console.is_terminal or not console.encoding.startswith("utf")
+    glyphs, box = (ASCII, _ASCII_HEAD) if plain else (UNICODE, SIMPLE_HEAD)
+    console.print(Text(_printable(_heading(run)), style="bold"))
+    for panel in rows.panels(run):
+        console.print()
+        console.print(_table(run, panel, glyphs, box, console.width))
+        console.print(Text(_caption(panel, glyphs), style="dim"))
+    _print_findings(run, console)
+    _print_absences(run, console, glyphs)
+
+
+def markdown(run: Run) -> str:
+    """Return a run's tables and findings as Markdown, for a README."""
+    parts = [
+        part for panel in rows.panels(run) for part in (_markdown_table(run, panel), _escaped(_caption(panel, UNICODE)))
+    ]
+    found = [
+        f"- **{letter}** {finding.kind} ({_where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
+        for letter, finding in rows.lettered(run.findings)
+    ]
+    return "\n\n".join([*parts, "\n".join(found)]).strip() + "\n"
+
+
+def _markdown_table(run: Run, panel: Panel) -> str:
+    columns = _columns(run, panel, UNICODE)
+    head = [column.title.replace("\n", " ") for column in columns]
+    align = ["---:" if column.numeric else "---" for column in columns]
+    body = [
+        [column.cell(row) if column.numeric else _escaped(column.cell(row)) for column in columns] for row in panel.rows
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, align, *body))
+
+
+# --- columns -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title (two lines at most), how a row's cell reads, whether it is a number, and shown even at 80 columns."""
+
+    title: str
+    cell: Callable[[Summary], str]
+    numeric: bool = True
+    essential: bool = False
+
+
+def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
+    scale, unit = _unit(panel, glyphs)
+    null = glyphs.null
+    return (
+        Column("rung", rows.label, numeric=False, essential=True),
+        Column("removed\nof (all)", lambda s: _removed(s, null)),
+        Column("depth", lambda s: str(s.depth), essential=True),
+        Column("MMACs\n(useful)", lambda s: f"{_digits(s.macs / 1e6)} ({_digits(s.macs_useful / 1e6)})"),
+        Column("weights\nMB", lambda s: _digits(s.weight_bytes / 1e6)),
+        Column("acc.\n%", lambda s: null if s.accuracy is None else f"{100 * s.accuracy:.1f}", essential=True),
+        Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
+        Column(f"latency {unit}\n[95 % interval]", lambda s: _latency(s.latency_ns, scale, null), essential=True),
+        Column("speed-up\n[interval]", lambda s: _speedup(s.speedup, null), essential=True),
+        Column("verdict", lambda s: _verdict(s, null), numeric=False, essential=True),
+        Column("see", lambda s: rows.marks(run, s).replace(" ", ""), numeric=False, essential=True),
+    )
+
+
+def _unit(panel: Panel, glyphs: Glyphs) -> tuple[float, str]:
+    """Milliseconds, or microseconds where every latency is below one millisecond."""
+    medians = [s.latency_ns.median for s in panel.rows if s.latency_ns]
+    return (1e3, glyphs.micro) if medians and max(medians) < 1e6 else (1e6, "ms")
+
+
+def _removed(s: Summary, null: str) -> str:
+    if s.removed is None:
+        return null
+    return f"{s.removed}/{s.eligible}" + (f" ({s.activations})" if s.activations != s.eligible else "")
+
+
+def _latency(estimate: Estimate | None, scale: float, null: str) -> str:
+    if estimate is None:
+        return null
+    return _with_interval(estimate.median / scale, estimate.low, estimate.high, scale)
+
+
+def _speedup(speedup: Speedup | None, null: str) -> str:
+    if speedup is None:
+        return null
+    return _with_interval(speedup.ratio, speedup.low, speedup.high, digits=_thousandths)
+
+
+def _with_interval(
+    value: float,
+    low: float | None,
+    high: float | None,
+    scale: float = 1.0,
+    digits: Callable[[float], str] | None = None,
+) -> str:
+    digits = digits or _digits
+    return digits(value) + ("" if low is None or high is None else f" [{digits(low / scale)}, {digits(high / scale)}]")
+
+
+def _verdict(s: Summary, null: str) -> str:
+    if s.status != "ok":
+        return s.status
+    if s.speedup is None:
+        return null
+    return s.speedup.verdict or ""  # the reference has none
+
+
+def _thousandths(ratio: float) -> str:
+    """A ratio to a thousandth, or to three digits from 10 on: all around 1 are read at the same precision."""
+    return f"{ratio:.3f}" if ratio < 9.9995 else _digits(ratio)
+
+
+def _digits(value: float, count: int = 3) -> str:
+    """`value` with three (or `count`) significant digits, never in scientific notation: 0.0871, 2.40, 44.8, 1250."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = count - 1 - math.floor(math.log10(abs(float(f"{value:.{count - 1}e}"))))
+    return f"{value:.{max(decimals, 0)}f}"
+
+
+# --- on the console ------------------------------------------------------------------------------------------------
+
+
+def _heading(run: Run) -> str:
+    virtual = ", virtual: its times stand for no real device" if run.virtual else ""
+    state = "" if run.status == "done" else f", {run.status}" + (f" ({run.failure})" if run.failure else "")
+    return f"{rows.subject(run)}, device {run.device}{virtual}, run {run.run}{state}"
+
+
+def _table(run: Run, panel: Panel, glyphs: Glyphs, box: Box, width: int) -> Table:
+    """Lay out a panel; where `width` is too narrow for all columns, those without which it says nothing."""
+    columns = _columns(run, panel, glyphs)
+    if _width(columns, panel) > width:
+        columns = tuple(column for column in columns if column.essential)
+    roomy = _width(columns, panel) + len(columns) <= width
+    table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, int(roomy), 0, 0), title_justify="left")
+    table.title = Text(panel.title, style="bold")
+    for column in columns:
+        table.add_column(Text(column.title), justify="right" if column.numeric else "left")
+    for name, ladder in panel.ladders.items():
+        if len(panel.ladders) > 1:
+            table.add_row(Text(name, style="bold"))
+        for row in ladder:
+            table.add_row(*(_styled(column.cell(row)) for column in columns))
+        table.add_section()
+    for row in panel.controls:
+        table.add_row(*(_styled(column.cell(row)) for column in columns))
+    return table
+
+
+def _width(columns: Sequence[Column], panel: Panel) -> int:
+    """Characters that the columns take, with one between them."""
+    cells = [[*column.title.split("\n"), *map(column.cell, panel.rows)] for column in columns]
+    return sum(max(map(len, column)) + 1 for column in cells) - 1
+
+
+def _styled(cell: str) -> Text:
+    return Text(_printable(cell), style=_COLOURS.get(cell, ""))
+
+
+def _caption(panel: Panel, glyphs: Glyphs) -> str:
+    several = len(panel.floors) > 1
+    floors = [_speedup(floor, glyphs.null) + f" ({head.ladder})" * several for head, floor in panel.floors]
+    sizes = [size for _, floor in panel.floors if (size := stats.floor_size(floor)) is not None]
+    widest = (
+        f", so differences below {glyphs.plus_minus}{100 * math.expm1(max(sizes)):.1f} % are unclear" if sizes else ""
+    )
+    floor = f"A/A floor, rung 0 against itself: {', '.join(floors)}{widest}." if floors else "A/A floor: none measured."
+    job = f" {panel.job.blocks} blocks, ended: {panel.job.reason}." if panel.job else ""
+    energy = f" Energy: {panel.rows[0].energy_status}."
+    return f"Speed-up against rung 0, paired within blocks; latency: median of process medians. {floor}{job}{energy}"
+
+
+def _print_findings(run: Run, console: Console) -> None:
+    for letter, finding in rows.lettered(run.findings):
+        console.print()
+        head = Text(f"{letter}  ", style="bold").append(finding.kind, style=_SEVERITY[finding.severity])
+        console.print(head.append(f"  {finding.severity}: {_where(finding)}", style="dim"))
+        console.print(Padding(Text(_printable(f"{finding.cause} {finding.advice}")), (0, 0, 0, 3)))
+
+
+def _where(finding: Finding) -> str:
+    """The ladder, runtime and rungs that a finding is about, as far as it says so."""
+    named = [str(finding.numbers[key]) for key in ("ladder", "runtime") if finding.numbers.get(key)]
+    found = finding.numbers.get("rungs")
+    rungs = [f"rung{'s' * (' ' in str(found))} {found}"] if found is not None else []
+    return ", ".join([*named, *rungs])
+
+
+def _print_absences(run: Run, console: Console, glyphs: Glyphs) -> None:
+    lines = tuple(_absence_lines(run, glyphs))
+    if lines:
+        console.print()
+    for line in lines:
+        console.print(Text(_printable(line), style="dim"))
+
+
+def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
+    panels = rows.panels(run)
+    for panel in panels:
+        where = f" on {panel.runtime} {panel.precision}" if len(panels) > 1 else ""
+        for keys, names, reason in rows.absences(panel, _SHOWN):
+            yield f"{glyphs.null}  {keys.replace('latency_ns', 'latency')} of {names}{where}: {reason}"
+
+
+def _printable(text: str) -> str:
+    """Text without what would steer a terminal: a failure's detail is whatever a device said."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join("\\" + char if char in "\\|<>*_`[" else char for char in text)
