@@ -18,8 +18,8 @@ SUITES = {"startup": startup.measure, "overhead": overhead.measure, "main_job": 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench`. Every bar that the project sets itself, and what was measured: medians and ratios taken side by side, on one
-machine that other work shares. A figure that falls short says so.
+Written by `make bench`. Every bar that the project sets itself, and what was measured: medians, and ratios taken side by
+side, on one machine that other work shares. A figure that falls short says so.
 
 Measured {when} on {machine}.
 

@@ -41,7 +41,9 @@ def _run(world: Path) -> _Outcome:
         "import resource, sys; sys.argv = ['harness', 'run', '--device', 'local', '--json']\n"
         "from harness.cli import app\n"
         "try: app()\n"
-        "finally: usage = resource.getrusage(resource.RUSAGE_SELF); print(usage.ru_utime + usage.ru_stime, file=open('cpu', 'w'))\n"
+        "finally:\n"
+        "    usage = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    print(usage.ru_utime + usage.ru_stime, file=open('cpu', 'w'))\n"
     )
     began = time.monotonic()
     environment = {**os.environ, "XDG_CACHE_HOME": str(world / "cache")}

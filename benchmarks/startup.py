@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.figures import Figure
 
@@ -34,7 +34,7 @@ def measure() -> list[Figure]:
 COMMANDS = (
     ("show",),
     ("show", "--json"),
-    ("plot", "--out", os.path.join(tempfile.gettempdir(), "bench-depth.png")),
+    ("plot", "--out", str(Path(tempfile.gettempdir()) / "bench-depth.png")),
     ("devices",),
     ("models",),
     ("runtimes",),

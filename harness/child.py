@@ -7,10 +7,12 @@ a device is timed. The child speaks on its standard output, one JSON object a li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+_TAIL_BYTES = 4000
 
 
 def call(module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
@@ -37,40 +40,39 @@ def call(module: str, request: Any, on_progress: OnProgress, env: Mapping[str, s
     Raises the HarnessError that the child met, by its own type; HarnessError with the tail of its standard error when
     the child died without a word (a signal, out of memory). Ctrl-C ends the child too.
     """
-    with subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=None,
-        env={**os.environ, **(env or {})},
-        text=True,
-    ) as process:
-        try:
-            return _converse(process, module, request, on_progress)
-        except BaseException:
-            process.kill()
-            raise
+    command = [sys.executable, "-m", module]
+    pipe = subprocess.PIPE
+    with tempfile.TemporaryFile() as noise:  # what libraries print; shown only when the child dies without a word
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=noise, env={**os.environ, **(env or {})}, text=True
+        ) as process:
+            try:
+                last, code = _converse(process, request, on_progress)
+            except BaseException:
+                process.kill()
+                raise
+        if "result" in last:
+            return last["result"]
+        if "error" in last:
+            kind = getattr(errors, last["error"]["type"], errors.HarnessError)
+            raise kind(last["error"]["message"], last["error"]["hint"])
+        noise.seek(0)
+        said = noise.read()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
+        raise errors.HarnessError(f"{module} ended without a result ({_describe(code)})", said)
 
 
-def _converse(process: subprocess.Popen[str], module: str, request: Any, on_progress: OnProgress) -> Any:
+def _converse(process: subprocess.Popen[str], request: Any, on_progress: OnProgress) -> tuple[dict[str, Any], int]:
+    """Say the request, pass progress on, and return the child's last word and its exit code."""
     assert process.stdin is not None and process.stdout is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it died before reading; its exit code says how
         process.stdin.write(json.dumps(request))
         process.stdin.close()
-    except BrokenPipeError:
-        pass  # it died before reading; its exit status says how
     last: dict[str, Any] = {}
     for line in process.stdout:
         last = json.loads(line)
         if "progress" in last:
             on_progress(Progress(last["progress"], last.get("done"), last.get("total")))
-    code = process.wait()
-    if "result" in last:
-        return last["result"]
-    if "error" in last:
-        kind = getattr(errors, last["error"]["type"], errors.HarnessError)
-        raise kind(last["error"]["message"], last["error"]["hint"])
-    raise errors.HarnessError(f"{module} ended without a result ({_describe(code)})", "Its own output is above.")
+    return last, process.wait()
 
 
 def _describe(code: int) -> str:

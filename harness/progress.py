@@ -38,8 +38,7 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         stage, now = progress.text.partition(":")[0], time.monotonic()
-        complete = progress.done is not None and progress.done == progress.total
-        if stage == self.last[0] and now - self.last[1] < _PLAIN_EVERY_S and not complete:
+        if stage == self.last[0] and now - self.last[1] < _PLAIN_EVERY_S:
             return
         self.last = (stage, now)
         amount = f" [{progress.done}/{progress.total}]" if progress.total else ""

@@ -22,7 +22,7 @@ from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
 from harness.errors import WireError
 
 VERSION = 1
-MAX_LINE_BYTES = 16 * 2**20  # one journal line: 400,000 samples of 20 digits twice over, and room
+MAX_LINE_BYTES = 16 * 2**20  # one journal line: 200,000 samples with their starts, and room
 MAX_SAMPLES = 200_000  # per process
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +59,7 @@ class Protocol:
     looks: Tuple[int, ...] = (6, 10, 16, 24, 36)
     timed_s: float = 0.3
     min_samples: int = 10
-    max_samples: int = 20_000
+    max_samples: int = 5_000
     warmup_window_s: float = 0.03
     warmup_tolerance: float = 0.02
     warmup_cap_s: float = 2.0
