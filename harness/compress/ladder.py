@@ -142,8 +142,8 @@ class Climber:
     def _shorten(self, network: nn.Module, above: Rung, choice: Choice) -> Draft:
         """Remove the chosen activation, move the padding, fine-tune; accuracy after each, if the method trains."""
         number, test = above.rung + 1, self.data.test if self.trains else None
-        without = remove(network, [choice.chosen])
-        network = self._move(without, choice.chosen)
+        without = train.lay_out(remove(network, [choice.chosen]))
+        network = self._remove(network, choice.chosen)
         moved = _paddings(network) != _paddings(without)
         removed_names = (*above.removed_names, choice.chosen)
         padding: Padding = "moved" if moved or above.padding == "moved" else "kept"
@@ -156,15 +156,17 @@ class Climber:
         accuracy = train.evaluate(network, test)
         return Draft(network, removed_names, padding, choice, accuracy, accuracy_removed, accuracy_moved)
 
-    def _move(self, network: nn.Module, name: str) -> nn.Module:
-        """Move the padding of the layers that `name` kept apart before the first of them; fold the BatchNorm between."""
-        return train.lay_out(pad_first(network, self.example, [name]))
+    def _remove(self, network: nn.Module, name: str) -> nn.Module:
+        """Remove an activation; if layers can then merge, pad once before the first, its BatchNorm folded."""
+        opens = mergeable(network, self.example, [name])
+        without = remove(network, [name])
+        return train.lay_out(pad_first(without, self.example, opens) if opens else without)
 
     def _restore(self, position: Position) -> nn.Module:
         """Return the trainable network of a cached rung: the steps that led to it, then its weights."""
         network = self.build()
         for name in position.rung.removed_names:
-            network = self._move(remove(network, [name]), name)
+            network = self._remove(network, name)
         network.load_state_dict(torch.load(rungs.state_file(position.key), weights_only=True))
         return network
 
