@@ -176,19 +176,21 @@ def load_job(folder: Path, runtime: str) -> wire.Job | None:
 
 
 def append_journal(folder: Path, runtime: str, data: bytes) -> None:
-    """Append whole journal lines to the run's copy and sync it. Raises StoreError; a line half-written is cut off again."""
+    """Append whole journal lines to the run's copy and sync it. Raises StoreError.
+
+    What a killed or failed append left half-written is cut off, so that the copy is a prefix of the device's journal.
+    """
     file = job_folder(folder, runtime) / "events.jsonl"
-    with _reported(file), file.open("ab") as stream:
-        before = stream.tell()
-        try:
+    with _reported(file):
+        with file.open("ab+") as stream:
+            stream.seek(-1 if stream.tell() else 0, os.SEEK_END)
+            torn = stream.read() not in (b"", b"\n")
+        if torn:
+            os.truncate(file, len(journal_bytes(folder, runtime)))
+        with file.open("ab") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                stream.close()
-            os.truncate(file, before)
-            raise
 
 
 def journal_bytes(folder: Path, runtime: str) -> bytes:

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import store, wire
+from harness.errors import StoreError
+from harness.records import Plan, Run
+
+PLAN = Plan("local", (), ("empty",), ("fp32",), 1, 1, {}, 5.0, 0)
+RUN = Run(1, "20260101T000000Z-abcd", "s", "local", False, "preparing", "2026-01-01T00:00:00+00:00", ("run",), PLAN, {})
+CASE = "0123456789abcdef"
+
+
+def process(seq: int, attempt: int, block: int = 1) -> wire.ProcessEvent:
+    return wire.ProcessEvent(
+        1,
+        seq,
+        5,
+        "process",
+        CASE,
+        block,
+        0,
+        attempt,
+        9,
+        1,
+        1,
+        1,
+        1,
+        attempt == 1,
+        True,
+        0.0,
+        {},
+        (3, 2),
+        (10, 20),
+        (2, 2),
+    )
+
+
+def test_a_run_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    assert store.load(folder) == RUN
+    store.save(folder, replace(RUN, status="done"))
+    assert store.load(folder).status == "done"
+    assert [file.name for file in folder.iterdir()] == ["run.json"]
+
+
+def test_runs_are_found_by_path_by_id_by_its_start_and_by_being_the_newest(tmp_path: Path) -> None:
+    older = store.create(tmp_path, RUN)
+    newer = store.create(tmp_path, replace(RUN, device="other", run="20260202T000000Z-abcd"))
+    assert store.find(tmp_path, None) == newer
+    assert store.find(tmp_path, "20260101") == older
+    assert store.find(tmp_path, str(older)) == older
+    with pytest.raises(StoreError, match="several runs begin like that"):
+        store.find(tmp_path, "2026")
+    with pytest.raises(StoreError, match="no such run") as caught:
+        store.find(tmp_path, "1999")
+    assert newer.name in caught.value.hint
+
+
+def test_a_file_from_a_newer_program_is_refused(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    tree = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**tree, "schema": store.SCHEMA + 1}))
+    with pytest.raises(StoreError, match="Upgrade edge-harness"):
+        store.load(folder)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10, 100, 400])
+def test_a_truncated_record_is_said_to_be_damaged(tmp_path: Path, cut: int) -> None:
+    file = store.create(tmp_path, RUN) / "run.json"
+    file.write_bytes(file.read_bytes()[:-cut][:-1])
+    with pytest.raises(StoreError, match=r"run\.json: damaged"):
+        store.load(file.parent)
+
+
+def test_an_edited_record_is_refused_naming_the_field(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    text = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace('"preparing"', '"thriving"'))
+    with pytest.raises(StoreError, match="damaged: status"):
+        store.load(folder)
+
+
+def test_the_journal_is_appended_and_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    (folder / "jobs" / "empty").mkdir(parents=True)
+    lines = [wire.encode(process(n, n + 1)).encode() + b"\n" for n in range(2)]
+    for line in lines:
+        store.append_journal(folder, "empty", line)
+    with (folder / "jobs" / "empty" / "events.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    assert store.journal_bytes(folder, "empty") == b"".join(lines)
+    assert [event.seq for event in store.events(folder, "empty")] == [0, 1]
+
+
+def test_after_a_torn_line_the_next_append_begins_at_a_whole_line(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    (folder / "jobs" / "empty").mkdir(parents=True)
+    (folder / "jobs" / "empty" / "events.jsonl").write_bytes(b'{"torn')
+    store.append_journal(folder, "empty", wire.encode(process(0, 1)).encode() + b"\n")
+    assert len(store.events(folder, "empty")) == 1
+
+
+def test_only_the_last_attempt_of_a_process_is_valid(tmp_path: Path) -> None:
+    frame = store.samples_frame([[process(0, 1), process(1, 2), process(2, 1, block=2)]])
+    assert frame.groupby(["block", "attempt"]).valid.all().to_dict() == {(1, 1): False, (1, 2): True, (2, 1): True}
+    assert set(frame.phase) == {"warmup", "timed"} and frame[frame.phase.eq("warmup")].start_ns.isna().all()
+
+
+def test_frames_of_no_processes_are_empty_but_have_their_columns(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    store.save_frames(folder, [[]])
+    frames = store.frames(folder)
+    assert len(frames.samples) == 0 and "latency_ns" in frames.samples and "sensor" in frames.state
+
+
+def test_what_cannot_be_written_is_said_with_the_way_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        store.create(tmp_path / "file", RUN)
+    assert "--resume" in caught.value.hint
