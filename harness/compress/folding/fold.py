@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from harness.compress.folding import groups, trace
+from harness.compress.folding import groups, report, trace
 from harness.compress.folding.layers import CONVS, NORMS, affine, require_finite, scale_and_shift, to_module
 from harness.compress.folding.merge import scaled
 from harness.compress.folding.proof import difference
@@ -57,13 +57,13 @@ def fold(
     wide = _as(torch.float64, example)
     trace.run(reference, wide)
     graph = trace.trace(reference)
-    report, fixed_size = merge(graph, wide, choose or _everything)
+    told, fixed_size = merge(graph, wide, choose or _everything)
     error = _prove(reference, graph, wide, LIMIT_F64)
     dtype = _dtype(network)
     narrow_graph = graph.to(dtype) if dtype == torch.float32 else copy.deepcopy(graph).float()
     narrow = network if dtype == torch.float32 else copy.deepcopy(network).float()
     error_f32 = _prove(narrow, narrow_graph, _as(torch.float32, example), LIMIT_F32)
-    return Folded(graph.to(dtype), report, error, error_f32, fixed_size)
+    return Folded(graph.to(dtype), told, error, error_f32, fixed_size)
 
 
 def merge(graph: fx.GraphModule, example: Example, choose: Callable[[Group], bool]) -> tuple[tuple[Group, ...], bool]:
@@ -71,28 +71,34 @@ def merge(graph: fx.GraphModule, example: Example, choose: Callable[[Group], boo
     trace.record_shapes(graph, example)
     trace.drop_transparent(graph)
     fold_norms(graph)
-    order = {node: index for index, node in enumerate(graph.graph.nodes)}
+    order = {str(node.target): index for index, node in enumerate(graph.graph.nodes)}
     stretches, refusals = groups.find(graph)
-    found = [(order[refusal.after.layers[0]], groups.report_refusal(refusal)) for refusal in refusals]
-    found += [(order[node], groups.report_alone(node, why)) for node, why in groups.unmergeable(graph).items()]
-    fixed_size = False
-    waiting = list(reversed(stretches))
-    while waiting:
-        stretch = waiting.pop()
-        group, cut = groups.report(stretch), groups.loses_taps(stretch)
-        if len(stretch.layers) == 1 and not cut:
-            continue
-        if choose(group):
-            found.append((order[stretch.layers[0]], group))
-            _replace(graph, stretch)
-            fixed_size |= cut
-        elif len(stretch.layers) > 1:
-            found.append((order[stretch.layers[0]], groups.report(stretch, reason="not chosen")))
-            waiting += [groups.alone(node) for node in reversed(stretch.layers)]
-    if fixed_size:
+    told = [report.of_refusal(refusal) for refusal in refusals]
+    told += [report.of_layer(node, reason) for node, reason in report.unmergeable(graph).items()]
+    outcomes = [_merge_stretch(graph, stretch, choose) for stretch in stretches]
+    told += [group for merged, _ in outcomes for group in merged]
+    if any(cut for _, cut in outcomes):
         _fix_input_size(graph)
     trace.tidy(graph)
-    return tuple(group for _, group in sorted(found, key=lambda item: item[0])), fixed_size
+    fixed_size = any(isinstance(module, trace.FixedShape) for module in graph.modules())
+    return tuple(sorted(told, key=lambda group: order[group.path])), fixed_size
+
+
+def _merge_stretch(
+    graph: fx.GraphModule, stretch: groups.Stretch, choose: Callable[[Group], bool]
+) -> tuple[list[Group], bool]:
+    """Merge one stretch if it is chosen, else only its layers' dead taps; tell what was done, and if taps were cut."""
+    alone, cut = len(stretch.layers) == 1, groups.loses_taps(stretch)
+    if alone and not cut:
+        return [], False
+    if choose(group := report.of_stretch(stretch)):
+        _replace(graph, stretch)
+        return [group], cut
+    left = report.of_stretch(stretch, reason="not chosen")
+    if alone:
+        return [left], False
+    outcomes = [_merge_stretch(graph, groups.alone(node), choose) for node in stretch.layers]
+    return [left, *(group for merged, _ in outcomes for group in merged)], any(cut for _, cut in outcomes)
 
 
 def fold_norms(graph: fx.GraphModule) -> None:
@@ -103,15 +109,20 @@ def fold_norms(graph: fx.GraphModule) -> None:
         if not isinstance(norm, NORMS) or norm.training or norm.running_mean is None:
             continue
         before = trace.source(node)
-        layer = trace.module_of(before)
-        fits = isinstance(layer, CONVS) or (isinstance(layer, nn.Linear) and len(trace.shape(before) or ()) == 2)
-        if layer is None or not fits or len(before.users) > 1 or calls[str(before.target)] > 1:
+        if len(before.users) > 1 or calls[str(before.target)] > 1 or not _scales_channels(before):
             continue
-        if getattr(layer, "padding_mode", "zeros") != "zeros":
-            continue
-        graph.set_submodule(str(before.target), to_module(scaled(affine(layer), *scale_and_shift(norm))))
+        layer = affine(graph.get_submodule(str(before.target)))
+        graph.set_submodule(str(before.target), to_module(scaled(layer, *scale_and_shift(norm))))
         node.replace_all_uses_with(before)
         graph.graph.erase_node(node)
+
+
+def _scales_channels(node: fx.Node) -> bool:
+    """Whether a BatchNorm behind this node would scale the very channels that its layer makes."""
+    layer = trace.module_of(node)
+    if isinstance(layer, nn.Linear):
+        return len(trace.shape(node) or ()) == 2  # with more dimensions BatchNorm counts channels along another
+    return isinstance(layer, CONVS) and layer.padding_mode == "zeros"
 
 
 def _replace(graph: fx.GraphModule, stretch: groups.Stretch) -> None:

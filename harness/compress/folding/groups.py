@@ -7,7 +7,6 @@ both start at the same node. Planning works on tensors without numbers (`meta`),
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -15,10 +14,9 @@ from typing import TypeAlias
 from torch import fx
 
 from harness.compress.folding import trace
-from harness.compress.folding.layers import NORMS, TRANSPOSED, WEIGHTED, affine
+from harness.compress.folding.layers import NORMS, affine
 from harness.compress.folding.merge import Affine, chain, cut, identity, padding_is_exact, parallel
 from harness.errors import FoldError
-from harness.records import Group
 
 
 @dataclass(frozen=True)
@@ -226,23 +224,6 @@ def _shortcut(branch: Stretch, node: fx.Node) -> Stretch:
     return Stretch(branch.source, node, Shortcut(channels, dims), frozenset(), identity(channels, dims).on_meta())
 
 
-def unmergeable(graph: fx.GraphModule) -> dict[fx.Node, str]:
-    """Return the weighted layers that no stretch can hold, with the reason."""
-    count = trace.calls(graph)
-    found = {}
-    for node in graph.graph.nodes:
-        module = trace.module_of(node)
-        if not isinstance(module, WEIGHTED):
-            continue
-        if count[str(node.target)] > 1:
-            found[node] = f"its module is called {count[str(node.target)]} times"
-        elif isinstance(module, TRANSPOSED):
-            found[node] = "transposed convolutions are not merged"
-        elif getattr(module, "padding_mode", "zeros") != "zeros":
-            found[node] = f"padding mode {module.padding_mode} does not move through a convolution"
-    return found
-
-
 def layers_of(stretch: Stretch) -> dict[fx.Node, Affine]:
     """Return the affine layer of each of a stretch's nodes, with the modules' own tensors."""
     known = {}
@@ -269,58 +250,6 @@ def final_layer(stretch: Stretch, merged: Affine) -> Affine:
 def loses_taps(stretch: Stretch) -> bool:
     """Whether some of its merged kernel's taps only meet padding at the size it was traced with."""
     return final_layer(stretch, stretch.merged).kernel != stretch.merged.kernel
-
-
-def report(stretch: Stretch, reason: str | None = None) -> Group:
-    """Describe a stretch; with a `reason` it stays as it is."""
-    tree, nodes = stretch.tree, stretch.layers
-    known = layers_of(stretch)
-    macs = sum(_macs(node, layer) for node, layer in known.items())
-    weights = sum(layer.weights for layer in known.values())
-    merged = final_layer(stretch, stretch.merged)
-    macs_after = _macs(stretch.output, merged)
-    return Group(
-        path=str(nodes[0].target),
-        layers=tuple(str(node.target) for node in nodes),
-        kind=kind(tree),
-        reason=reason,
-        macs_before=macs,
-        macs_after=macs if reason else macs_after,
-        weights_before=weights,
-        weights_after=weights if reason else merged.weights,
-    )
-
-
-def report_refusal(refusal: Refusal) -> Group:
-    """Describe two stretches that stay apart: what would have been merged, and why it was not."""
-    before, after = report(refusal.before), report(refusal.after)
-    macs, weights = before.macs_before + after.macs_before, before.weights_before + after.weights_before
-    tree = Chain(refusal.before.tree, refusal.after.tree)
-    return Group(before.path, before.layers + after.layers, kind(tree), refusal.reason, macs, macs, weights, weights)
-
-
-def report_alone(node: fx.Node, reason: str) -> Group:
-    """Describe a layer that cannot be merged with anything."""
-    module, read = trace.module_of(node), trace.source(node)
-    assert module is not None
-    weight = module.get_parameter("weight")
-    where = read if isinstance(module, TRANSPOSED) else node
-    macs = weight.numel() * math.prod(_spatial(where, linear=weight.ndim == 2))
-    weights = sum(parameter.numel() for parameter in module.parameters())
-    path = str(node.target)
-    return Group(path, (path,), kind(Layer(node)), reason, macs, macs, weights, weights)
-
-
-def _macs(node: fx.Node, layer: Affine) -> int:
-    """MACs per example of a layer whose output is that of `node`."""
-    return layer.weight.numel() * math.prod(_spatial(node, linear=layer.dims == 0))
-
-
-def _spatial(node: fx.Node, linear: bool) -> tuple[int, ...]:
-    """Return the sizes of a node's tensor over which one kernel is applied again and again."""
-    shape = trace.shape(node)
-    assert shape is not None
-    return shape[1:-1] if linear else shape[2:]
 
 
 def _per_side(layer: Affine) -> str:

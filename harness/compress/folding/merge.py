@@ -16,13 +16,15 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from harness.errors import FoldError
 
-Pads = tuple[tuple[int, int], ...]
+Pairs: TypeAlias = tuple[tuple[int, int], ...]  # two numbers per spatial dimension
+_ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Affine:
     bias: Tensor | None
     stride: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
-    padding: Pads = ()
+    padding: Pairs = ()
     groups: int = 1
 
     @property
@@ -84,7 +86,7 @@ def identity(channels: int, dims: int) -> Affine:
 
 
 def scaled(layer: Affine, scale: Tensor, shift: Tensor) -> Affine:
-    """Fold `scale * y + shift`, per output channel, into the layer that makes y (methods of every BatchNorm folding)."""
+    """Fold `scale * y + shift`, per output channel, into the layer that makes y."""
     per_output = scale.double().reshape(-1, *(1,) * (layer.weight.ndim - 1))
     bias = shift.double()
     if layer.bias is not None:
@@ -109,27 +111,18 @@ def chain(first: Affine, second: Affine) -> Affine:
     if first.channels[1] != second.channels[0]:
         raise FoldError(f"{first.channels[1]} output channels meet {second.channels[0]} input channels")
     groups = math.gcd(first.groups, second.groups)
-    steps = [(d1, s1 * d2) for d1, s1, d2 in zip(first.dilation, first.stride, second.dilation, strict=True)]
-    taps = list(zip(first.kernel, second.kernel, strict=True))
-    dilation = tuple(_common((a, k1), (b, k2)) for (a, b), (k1, k2) in zip(steps, taps, strict=True))
-    moves = [(a // g, b // g) for (a, b), g in zip(steps, dilation, strict=True)]
-    kernel = [a * (k1 - 1) + b * (k2 - 1) + 1 for (a, b), (k1, k2) in zip(moves, taps, strict=True)]
-    one, two = _per_tap(first, groups), _per_tap(second, groups)
-    merged = one.new_zeros(*kernel, groups, two.shape[-2], one.shape[-1])
-    for at_one, at_two in itertools.product(_taps(first), _taps(second)):
-        target = tuple(a * u + b * v for (a, b), u, v in zip(moves, at_one, at_two, strict=True))
-        merged[target].baddbmm_(two[at_two], one[at_one])
-    return Affine(
-        _from_taps(merged, first.weight.dtype),
-        _chain_bias(first, second),
-        tuple(s1 * s2 for s1, s2 in zip(first.stride, second.stride, strict=True)),
-        dilation,
-        moved_padding(first, second),
-        groups,
-    )
+    reach = (s1 * d2 for s1, d2 in zip(first.stride, second.dilation, strict=True))  # of the second's taps, in x
+    steps = tuple(zip(first.dilation, reach, strict=True))
+    taps = tuple(zip(first.kernel, second.kernel, strict=True))
+    dilation = tuple(_common((d1, k1), (d2, k2)) for (d1, d2), (k1, k2) in zip(steps, taps, strict=True))
+    moves = tuple((d1 // g, d2 // g) for (d1, d2), g in zip(steps, dilation, strict=True))
+    merged = _tap_products(_per_tap(first, groups), _per_tap(second, groups), taps, moves)
+    weight = _from_taps(merged, first.weight.dtype)
+    stride = tuple(s1 * s2 for s1, s2 in zip(first.stride, second.stride, strict=True))
+    return Affine(weight, _chain_bias(first, second), stride, dilation, moved_padding(first, second), groups)
 
 
-def moved_padding(first: Affine, second: Affine) -> Pads:
+def moved_padding(first: Affine, second: Affine) -> Pairs:
     """All padding of a pair, moved before its first layer: p1 + s1 * p2 on each side."""
     rows = zip(first.padding, first.stride, second.padding, strict=True)
     return tuple((p1[0] + s1 * p2[0], p1[1] + s1 * p2[1]) for p1, s1, p2 in rows)
@@ -153,12 +146,12 @@ def parallel(left: Affine, right: Affine) -> Affine:
         raise FoldError("parallel branches differ in stride or channels")
     groups = math.gcd(left.groups, right.groups)
     grids = [_grid(left, right, dim) for dim in range(left.dims)]
-    one, two = _per_tap(left, groups), _per_tap(right, groups)
-    merged = one.new_zeros(*(grid.taps for grid in grids), *one.shape[-3:])
-    merged[tuple(grid.left for grid in grids)] += one
-    merged[tuple(grid.right for grid in grids)] += two
+    one, two = _regrouped(left, groups), _regrouped(right, groups)
+    merged = one.new_zeros(*one.shape[:2], *(grid.taps for grid in grids))
+    merged[_ALL, _ALL, *(grid.left for grid in grids)] += one
+    merged[_ALL, _ALL, *(grid.right for grid in grids)] += two
     return Affine(
-        _from_taps(merged, left.weight.dtype),
+        merged.to(left.weight.dtype),
         _sum_bias(left, right),
         left.stride,
         tuple(grid.dilation for grid in grids),
@@ -225,27 +218,44 @@ def _common(*steps: tuple[int, int]) -> int:
     return math.gcd(*(distance for distance, taps in steps if taps > 1)) or 1
 
 
-def _taps(layer: Affine) -> itertools.product[tuple[int, ...]]:
-    return itertools.product(*(range(taps) for taps in layer.kernel))
+def _tap_products(one: Tensor, two: Tensor, taps: Pairs, moves: Pairs) -> Tensor:
+    """Return the merged stack of matrices: at each of its taps, the sum of `two[b] @ one[a]` over all pairs that meet.
+
+    `taps` and `moves` hold per dimension, for the first and the second layer, the taps and how far each one moves.
+    """
+    kernel = (a * (k1 - 1) + b * (k2 - 1) + 1 for (k1, k2), (a, b) in zip(taps, moves, strict=True))
+    merged = one.new_zeros(*kernel, one.shape[-3], two.shape[-2], one.shape[-1])
+    for pairs in itertools.product(*(itertools.product(range(k1), range(k2)) for k1, k2 in taps)):
+        target = tuple(a * u + b * v for (a, b), (u, v) in zip(moves, pairs, strict=True))
+        merged[target].baddbmm_(two[tuple(v for _, v in pairs)], one[tuple(u for u, _ in pairs)])
+    return merged
 
 
-def _per_tap(layer: Affine, groups: int) -> Tensor:
-    """Return the weight as float64 [*kernel, groups, out / groups, in / groups]; `groups` divides the layer's own.
+def _regrouped(layer: Affine, groups: int) -> Tensor:
+    """Return the weight as float64 [out, in / groups, *kernel] for fewer groups, a divisor of the layer's own.
 
     Groups that fall together become blocks on the diagonal of a larger one.
     """
     blocks = layer.groups // groups
     inputs, outputs = layer.weight.shape[1], layer.weight.shape[0] // layer.groups
-    weight: Tensor = layer.weight.double().movedim((0, 1), (-2, -1))
-    weight = weight.reshape(*layer.kernel, groups, blocks, outputs, inputs)
     if blocks == 1:
-        return weight.squeeze(-3).contiguous()
-    wide = weight.new_zeros(*layer.kernel, groups, blocks, outputs, blocks, inputs)
-    wide.diagonal(dim1=-4, dim2=-2).copy_(weight.movedim(-3, -1))
-    return wide.reshape(*layer.kernel, groups, blocks * outputs, blocks * inputs)
+        return layer.weight.double()
+    small = layer.weight.double().reshape(groups, blocks, outputs, inputs, *layer.kernel)
+    wide = small.new_zeros(groups, blocks, outputs, blocks, inputs, *layer.kernel)
+    wide.diagonal(dim1=1, dim2=3).copy_(small.movedim(1, -1))
+    return wide.reshape(groups * blocks * outputs, blocks * inputs, *layer.kernel)
+
+
+def _per_tap(layer: Affine, groups: int) -> Tensor:
+    """Return the weight as float64 [*kernel, groups, out / groups, in / groups]: a stack of matrices per tap."""
+    weight = _regrouped(layer, groups)
+    stacked = weight.reshape(groups, -1, *weight.shape[1:])
+    matrices: Tensor = stacked.movedim((0, 1, 2), (-3, -2, -1))
+    return matrices.contiguous()
 
 
 def _from_taps(merged: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a stack of matrices per tap as a weight [out, in / groups, *kernel]."""
     weight: Tensor = merged.flatten(-3, -2).movedim((-2, -1), (0, 1)).to(dtype)
     return weight.contiguous()
 

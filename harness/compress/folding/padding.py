@@ -49,6 +49,11 @@ class Pair:
     between: tuple[fx.Node, ...]
     second: str
 
+    @property
+    def opened_by(self) -> set[str]:
+        """Paths of the identities between the two: what removed activations have left."""
+        return {str(node.target) for node in self.between if isinstance(trace.module_of(node), nn.Identity)}
+
 
 def activations(network: nn.Module) -> tuple[str, ...]:
     """Return the paths of all activation modules, each once, in forward order. Raises FoldError if untraceable."""
@@ -64,8 +69,9 @@ def mergeable(network: nn.Module, example: Example, names: Sequence[str] | None 
     """
     graph = _traced(network, example)
     calls = trace.calls(graph)
+    known = activations(network) if names else ()
     for name in names or ():
-        require_known("activation", name, activations(network))
+        require_known("activation", name, known)
     return tuple(
         str(node.target)
         for node in graph.graph.nodes
@@ -99,12 +105,11 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
     FoldError if the network cannot be traced or run on `example`; UsageError for a name that opened no group.
     """
     moved = copy.deepcopy(network)
-    pairs = list(_pairs(_traced(network, example)))
-    opened = {str(node.target) for pair in pairs for node in pair.between if not _is_norm(node)}
+    pairs = [pair for pair in _pairs(_traced(network, example)) if pair.opened_by]
     for name in names or ():
-        require_known("removed activation between two layers that can merge", name, opened)
+        require_known("removed activation between two layers", name, {by for pair in pairs for by in pair.opened_by})
     for pair in reversed(pairs):  # the last pair first, so that in a longer group padding travels all the way
-        if names is None or any(node.target in names for node in pair.between):
+        if names is None or pair.opened_by & set(names):
             _move(moved, pair)
     return moved
 
