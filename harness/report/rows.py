@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import findings
 from harness.findings.views import listing
 from harness.records import Finding, JobRecord, Run, Speedup, Summary
+
+# Findings that a figure marks with letters: those about whole jobs would mark nearly every row, and it boxes warnings.
+LETTERED = ("macs-rose", "order-not-determined", "not-exact", "accuracy-lost")
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,11 @@ def lettered(found: Sequence[Finding]) -> tuple[tuple[str, Finding], ...]:
     return tuple(zip(names, found, strict=False))
 
 
-def marks(run: Run, summary: Summary) -> str:
-    """The letters of the findings that name a row's case."""
+def marks(run: Run, summary: Summary, kinds: Collection[str] | None = None) -> str:
+    """The letters of the findings (of some `kinds`) that name a row's case, with spaces between."""
     mine = findings.for_case(run.findings, summary.case_id)
-    return " ".join(letter for letter, finding in lettered(run.findings) if finding in mine)
+    wanted = [finding for finding in mine if kinds is None or finding.kind in kinds]
+    return " ".join(letter for letter, finding in lettered(run.findings) if finding in wanted)
 
 
 def absences(panel: Panel, keys: Sequence[str]) -> tuple[tuple[str, str, str], ...]:

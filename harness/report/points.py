@@ -1,0 +1,103 @@
+"""What a figure plots, as values: one point per row of a run, and the CSV that lies beside the figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+
+from harness import findings
+from harness.records import Run, Summary
+from harness.report import rows
+from harness.report.rows import Panel
+
+_SPREAD = 0.34  # rungs of equal depth share the width of one layer, this much to each side
+_BETWEEN = 0.11  # ladders stand side by side too, so that none hides another
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is plotted of one row; latency and interval in ms, None where there is none."""
+
+    runtime: str
+    precision: str
+    ladder: str
+    label: str
+    control: bool
+    depth: int
+    x: float
+    latency_ms: float | None
+    low_ms: float | None
+    high_ms: float | None
+    mmacs: float
+    mmacs_useful: float
+    weight_mb: float
+    verdict: str | None
+    warning: bool
+    letters: str
+
+
+def points(run: Run) -> Iterator[Point]:
+    """Yield a point per row of every panel, ladders before controls."""
+    for panel in rows.panels(run):
+        for n, ladder in enumerate(panel.ladders.values()):
+            places = _abreast(ladder, n, len(panel.ladders))
+            yield from (_point(run, panel, summary, x) for summary, x in zip(ladder, places, strict=True))
+        yield from (_point(run, panel, summary, float(summary.depth)) for summary in panel.controls)
+
+
+def _point(run: Run, panel: Panel, summary: Summary, x: float) -> Point:
+    estimate = summary.latency_ns
+    kinds = {finding.kind for finding in findings.for_case(run.findings, summary.case_id)}
+    return Point(
+        runtime=panel.runtime,
+        precision=panel.precision,
+        ladder=summary.ladder,
+        label=rows.label(summary),
+        control=summary.method == "control",
+        depth=summary.depth,
+        x=x,
+        latency_ms=_ms(estimate.median) if estimate else None,
+        low_ms=_ms(estimate.low) if estimate else None,
+        high_ms=_ms(estimate.high) if estimate else None,
+        mmacs=summary.macs / 1e6,
+        mmacs_useful=summary.macs_useful / 1e6,
+        weight_mb=summary.weight_bytes / 1e6,
+        verdict=summary.speedup.verdict if summary.speedup else None,
+        warning="depth-without-speed" in kinds,
+        letters=rows.marks(run, summary, rows.LETTERED),
+    )
+
+
+def _abreast(ladder: Sequence[Summary], n: int, ladders: int) -> list[float]:
+    """Where the rungs of ladder `n` of so many stand: at their depth, or side by side there, in order (x falls).
+
+    Each rung of a depth has a slot of the width of one layer, and in it a place per ladder.
+    """
+    many, seen, places = Counter(s.depth for s in ladder), Counter[int](), []
+    for summary in ladder:
+        slots, slot = many[summary.depth], seen[summary.depth]
+        seen[summary.depth] += 1
+        middle = _spread(slot, slots, _SPREAD)
+        places.append(summary.depth + middle + _spread(n, ladders, _BETWEEN / slots))
+    return places
+
+
+def _spread(place: int, places: int, reach: float) -> float:
+    """The offset of one of some places, evenly from `reach` down to -`reach`."""
+    return reach * (1 - 2 * place / (places - 1)) if places > 1 else 0.0
+
+
+def _ms(ns: float | None) -> float | None:
+    return None if ns is None else ns / 1e6
+
+
+def to_csv(table: Sequence[Point]) -> str:
+    """The points as CSV, a column per field; what is None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(point) for point in table)
+    return text.getvalue()

@@ -1,0 +1,74 @@
+"""How figures look: sizes, fonts and colours that survive a projector, a printer in grey and colour-blind eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from matplotlib.patheffects import withStroke
+
+LineStyle = Literal["-", "--", "-.", ":"] | tuple[int, tuple[int, ...]]
+Look = tuple[str, str, LineStyle]  # colour, marker, line
+
+# Okabe and Ito's palette (2008): told apart with every kind of colour vision. Yellow is too light for lines.
+BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
+    *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000"),
+)
+GREY = "#6E6E6E"
+WARNING, BAND = VERMILION, "#DEDEDE"
+HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable where a line passes behind it
+
+# Ladders differ in colour, marker and line at once: one of the three is left in grey or with poor eyes.
+LADDERS: Sequence[Look] = (
+    (BLUE, "o", "-"),
+    (GREEN, "s", "--"),
+    (PURPLE, "^", "-."),
+    (ORANGE, "v", ":"),
+    (SKY, "P", (0, (5, 1, 1, 1))),
+)
+# So do a paper's devices; lines are thin, since nothing is known of their intervals.
+DEVICES: Sequence[Look] = (
+    *((BLACK, "o", "-"), (VERMILION, "s", "--"), (BLUE, "^", "-."), (GREEN, "v", ":")),
+    *((PURPLE, "D", (0, (5, 1, 1, 1))), (ORANGE, "P", (0, (3, 1)))),
+)
+
+RC: Any = {  # keys and values are matplotlib's
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.5,
+    "errorbar.capsize": 2.5,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "edge-harness",  # the same points give the same file
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+
+
+def plain(text: str) -> str:
+    """Text that is drawn as it is: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Move heights up as little as is needed for each to be `gap` above the one below it; order and length are kept."""
+    placed, least = list(heights), -float("inf")
+    for index in sorted(range(len(placed)), key=placed.__getitem__):
+        placed[index] = max(placed[index], least)
+        least = placed[index] + gap
+    return placed
