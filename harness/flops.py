@@ -1,7 +1,7 @@
 """What one inference costs: MACs nominal and useful, depth, weights and activations read and written.
 
-Counted on the operators that torch really dispatches when the network runs once, not on modules: functional calls,
-folded layers and programs count alike, and what no rule covers is reported instead of taken for free.
+Counted on the operators that torch really dispatches when the network runs once, not on modules: functional calls
+and folded layers count alike, and what no rule covers is reported instead of taken for free.
 
     convolution, linear     MACs, depth + 1
     product of activations  MACs only (attention); torch's fused attention counts as its two products

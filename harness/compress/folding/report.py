@@ -14,9 +14,10 @@ from harness.records import Group
 
 
 def unmergeable(graph: fx.GraphModule) -> dict[fx.Node, str]:
-    """Return the weighted layers that no stretch can hold, with the reason."""
+    """Return the weighted layers that no stretch can hold, each at its first call, with the reason."""
     calls = trace.calls(graph)
-    reasons = {node: _why_unmergeable(trace.module_of(node), calls[str(node.target)]) for node in graph.graph.nodes}
+    first_calls = {node.target: node for node in reversed(graph.graph.nodes) if node.op == "call_module"}
+    reasons = {node: _why_unmergeable(trace.module_of(node), calls[str(path)]) for path, node in first_calls.items()}
     return {node: reason for node, reason in reasons.items() if reason is not None}
 
 
