@@ -268,7 +268,7 @@ class Local:
         try:
             answer = wire.parse(done.stdout.decode("utf-8", "replace"), f"device {self.name}, {words[0]}")
         except WireError:
-            last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1]
             raise DeviceError(f"device {self.name}: {words[0]} exited with {done.returncode}: {last}") from None
         return _answer(answer, self.name)
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NoReturn, Tuple
 
-from harness.errors import DeviceError, HarnessError
+from harness.errors import DeviceError, HarnessError, WireError
 
 _STOP_PATIENCE_S = 10.0
 STOPPED = 143  # exit code after SIGTERM or SIGINT, as a shell would say it
@@ -84,7 +84,7 @@ def _open(workdir: Path, name: str) -> Tuple[Any, int]:
     from devices.agent.run import JobRun
     from harness import wire
 
-    file = workdir / "jobs" / wire.require_name(name, "job") / "job.json"
+    file = workdir / "jobs" / _plain(name, "job") / "job.json"
     fd = lock.acquire(workdir / "lock")
     job = wire.decode(wire.Job, file.read_text(encoding="utf-8"), str(file))
     return JobRun(workdir, job, Path(sys.argv[0]).name), fd
@@ -148,11 +148,19 @@ def probe(runtime: str) -> Dict[str, Any]:
     """Say what the runtime and the device are; {"cause", "detail"} instead of versions when it cannot be imported."""
     from devices.agent import run as runs
     from devices.agent import state
-    from harness import wire
 
-    wire.require_name(runtime, "runtime")
+    _plain(runtime, "runtime")
     with tempfile.TemporaryDirectory() as folder:
         return {**runs.probe(runtime, Path(folder) / "worker.log"), "facts": state.facts()}
+
+
+def _plain(name: str, what: str) -> str:
+    from harness import wire
+
+    try:
+        return wire.require_name(name, what)
+    except ValueError as error:
+        raise WireError(str(error)) from None
 
 
 def _on_signal(number: int, frame: Any) -> None:

@@ -38,7 +38,8 @@ def load(path: str, options: Dict[str, Any]) -> "Session":
     import torch
 
     torch.set_num_threads(int(options["threads"]))
-    torch.set_num_interop_threads(1)
+    if torch.get_num_interop_threads() != 1:  # may be set once per process only
+        torch.set_num_interop_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.load(path)
