@@ -1,0 +1,67 @@
+"""The agent's stopping rule: exact quantiles in plain Python, paired differences, blocks still needed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from devices.agent import stopping
+from harness import wire
+
+PROTOCOL = wire.Protocol()
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 15, 23, 35, 100, 200, 201, 1001])
+@pytest.mark.parametrize("probability", [0.51, 0.6, 0.9, 0.975, 0.995, 0.9995, 1 - 1e-7])
+def test_t_quantiles_agree_with_scipy_to_one_in_a_million(df: int, probability: float) -> None:
+    assert stopping.t_quantile(probability, df) == pytest.approx(reference.t.ppf(probability, df), rel=1e-6)
+
+
+@given(st.floats(0.001, 50), st.integers(1, 60))
+def test_the_probability_within_t_agrees_with_scipy(t: float, df: int) -> None:
+    assert stopping.central_probability(t, df) == pytest.approx(1 - 2 * reference.t.sf(t, df), abs=1e-12)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
+def test_the_half_width_is_that_of_a_t_interval_with_the_error_split_over_the_looks(values: list[float]) -> None:
+    level = 1 - PROTOCOL.alpha / len(PROTOCOL.looks) / 2
+    n = len(values)
+    wanted = reference.t.ppf(level, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    assert stopping.reach(values, PROTOCOL).half_width == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+
+
+@given(st.floats(0.001, 0.5))
+def test_blocks_needed_is_the_least_number_that_is_narrow_enough(sd: float) -> None:
+    values = [0.0, sd * math.sqrt(2)]  # standard deviation sd
+    needed = stopping.reach(values, PROTOCOL).blocks_needed
+    assert needed is not None
+    total = needed + len(values)
+    assert stopping.half_width(sd, total, PROTOCOL) <= PROTOCOL.half_width or total == 2
+    assert total == 2 or stopping.half_width(sd, total - 1, PROTOCOL) > PROTOCOL.half_width
+
+
+def test_equal_values_everywhere_need_no_more_blocks() -> None:
+    assert stopping.reach([0.1, 0.1, 0.1], PROTOCOL) == pytest.approx((0.0, 0), abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[], [0.3]])
+def test_below_two_blocks_nothing_is_known(values: list[float]) -> None:
+    assert stopping.reach(values, PROTOCOL) == stopping.Reach(None, None)
+
+
+def test_differences_pair_blocks_that_hold_both_and_average_replicates() -> None:
+    medians = {
+        ("a", 1): [1.0],
+        ("r", 1): [2.0, 4.0],
+        ("a", 2): [1.0],
+        ("r", 3): [9.0],
+        ("a", 4): [0.5],
+        ("r", 4): [1.0],
+    }
+    assert stopping.differences(medians, "a", "r", blocks=3) == [2.0]
+    assert stopping.differences(medians, "a", "r", blocks=4) == [2.0, 0.5]
