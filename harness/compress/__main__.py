@@ -12,7 +12,7 @@ from harness.records import LadderRequest
 
 
 def handle(request: dict[str, Any], on_progress: child.OnProgress) -> None:
-    """Make a ladder, or a model's latency controls, into the cache, where the parent finds it."""
+    """Make a ladder, or a model's latency controls, under the key where the parent looks for it."""
     from pydantic import TypeAdapter
 
     torch.set_num_threads(request["threads"])
@@ -20,9 +20,9 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if "ladder" in request:
-        ladder.climb(TypeAdapter(LadderRequest).validate_python(request["ladder"]), on_progress)
+        ladder.climb(TypeAdapter(LadderRequest).validate_python(request["ladder"]), request["key"], on_progress)
     else:
-        controls.make(**request["controls"], on_progress=on_progress)
+        controls.make(**request["controls"], key=request["key"], on_progress=on_progress)
 
 
 if __name__ == "__main__":

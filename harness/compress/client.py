@@ -40,7 +40,7 @@ def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, 
     if not cached:
         # Two spinning threads beside a busy neighbour cost ten times: idle ones are to sleep.
         env = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
-        child.call(MODULE, {**ask, "threads": threads}, on_progress, env)
+        child.call(MODULE, {**ask, "key": key, "threads": threads}, on_progress, env)
         stored = rungs.read_ladder(key)
     if stored is None:
         raise StoreError("the cache dropped rungs of the ladder just made", "Give it more room: HARNESS_CACHE_GB.")

@@ -16,8 +16,8 @@ UNTRAINED = "a latency control: never trained"
 NOTHING_REMOVED = "a control is a network of its own: nothing is removed from it"
 
 
-def make(model: str, task: str, seed: int, on_progress: OnProgress) -> None:
-    """Fold and export `controls(classes, shape)` of the model into the cache; a model without them has an empty ladder.
+def make(model: str, task: str, seed: int, key: str, on_progress: OnProgress) -> None:
+    """Fold and export `controls(classes, shape)` of the model into the cache, as a ladder under `key`; empty if it has none.
 
     Raises UsageError, FoldError, StoreError.
     """
@@ -26,11 +26,11 @@ def make(model: str, task: str, seed: int, on_progress: OnProgress) -> None:
     torch.manual_seed(seed)
     networks: dict[str, nn.Module] = build(classes, shape) if build else {}
     made = {keys.control(model, task, seed, name): name for name in networks}
-    for place, (key, name) in enumerate(made.items()):
+    for place, (own, name) in enumerate(made.items()):
         on_progress(Progress(f"{NAME}: {name}", place, len(made)))
-        if rungs.read(key) is None:
-            _make(key, place, name, networks[name], classes, make_example(shape, seed))
-    rungs.write_ladder(keys.controls(model, task, seed), rungs.Outline(NAME, {}, None), list(made))
+        if rungs.read(own) is None:
+            _make(own, place, name, networks[name], classes, make_example(shape, seed))
+    rungs.write_ladder(key, rungs.Outline(NAME, {}, None), list(made))
 
 
 def _make(key: str, place: int, name: str, network: nn.Module, classes: int, example: torch.Tensor) -> None:

@@ -6,6 +6,7 @@ depends on neither method nor recipe, only on whether it is trained: all methods
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
@@ -53,17 +54,22 @@ def _shared(request: LadderRequest) -> dict[str, Any]:
 
 
 def _network(model: str, task: str, seed: int) -> dict[str, Any]:
-    code = sorted(file for pattern in _CODE for file in _HERE.glob(pattern))
     return {
         "model": model,
         "task": task,
         "seed": seed,
         "torch": metadata.version("torch"),
-        "sources": content.source_hash(*_sources("model", model), *_sources("task", task), *code),
+        "sources": [content.source_hash(*_sources("model", model), *_sources("task", task)), _code()],
         "record": {
             kind.__name__: [field.name for field in fields(kind)] for kind in (Rung, Choice, Variant, Group, Cost)
         },
     }
+
+
+@functools.cache
+def _code() -> str:
+    """Hash of our own code, taken once: a climb keeps its keys when somebody edits a file meanwhile."""
+    return content.source_hash(*sorted(file for pattern in _CODE for file in _HERE.glob(pattern)))
 
 
 def _method(request: LadderRequest) -> dict[str, Any]:

@@ -28,8 +28,8 @@ NOT_MOVED = "no padding had to move"
 EXAMPLES = 4  # in the batch that networks are traced, compared and exported with
 
 
-def climb(request: LadderRequest, on_progress: OnProgress) -> None:
-    """Make every rung of the ladder that is not in the cache, and record the ladder as finished.
+def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
+    """Make every rung of the ladder that is not in the cache, and record the ladder, finished, under `key`.
 
     Raises UsageError (settings, names of activations), TrainError, FoldError, StoreError.
     """
@@ -39,7 +39,7 @@ def climb(request: LadderRequest, on_progress: OnProgress) -> None:
         path.append(position)
     examples = len(climber.data.test.labels) if climber.trains else None
     outline = rungs.Outline(climber.name, recipes.plain(climber.recipe), examples)
-    rungs.write_ladder(keys.ladder(request), outline, [position.key for position in path])
+    rungs.write_ladder(key, outline, [position.key for position in path])
 
 
 def make_example(shape: Sequence[int], seed: int) -> Tensor:
