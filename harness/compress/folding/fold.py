@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,30 +75,32 @@ def merge(graph: fx.GraphModule, example: Example, choose: Callable[[Group], boo
     stretches, refusals = groups.find(graph)
     told = [report.of_refusal(refusal) for refusal in refusals]
     told += [report.of_layer(node, reason) for node, reason in report.unmergeable(graph).items()]
-    outcomes = [_merge_stretch(graph, stretch, choose) for stretch in stretches]
-    told += [group for merged, _ in outcomes for group in merged]
-    if any(cut for _, cut in outcomes):
+    decisions = [decision for stretch in stretches for decision in _decide(stretch, choose)]
+    told += [group for _, group in decisions]
+    merged = [stretch for stretch, group in decisions if group.reason is None]
+    cut = any(groups.loses_taps(stretch) for stretch in merged)
+    for stretch in reversed(merged):  # from the end, because one may begin where another ends
+        _replace(graph, stretch)
+    if cut:
         _fix_input_size(graph)
     trace.tidy(graph)
     fixed_size = any(isinstance(module, trace.FixedShape) for module in graph.modules())
     return tuple(sorted(told, key=lambda group: order[group.path])), fixed_size
 
 
-def _merge_stretch(
-    graph: fx.GraphModule, stretch: groups.Stretch, choose: Callable[[Group], bool]
-) -> tuple[list[Group], bool]:
-    """Merge one stretch if it is chosen, else only its layers' dead taps; tell what was done, and if taps were cut."""
-    alone, cut = len(stretch.layers) == 1, groups.loses_taps(stretch)
-    if alone and not cut:
-        return [], False
-    if choose(group := report.of_stretch(stretch)):
-        _replace(graph, stretch)
-        return [group], cut
-    left = report.of_stretch(stretch, reason="not chosen")
-    if alone:
-        return [left], False
-    outcomes = [_merge_stretch(graph, groups.alone(node), choose) for node in stretch.layers]
-    return [left, *(group for merged, _ in outcomes for group in merged)], any(cut for _, cut in outcomes)
+def _decide(stretch: groups.Stretch, choose: Callable[[Group], bool]) -> Iterator[tuple[groups.Stretch, Group]]:
+    """Yield what is gained by merging, with a reason if it is not chosen; then its layers may still lose dead taps."""
+    alone = len(stretch.layers) == 1
+    if alone and not groups.loses_taps(stretch):
+        return
+    group = report.of_stretch(stretch)
+    if choose(group):
+        yield stretch, group
+        return
+    yield stretch, report.of_stretch(stretch, reason="not chosen")
+    if not alone:
+        for node in stretch.layers:
+            yield from _decide(groups.alone(node), choose)
 
 
 def fold_norms(graph: fx.GraphModule) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import affine_map, model, opened, relative, trained
 from torch import Tensor, nn
 
 from harness import flops
-from harness.compress import Folded, fold, merge_conv_conv, pad_first, remove
+from harness.compress import Folded, activations, fold, merge_conv_conv, pad_first, remove
 from harness.compress.folding.fold import merge
 from harness.compress.folding.trace import trace
 from harness.errors import FoldError, UsageError
@@ -252,3 +254,35 @@ def test_merging_without_the_proof_is_what_fold_proves(moved: nn.Module, example
     graph = trace(copy.deepcopy(moved).double())
     told, fixed_size = merge(graph, example.double(), lambda group: True)
     assert (told, fixed_size) == (folded.groups, folded.fixed_size)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.sampled_from(activations(model("tiny", (3, 8, 8))))))
+def test_any_removed_activations_leave_a_network_that_folds_exactly(names: set[str]) -> None:
+    example = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    removed = remove(model("tiny", (3, 8, 8)), names)
+    inner = {name for name in names if name.endswith("relu1")}
+    for network, merged in ((removed, 0), (pad_first(removed, example), len(inner))):
+        folded = fold(network, example)
+        assert folded.max_error <= 1e-12
+        assert sum(group.reason is None and len(group.layers) > 1 for group in folded.groups) == merged
+
+
+class Residual(nn.Module):
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+def test_a_whole_inverted_residual_becomes_one_dense_convolution() -> None:
+    example = torch.randn(2, 8, 6, 6)
+    expand = (nn.Conv2d(8, 48, 1, bias=False), nn.BatchNorm2d(48), nn.ReLU6())
+    depthwise = (nn.Conv2d(48, 48, 3, padding=1, groups=48, bias=False), nn.BatchNorm2d(48), nn.ReLU6())
+    project = (nn.Conv2d(48, 8, 1, bias=False), nn.BatchNorm2d(8))
+    network = trained(Residual(nn.Sequential(*expand, *depthwise, *project)))
+    (group,) = fold(pad_first(opened(network, example), example), example).groups
+    assert (group.kind, group.reason) == ("conv+conv+conv|identity", None)
+    assert (group.macs_before, group.macs_after) == (8 * 48 * 64 + 48 * 9 * 36 + 48 * 8 * 36, 8 * 8 * 9 * 36)
