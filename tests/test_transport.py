@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import time
@@ -183,4 +182,4 @@ def test_cleaning_frees_all_that_is_not_kept(bench: Bench) -> None:
     freed = bench.device.clean(keep={kept: None})
     assert freed > 0
     assert [path.name for path in (bench.device.workdir / "artifacts").iterdir()] == [kept]
-    assert json.dumps(os.listdir(bench.device.workdir / "jobs")) == "[]"
+    assert not list((bench.device.workdir / "jobs").iterdir())
