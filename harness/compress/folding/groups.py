@@ -199,16 +199,23 @@ class _Search:
 
 
 def _obstacle(before: Stretch, after: Stretch) -> str | None:
+    """Say what keeps two stretches that follow each other from being merged exactly."""
     outside = [user.name for user in before.output.users if user not in after.nodes]
     if outside:
-        return f"the output of {layers(before.tree)[-1].target} is also read by {', '.join(outside)}"
-    if not padding_is_exact(before.merged, after.merged):
-        first, second = layers(before.tree)[-1].target, layers(after.tree)[0].target
-        return (
-            f"{second} pads the output of {first} with zeros ({_per_side(after.merged)}), where one merged layer "
-            "would see values; pad_first moves the padding to the front"
-        )
-    return None
+        return f"{_result(before)} is also read by {', '.join(outside)}"
+    if padding_is_exact(before.merged, after.merged):
+        return None
+    reason = (
+        f"{after.layers[0].target} pads {_result(before)} with zeros ({_per_side(after.merged)}), "
+        "where one merged layer would see values"
+    )
+    plain = isinstance(after.tree, Layer) and not isinstance(before.tree, Sum)
+    return f"{reason}; pad_first moves the padding to the front" if plain else reason
+
+
+def _result(stretch: Stretch) -> str:
+    last = stretch.layers[-1].target
+    return f"the output of {last}" if stretch.output.op == "call_module" else f"the sum behind {last}"
 
 
 def _joined(left: Stretch, right: Stretch, node: fx.Node) -> Stretch | None:

@@ -2,8 +2,7 @@
 
 Zero padding between two convolutions is what keeps their merge from being exact: the merged kernel sees the first
 one's values outside the image, where the pair sees zeros. `pad_first` pads once, before the first, and leaves the
-rest valid (Kim et al. 2023; methods call it pad-first or re-ordered padding). That is another function near the
-border, so it comes before fine-tuning.
+rest valid (Kim et al. 2023). That is another function near the border, so it comes before fine-tuning.
 """
 
 from __future__ import annotations
