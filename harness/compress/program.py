@@ -34,6 +34,7 @@ def deploy(network: nn.Module, example: Tensor, classes: int, forms: Sequence[st
     The variant's program is the bare file name; the caller's network is not changed.
     """
     folded = fold(network.eval(), example, forms=tuple(forms) or None)
+    _compact(folded.network)
     name = save(folded.network, example, file)
     return Deployed(
         variant=Variant(name, file.name, tuple(example.shape[1:]), classes),
@@ -56,6 +57,12 @@ def save(network: nn.Module, example: Tensor, file: Path) -> str:
         raise FoldError(f"the folded network cannot be exported: {error}") from error
     torch.export.save(program, file)
     return _name(program, example)
+
+
+def _compact(network: nn.Module) -> None:
+    """Give every weight memory of its own in C order: views into larger or permuted ones would be written whole."""
+    for weight in (*network.parameters(), *network.buffers()):
+        weight.data = weight.data.clone(memory_format=torch.contiguous_format)
 
 
 def _name(program: torch.export.ExportedProgram, example: Tensor) -> str:

@@ -59,7 +59,7 @@ def evaluate(network: nn.Module, split: Split) -> float:
     network.eval()
     with torch.inference_mode():
         right: int = sum(
-            int((network(images).argmax(dim=1) == labels).sum())
+            int((network(_innermost(images)).argmax(dim=1) == labels).sum())
             for images, labels in zip(torch.split(split.images, BATCH), torch.split(split.labels, BATCH), strict=True)
         )
     return right / len(split.labels)
@@ -78,9 +78,13 @@ def lay_out(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _innermost(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
     optimizer.zero_grad()
-    loss = functional.cross_entropy(network(images), labels)
+    loss = functional.cross_entropy(network(_innermost(images)), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.item()
