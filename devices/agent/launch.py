@@ -76,5 +76,7 @@ def _killed(number: int, kills_before: Optional[int], log: Path) -> Tuple[str, s
 
 def tail(log: Path) -> str:
     """Return the end of what a process printed, as one line."""
-    text = log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace")
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        text = file.read().decode("utf-8", "replace")
     return " | ".join(line.strip() for line in text.splitlines() if line.strip()) or "it printed nothing"

@@ -129,11 +129,9 @@ def reaches(job: wire.Job, history: History, blocks: int) -> List[Tuple[str, sto
 
 
 def complete_blocks(job: wire.Job, history: History) -> int:
-    """How many blocks, from the first on, hold all that they must hold."""
-    blocks = 0
-    while blocks < job.protocol.looks[-1] and not pending(job, history, blocks + 1):
-        blocks += 1
-    return blocks
+    """How many of the blocks that were begun, from the first on, hold all that they must hold."""
+    begun = max((slot.block for slot in history.attempts), default=0)
+    return next((block for block in range(begun) if pending(job, history, block + 1)), begun)
 
 
 def verdict(job: wire.Job, history: History, blocks: int) -> Optional[str]:

@@ -35,7 +35,7 @@ def serve(handle: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
     if not request:
         os._exit(1)  # the agent died before it could ask
     _die_with(request["parent"])
-    answer = json.dumps(_attempt(handle, request)).encode()
+    answer = json.dumps(_attempt(handle, request), allow_nan=False).encode()
     with os.fdopen(speech, "wb") as out:
         out.write(answer)
     sys.stderr.flush()

@@ -25,7 +25,7 @@ def blocks(path: Path) -> list[int]:
     return [event.block for event in events if isinstance(event, wire.StateEvent)]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(cut=st.integers(0, 1000))
 def test_a_journal_torn_anywhere_goes_on_from_its_last_whole_line(
     cut: int, tmp_path_factory: pytest.TempPathFactory

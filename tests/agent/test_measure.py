@@ -28,7 +28,7 @@ def busy(durations_s: itertools.cycle[float] | itertools.chain[float]) -> Callab
 
 
 def test_a_level_network_is_steady_after_three_windows() -> None:
-    protocol = quick(warmup_window_s=0.002, warmup_cap_s=5.0, warmup_tolerance=0.2)
+    protocol = quick(warmup_window_s=0.002, warmup_cap_s=20.0, warmup_tolerance=0.2, max_samples=100_000)
     latencies, steady = measure.warm_up(busy(itertools.cycle([2e-4])), protocol)
     assert steady and len(latencies) >= 15
 
@@ -47,7 +47,7 @@ def test_a_slow_network_is_judged_on_fewer_inferences() -> None:
 
 def test_timing_goes_on_for_its_time_and_its_least_number_of_samples() -> None:
     starts, latencies = measure.time_session(busy(itertools.cycle([1e-4])), quick(timed_s=0.02, max_samples=10_000))
-    assert 20 <= len(latencies) <= 200 and starts[-1] - starts[0] >= 0.015e9
+    assert 10 <= len(latencies) <= 200 and starts[-1] + latencies[-1] - starts[0] >= 0.0199e9
     _, few = measure.time_session(busy(itertools.cycle([0.005])), quick(timed_s=0.001, min_samples=4))
     assert len(few) == 4
     _, many = measure.time_session(lambda: None, quick(timed_s=10.0, max_samples=30))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.agent import schedule
@@ -47,6 +47,7 @@ def test_a_block_holds_every_case_and_replicate_once_in_an_order_of_its_own() ->
     assert orders == [schedule.order(job(), block) for block in range(1, 20)]
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(st.sets(st.integers(0, 3)))
 def test_a_resumed_block_repeats_exactly_what_is_missing(done: set[int]) -> None:
     slots = schedule.order(job(), 1)
@@ -113,3 +114,14 @@ def test_time_between_a_kill_and_the_next_start_is_not_spent() -> None:
     history = History([start(100), state[0], start(1000), state[1]])
     assert history.spent_ns == 70
     assert (history.spin_rounds, history.best_spin) == (5, {1: 9})
+
+
+def test_blocks_are_complete_up_to_the_first_that_lacks_something() -> None:
+    work = job()
+    assert schedule.complete_blocks(work, History()) == 0
+    whole = [event for block in (1, 2) for event in measured(work, block)]
+    assert schedule.complete_blocks(work, History(whole)) == 2
+    assert schedule.complete_blocks(work, History(whole[:-1])) == 1
+    assert schedule.complete_blocks(work, History(whole[1:])) == 0
+    lost = History([failed(Slot(case, 1, 0), final=True) for case in (REF, A, B)])
+    assert schedule.complete_blocks(work, lost) == 1
