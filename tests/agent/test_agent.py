@@ -243,6 +243,23 @@ def test_an_artifact_that_is_gone_fails_its_case_alone(faulty: Bench) -> None:
     assert "FileNotFoundError" in failures(faulty, job)[0].detail
 
 
+def test_a_disk_that_fills_up_ends_the_agent_with_whole_lines_and_the_job_goes_on_when_there_is_room(
+    bench: Bench,
+) -> None:
+    job = bench.job()
+    words = bench.command("run", str(bench.device.workdir), job.job)
+    cramped = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *words]  # no file beyond 8 blocks of 512 bytes or 1 KiB
+    done = subprocess.run(cramped, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "File too large" in json.loads(done.stdout)["error"]["message"]
+    first = bench.journal(job)
+    assert (
+        bench.device.reply(job) is None and (bench.device.workdir / "jobs/job/events.jsonl").read_bytes()[-1:] == b"\n"
+    )
+    bench.run(job)
+    assert bench.journal(job)[: len(first)] == first
+    assert counts(bench.journal(job)).keys() >= expected(job, 2) and set(counts(bench.journal(job)).values()) == {1}
+
+
 @pytest.fixture
 def busy_machine() -> Iterator[None]:
     loads = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * (os.cpu_count() or 1))]
