@@ -73,7 +73,8 @@ def _summary(run: Run, entry: Entry, measured: _Measured) -> Summary:
     cause = entry.failure or measured.failed.get(case_id)
     estimate = stats.estimate(processes) if processes and not cause else None
     speedup = _speedup(run, entry, measured) if estimate else None
-    events = () if entry.failure else measured.events.get(case_id, ())
+    errors = [] if entry.failure else [event.artifact_error for event in measured.events.get(case_id, ())]
+    counted = stats.last_attempts(processes)
     control = entry.method == "control"
     return Summary(
         case_id=None if entry.failure else case_id,
@@ -102,7 +103,7 @@ def _summary(run: Run, entry: Entry, measured: _Measured) -> Summary:
         padding=rung.padding,
         fold_error=rung.fold_error,
         fold_error_f64=rung.fold_error_f64,
-        artifact_error=max((event.artifact_error for event in events), default=None),
+        artifact_error=max(errors, default=None),
         runtime=entry.case.runtime,
         precision=entry.case.precision,
         threads=entry.case.threads,
@@ -113,8 +114,8 @@ def _summary(run: Run, entry: Entry, measured: _Measured) -> Summary:
         speedup=speedup,
         energy_j=None,
         energy_status=NO_ENERGY,
-        contended=sum(event.contended for event in events),
-        not_steady=sum(not event.steady for event in events),
+        contended=sum(process.contended for process in counted),
+        not_steady=sum(not process.steady for process in counted),
         reference=entry.reference,
         reasons=_reasons(rung, ladder, entry, cause, estimate, speedup),
     )

@@ -346,8 +346,9 @@ def _follow(line: transport.Transport, folder: Path, job: wire.Job, tell: OnProg
             store.save_reply(folder, job, ended)
             return
         elif time.monotonic() - quiet_since > _SILENCE_S and not line.alive(job):
+            last_words = line.log_tail(job)
             raise DeviceError(
-                f"the agent on {line.name} ended without a reply (killed, or out of memory?)",
+                f"the agent on {line.name} ended without a reply: {last_words or 'killed, or out of memory'}",
                 f"Nothing measured is lost; go on with: harness run --resume {job.run}",
             )
         else:

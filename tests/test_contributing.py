@@ -32,10 +32,23 @@ def test_there_is_a_worked_example_per_kind_of_addition(own: Path) -> None:
 
 def test_the_examples_model_task_method_runtime_and_device_do_the_main_job_together(own: Path) -> None:
     profile = own / "profiles" / "fanless-box.yaml"
-    profile.write_text(profile.read_text().replace("x86_64", "any").replace("[onnxruntime", "[onnx_reference, onnxruntime"))
+    profile.write_text(
+        profile.read_text().replace("x86_64", "any").replace("[onnxruntime", "[onnx_reference, onnxruntime")
+    )
     inventory = own / "inventory.yaml"
     inventory.write_text(inventory.read_text().replace("~/.edge-harness-box", str(own / "box")))
-    command = [sys.executable, "-m", "harness", "--content", str(own), "run", "--inventory", str(inventory), "--device", "box"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness",
+        "--content",
+        str(own),
+        "run",
+        "--inventory",
+        str(inventory),
+        "--device",
+        "box",
+    ]
     command += ["--model", "plain", "--task", "stripes", "--method", "smallest_maps", "--budget", "20", "--json"]
     done = subprocess.run([*command, "--results", str(own / "results")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Cli, Done
+from command import Cli, Done
 
 from harness import store, wire
 

@@ -1,0 +1,48 @@
+"""The command line as a user has it: a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Cli:
+    """The real command in a process of its own, in a folder of its own, with a workdir of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "inventory.yaml").write_text(
+            f"devices:\n  local:\n    profile: host\n    workdir: {folder / 'workdir'}\n"
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "harness", *words]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+    def __call__(self, *words: str) -> Done:
+        with self.start(*words) as process:
+            out, err = process.communicate(timeout=250)
+        return Done(process.returncode, out, err)
+
+    @property
+    def runs(self) -> list[Path]:
+        """The folders of all runs, oldest first."""
+        return sorted(file.parent for file in self.folder.glob("results/*/*/run.json"))
