@@ -21,15 +21,15 @@ def make(model: str, task: str, seed: int, key: str, on_progress: OnProgress) ->
 
     Raises UsageError, FoldError, StoreError.
     """
-    shape, classes = content.constant("task", task, "SHAPE"), content.constant("task", task, "CLASSES")
+    data = content.load("task", task)
     build = getattr(content.load("model", model), "controls", None)
     torch.manual_seed(seed)
-    networks: dict[str, nn.Module] = build(classes, shape) if build else {}
+    networks: dict[str, nn.Module] = build(data.CLASSES, data.SHAPE) if build else {}
     made = {keys.control(model, task, seed, name): name for name in networks}
     for place, (own, name) in enumerate(made.items()):
         on_progress(Progress(f"{NAME}: {name}", place, len(made)))
         if rungs.read(own) is None:
-            _make(own, place, name, networks[name], classes, make_example(shape, seed))
+            _make(own, place, name, networks[name], data.CLASSES, make_example(data.SHAPE, seed))
     rungs.write_ladder(key, rungs.Outline(NAME, {}, None), list(made))
 
 
