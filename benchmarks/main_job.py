@@ -63,7 +63,7 @@ def _first(first: _Outcome) -> list[Figure]:
         max(getattr(case, key) or 0.0 for case in run.cases) for key in ("fold_error_f64", "fold_error")
     )
     return [
-        Figure("first `harness run --device local` after installation", "< 480 s", f"{first.wall_s:.0f} s", first.wall_s < 480),
+        Figure("first `harness run --device local`, installed", "< 480 s", f"{first.wall_s:.0f} s", first.wall_s < 480),
         Figure("its ladder: training, folding, export of nine rungs", "<= 150 s of training", f"{training_s:.0f} s", training_s <= 150,
                "the whole ladder stage, folding and export included"),
         Figure("test accuracy at full depth", ">= 0.97", f"{accuracy:.3f}", accuracy >= 0.97),

@@ -252,8 +252,8 @@ def plot(
     """Draw depth against latency, MACs and weight bytes of a run."""
     from harness import report, store
 
-    folder = store.find(results, run)
     table = report.published(published) if published else None
+    folder = store.find(results, run)
     file = out or folder / "plots" / ("depth.png" if published is None else f"depth-{published}.png")
     report.draw(_load(folder), file, table)
     print(file)

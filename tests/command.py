@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ class Done:
 
 
 class Cli:
-    """The real command in a process of its own, in a folder of its own, with a workdir of its own."""
+    """The real command in a process of its own, in a folder of its own, with a workdir of its own; caches may be shared."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder
+        self.cache = cache
         (folder / "inventory.yaml").write_text(
             f"devices:\n  local:\n    profile: host\n    workdir: {folder / 'workdir'}\n"
         )
@@ -35,12 +37,19 @@ class Cli:
     def start(self, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "harness", *words]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
 
     def __call__(self, *words: str) -> Done:
         with self.start(*words) as process:
             out, err = process.communicate(timeout=250)
         return Done(process.returncode, out, err)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a user who has nothing of their own set."""
+        return {**os.environ, "HOME": str(self.folder), "XDG_CACHE_HOME": str(self.cache)}
 
     @property
     def runs(self) -> list[Path]:
