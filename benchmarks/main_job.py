@@ -64,7 +64,7 @@ def _first(first: _Outcome) -> list[Figure]:
     )
     return [
         Figure("first `harness run --device local`, installed", "< 480 s", f"{first.wall_s:.0f} s", first.wall_s < 480),
-        Figure("its ladder: training, folding, export of nine rungs", "<= 150 s of training", f"{training_s:.0f} s", training_s <= 150,
+        Figure("its ladder stage, nine rungs", "<= 150 s training", f"{training_s:.0f} s", training_s <= 150,
                "the whole ladder stage, folding and export included"),
         Figure("test accuracy at full depth", ">= 0.97", f"{accuracy:.3f}", accuracy >= 0.97),
         Figure("largest fold error, float64", "<= 1e-12", f"{worst64:.1e}", worst64 <= 1e-12),

@@ -192,7 +192,7 @@ def test_a_run_that_is_not_there_or_damaged_or_from_the_future_is_said_to_be(cli
 def test_a_plan_can_be_looked_at_without_doing_it(cli: Cli) -> None:
     done = cli(*TINY, "--dry-run")
     assert done.code == 0
-    assert done.json[0]["runtimes"] == ["onnxruntime"] and done.json[0]["measuring_s_at_most"] == 12
+    assert done.json[0]["runtimes"] == ["onnxruntime"] and done.json[0]["measuring_s_at_most"] == 8
     assert not cli.runs
 
 

@@ -8,7 +8,6 @@ from torch import nn
 from harness import content
 from harness.child import OnProgress, Progress
 from harness.compress import activations, keys, program, rungs
-from harness.compress.ladder import make_example
 from harness.records import Rung
 
 NAME = "controls"
@@ -29,7 +28,7 @@ def make(model: str, task: str, seed: int, key: str, on_progress: OnProgress) ->
     for place, (own, name) in enumerate(made.items()):
         on_progress(Progress(f"{NAME}: {name}", place, len(made)))
         if rungs.read(own) is None:
-            _make(own, place, name, networks[name], data.CLASSES, make_example(data.SHAPE, seed))
+            _make(own, place, name, networks[name], data.CLASSES, program.make_example(data.SHAPE, seed))
     rungs.write_ladder(key, rungs.Outline(NAME, {}, None), list(made))
 
 

@@ -18,7 +18,9 @@ from harness.content import Kind
 from harness.records import Choice, Cost, Group, LadderRequest, Rung, Variant, digest
 
 _HERE = Path(__file__).resolve().parent
-_CODE = ("__init__.py", "controls.py", "ladder.py", "program.py", "state.py", "train.py", "folding/*.py", "../flops.py")
+_FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
+_LADDER = (*_FOLDING, "ladder.py", "state.py", "train.py")
+_CONTROLS = (*_FOLDING, "controls.py")
 
 
 def ladder(request: LadderRequest) -> str:
@@ -35,12 +37,12 @@ def rung(request: LadderRequest, number: int, above: str | None) -> str:
 
 def controls(model: str, task: str, seed: int) -> str:
     """Key of the ladder of a model's latency controls."""
-    return digest({"controls": _network(model, task, seed)})
+    return digest({"controls": _network(model, task, seed, _CONTROLS)})
 
 
 def control(model: str, task: str, seed: int, name: str) -> str:
     """Key of one latency control."""
-    return digest({"control": name, **_network(model, task, seed)})
+    return digest({"control": name, **_network(model, task, seed, _CONTROLS)})
 
 
 def _shared(request: LadderRequest) -> dict[str, Any]:
@@ -50,16 +52,16 @@ def _shared(request: LadderRequest) -> dict[str, Any]:
         "threads": request.threads,
         "data": request.data,
     }
-    return {**_network(request.model, request.task, request.seed), **asked}
+    return {**_network(request.model, request.task, request.seed, _LADDER), **asked}
 
 
-def _network(model: str, task: str, seed: int) -> dict[str, Any]:
+def _network(model: str, task: str, seed: int, code: tuple[str, ...]) -> dict[str, Any]:
     return {
         "model": model,
         "task": task,
         "seed": seed,
         "torch": metadata.version("torch"),
-        "sources": [content.source_hash(*_sources("model", model), *_sources("task", task)), _code()],
+        "sources": [content.source_hash(*_sources("model", model), *_sources("task", task)), _hash(code)],
         "record": {
             kind.__name__: [field.name for field in fields(kind)] for kind in (Rung, Choice, Variant, Group, Cost)
         },
@@ -67,9 +69,9 @@ def _network(model: str, task: str, seed: int) -> dict[str, Any]:
 
 
 @functools.cache
-def _code() -> str:
+def _hash(code: tuple[str, ...]) -> str:
     """Hash of our own code, taken once: a climb keeps its keys when somebody edits a file meanwhile."""
-    return content.source_hash(*sorted(file for pattern in _CODE for file in _HERE.glob(pattern)))
+    return content.source_hash(*sorted(file for pattern in code for file in _HERE.glob(pattern)))
 
 
 def _method(request: LadderRequest) -> dict[str, Any]:

@@ -8,13 +8,12 @@ train, weights are random and accuracies null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness import content
 from harness.child import OnProgress, Progress
@@ -25,7 +24,6 @@ from harness.records import Choice, LadderRequest, Padding, Rung
 UNTRAINED = "the weights are random: this ladder is for latency alone"
 FULL_DEPTH = "full depth: nothing was removed"
 NOT_MOVED = "no padding had to move"
-EXAMPLES = 4  # in the batch that networks are traced, compared and exported with
 
 
 def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
@@ -40,11 +38,6 @@ def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
     examples = len(climber.data.test.labels) if climber.trains else None
     outline = rungs.Outline(climber.name, recipes.plain(climber.recipe), examples)
     rungs.write_ladder(key, outline, [position.key for position in path])
-
-
-def make_example(shape: Sequence[int], seed: int) -> Tensor:
-    """Return a batch of normal noise: what networks of input `shape` are traced, compared and exported with."""
-    return torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ class Climber:
         self.method = content.load("method", request.method)
         self.trains: bool = self.method.TRAINS
         self.task = content.load("task", request.task)
-        self.example = make_example(self.task.SHAPE, request.seed)
+        self.example = program.make_example(self.task.SHAPE, request.seed)
 
     @cached_property
     def data(self) -> Data:

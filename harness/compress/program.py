@@ -17,6 +17,9 @@ from harness.errors import FoldError
 from harness.records import Cost, Group, Variant
 
 
+EXAMPLES = 4  # in the batch that networks are traced, compared and exported with
+
+
 @dataclass(frozen=True)
 class Deployed:
     """A network as deployed, and what folding did; the fields are those of Rung."""
@@ -26,6 +29,11 @@ class Deployed:
     groups: tuple[Group, ...]
     fold_error: float
     fold_error_f64: float
+
+
+def make_example(shape: Sequence[int], seed: int) -> Tensor:
+    """Return a batch of normal noise: what networks of input `shape` are traced, compared and exported with."""
+    return torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(seed))
 
 
 def deploy(network: nn.Module, example: Tensor, classes: int, forms: Sequence[str], file: Path) -> Deployed:
