@@ -203,10 +203,11 @@ class Climber:
 
     def _reasons(self, draft: Draft) -> dict[str, str]:
         """Why a number is null, by its key."""
-        reasons = {"setting": f"{self.request.method} has no scalar setting"}
+        shared = not draft.removed_names  # rung 0 belongs to every method
+        reasons = {"setting": FULL_DEPTH if shared else f"{self.request.method} has no scalar setting"}
         if not self.trains:
             return {**reasons, **dict.fromkeys(("accuracy", "accuracy_removed", "accuracy_moved"), UNTRAINED)}
-        if not draft.removed_names:
+        if shared:
             return {**reasons, "accuracy_removed": FULL_DEPTH, "accuracy_moved": FULL_DEPTH}
         return reasons if draft.accuracy_moved is not None else {**reasons, "accuracy_moved": NOT_MOVED}
 

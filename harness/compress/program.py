@@ -16,7 +16,6 @@ from harness.compress import fold
 from harness.errors import FoldError
 from harness.records import Cost, Group, Variant
 
-
 EXAMPLES = 4  # in the batch that networks are traced, compared and exported with
 
 
