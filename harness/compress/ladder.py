@@ -32,12 +32,14 @@ def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
     Raises UsageError (settings, names of activations), TrainError, FoldError, StoreError.
     """
     climber = Climber(request, on_progress)
-    path = [climber.first()]
-    while (position := climber.next(path[-1])) is not None:
-        path.append(position)
+    position: Position | None = climber.first()
+    made = []
+    while position is not None:
+        made.append(position.key)
+        position = climber.next(position)
     examples = len(climber.data.test.labels) if climber.trains else None
     outline = rungs.Outline(climber.name, recipes.plain(climber.recipe), examples)
-    rungs.write_ladder(key, outline, [position.key for position in path])
+    rungs.write_ladder(key, outline, made)
 
 
 @dataclass(frozen=True)
