@@ -65,8 +65,8 @@ def _guarded(command: F) -> F:
         except HarnessError as error:
             _complain(error)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interruption:
+            print("interrupted", *interruption.args, sep="\n", file=sys.stderr)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # `harness show | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,8 +77,12 @@ def load(kind: Kind, name: str) -> ModuleType:
 
 
 def _execute(spec: importlib.machinery.ModuleSpec, module: ModuleType, file: Path) -> None:
-    """Run the module with its folder importable, so that files beside it (`_resnet.py`) can be shared code."""
+    """Run the module with its folder importable, so that files beside it (`_resnet.py`) can be shared code.
+
+    Such files are imported under bare names; they are forgotten again, so that two folders may each have their own.
+    """
     assert spec.loader is not None
+    before = set(sys.modules)
     sys.path.insert(0, str(file.parent))
     try:
         spec.loader.exec_module(module)
@@ -86,6 +90,11 @@ def _execute(spec: importlib.machinery.ModuleSpec, module: ModuleType, file: Pat
         raise ContentError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from error
     finally:
         sys.path.remove(str(file.parent))
+        for name in set(sys.modules) - before:
+            if name.startswith("_") and (getattr(sys.modules[name], "__file__", None) or "").startswith(
+                str(file.parent)
+            ):
+                del sys.modules[name]
 
 
 def require_known(kind: str, name: str, known: Iterable[str], hint: str = "") -> None:

@@ -145,7 +145,7 @@ def _carry_out(folder: Path, record: Run, device: Device, tell: OnProgress) -> P
             record = _finish(folder, replace(record, seconds=seconds))
     except KeyboardInterrupt:
         store.save(folder, replace(record, status="interrupted", seconds=seconds))
-        raise
+        raise KeyboardInterrupt(f"What is done is kept; go on with: harness run --resume {record.run}") from None
     except UsageError:
         shutil.rmtree(folder)  # a word that only the network could judge, such as an activation's name: nothing is left
         raise

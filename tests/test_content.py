@@ -40,6 +40,19 @@ def test_files_beside_it_are_shared_code(own: Path) -> None:
     assert content.load("model", "whole").WIDTH == 8
 
 
+def test_two_folders_may_share_code_of_the_same_name_among_their_own_files(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths = []
+    for width, folder in enumerate((own / "a", own / "b")):
+        (folder / "models").mkdir(parents=True)
+        (folder / "models" / "_parts.py").write_text(f"WIDTH = {width}\n")
+        (folder / "models" / f"net{width}.py").write_text("from _parts import WIDTH\n")
+        monkeypatch.setenv("HARNESS_CONTENT", str(folder))
+        widths.append(content.load("model", f"net{width}").WIDTH)
+    assert widths == [0, 1]
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_before_anything_is_imported() -> None:
     with pytest.raises(UsageError, match='no model "tinny"; did you mean "tiny"\\?'):
         content.load("model", "tinny")
