@@ -21,7 +21,7 @@ from harness import content
 from harness.errors import InventoryError
 from harness.records import Device, Profile
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _Arch = Literal["x86_64", "aarch64", "any"]
 
 
@@ -44,8 +44,6 @@ class _ProfileFile(_Strict):
     arch: _Arch
     runtimes: list[str] = Field(min_length=1)
     threads: int = Field(1, ge=1, le=1024)
-    target: dict[str, str] = {}
-    sensors: list[str] = []
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -86,9 +84,7 @@ def profile(name: str) -> Profile:
     entry = _validate(_ProfileFile, tree, path)
     for runtime in entry.runtimes:
         _require_listed("runtime", runtime, tree, ("runtimes", entry.runtimes.index(runtime)), path)
-    return Profile(
-        name, entry.description, entry.arch, tuple(entry.runtimes), entry.threads, entry.target, tuple(entry.sensors)
-    )
+    return Profile(name, entry.description, entry.arch, tuple(entry.runtimes), entry.threads)
 
 
 def _device(name: str, entry: _DeviceFile, tree: Any, path: Path) -> Device:
@@ -103,7 +99,7 @@ def _require_listed(kind: content.Kind, name: str, tree: Any, where: tuple[str |
 
 
 def _require_name(name: str, tree: Any, path: Path) -> None:
-    if not re.match(_NAME, name):
+    if not re.fullmatch(_NAME, name):
         rule = "a device's name is letters, digits, dots, dashes and underscores, at most 64"
         raise _broken(path, tree, ("devices", name), f"{rule}; it is {name!r}", "")
 

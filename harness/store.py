@@ -13,7 +13,9 @@ Statistics are recomputed from the journal when `analysis_version` is older than
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -23,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import content, wire
-from harness.errors import StoreError
+from harness import content, files, tables, wire
+from harness.errors import StoreError, UsageError
 from harness.records import Run
 
 if TYPE_CHECKING:
@@ -67,10 +69,25 @@ def create(root: Path, run: Run) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder: one harness at a time writes into it. Raises StoreError when another holds it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StoreError(
+            f"{folder}: another harness is at work on this run", "Let it finish, or end it first."
+        ) from None
+    finally:
+        os.close(handle)
+
+
 def find(root: Path, word: str | None) -> Path:
     """Return the folder of the run that `word` names: a path, a run's id, the start of one; None: the newest, else an example.
 
-    Raises StoreError when there is none, or several begin like that.
+    Raises UsageError when none or several begin like that, StoreError when there are no runs at all.
     """
     if word is not None and (Path(word) / "run.json").is_file():
         return Path(word)
@@ -83,9 +100,11 @@ def find(root: Path, word: str | None) -> Path:
     matches = [folder for folder in runs if folder.name.startswith(word)]
     if len(matches) == 1:
         return matches[0]
-    some = ", ".join(folder.name for folder in (matches or runs)[-5:]) or "none"
-    rule = "several runs begin like that" if matches else "no such run"
-    raise StoreError(f'{rule}: "{word}" under {root}', f"The newest: {some}.")
+    newest = f"The newest under {root}: {', '.join(folder.name for folder in (matches or runs)[-5:]) or 'none'}."
+    if matches:
+        raise UsageError(f'{len(matches)} runs begin with "{word}"', newest)
+    near = difflib.get_close_matches(word, [folder.name for folder in runs], n=1, cutoff=0.5)
+    raise UsageError(f'no run "{word}"' + (f'; did you mean "{near[0]}"?' if near else ""), newest)
 
 
 def folders(root: Path) -> Iterator[Path]:
@@ -110,38 +129,49 @@ def load(folder: Path) -> Run:
 
     file = folder / "run.json"
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         version = tree["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file}: damaged: {error}", "Its samples and journal may still be whole.") from None
-    if not isinstance(version, int) or version > SCHEMA:
+        raise _damaged(file, str(error)) from None
+    if type(version) is not int or not 1 <= version <= SCHEMA:
         raise StoreError(f"{file}: schema {version!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
-    while version < SCHEMA:
-        tree = _UPGRADES[version](tree)
-        version += 1
+    for old in range(version, SCHEMA):
+        tree = _UPGRADES[old](tree)
     try:
-        return TypeAdapter(Run).validate_python(tree)
+        run = TypeAdapter(Run).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise StoreError(f"{file}: damaged: {where}: {first['msg']}") from None
+        raise _damaged(file, f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}") from None
+    _require_whole(file, run)
+    return run
+
+
+def _require_whole(file: Path, run: Run) -> None:
+    """Check what one part of a record says of another: names are plain, entries point at rungs that are there."""
+    heights = {ladder.name: len(ladder.rungs) for ladder in run.ladders}
+    for entry in run.entries:
+        if entry.ladder not in heights or not 0 <= (entry.rung or 0) < heights[entry.ladder]:
+            raise _damaged(file, f"entries: no rung {entry.rung} in a ladder {entry.ladder!r}")
+    for name in (run.run, run.device, *run.plan.runtimes):
+        try:
+            wire.require_name(name, "a name")
+        except ValueError as error:
+            raise _damaged(file, str(error)) from None
+
+
+def _damaged(file: Path, how: str) -> StoreError:
+    return StoreError(f"{file}: damaged: {how}", "Its samples and journal, beside it, may still be whole.")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number that JSON has")
 
 
 def write(file: Path, data: bytes) -> None:
     """Write `data` atomically: temporary file, fsync, rename. Raises StoreError."""
     with _reported(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".tmp-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        files.write(file, data)
 
 
 @contextlib.contextmanager
@@ -217,6 +247,26 @@ def events(folder: Path, runtime: str) -> list[wire.Event]:
     return wire.read_journal(journal_bytes(folder, runtime).decode("utf-8", "replace"), str(file))
 
 
+def set_journal_aside(folder: Path, runtime: str) -> None:
+    """Rename a copy that disagrees with the device's journal; following makes a new one. Raises StoreError."""
+    file = job_folder(folder, runtime) / "events.jsonl"
+    with _reported(file):
+        file.rename(file.with_suffix(".damaged"))
+
+
+Jobs = dict[str, wire.Job | None]
+Journals = dict[str, Sequence[wire.Event]]
+Replies = dict[str, wire.Reply | None]
+
+
+def measured(folder: Path, runtimes: Iterable[str]) -> tuple[Jobs, Journals, Replies]:
+    """Read a run's jobs, journals and replies by runtime. Raises WireError."""
+    names = tuple(runtimes)
+    jobs: Jobs = {runtime: load_job(folder, runtime) for runtime in names}
+    journals: Journals = {runtime: events(folder, runtime) for runtime in names}
+    return jobs, journals, {runtime: load_reply(folder, runtime) for runtime in names}
+
+
 # --- frames --------------------------------------------------------------------------------------------------------
 
 
@@ -247,55 +297,5 @@ def frames(folder: Path) -> Frames:
 def save_frames(folder: Path, journals: Iterable[Sequence[wire.Event]]) -> None:
     """Write samples.parquet and state.parquet from the journals. Raises StoreError."""
     journals = tuple(journals)
-    for name, frame in (("samples", samples_frame(journals)), ("state", state_frame(journals))):
+    for name, frame in (("samples", tables.samples(journals)), ("state", tables.state(journals))):
         write(folder / f"{name}.parquet", frame.to_parquet(index=False))
-
-
-def samples_frame(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
-    """Return every inference as a row; `valid` when its process is the last attempt of its (case, block, replicate)."""
-    import pandas as pd
-
-    columns = ["case_id", "block", "replicate", "attempt", "phase", "index", "start_ns", "latency_ns", "valid"]
-    parts = [pd.DataFrame([], columns=columns)]
-    for journal in journals:
-        processes = [event for event in journal if isinstance(event, wire.ProcessEvent)]
-        last = {(p.case_id, p.block, p.replicate): p.attempt for p in processes}
-        for process in processes:
-            valid = last[process.case_id, process.block, process.replicate] == process.attempt
-            parts += [_samples(process, phase, valid)[columns] for phase in ("warmup", "timed")]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-
-
-def _samples(process: wire.ProcessEvent, phase: str, valid: bool) -> pd.DataFrame:
-    import pandas as pd
-
-    timed = phase == "timed"
-    latency = process.latency_ns if timed else process.warmup_ns
-    return pd.DataFrame(
-        {
-            "case_id": process.case_id,
-            "block": process.block,
-            "replicate": process.replicate,
-            "attempt": process.attempt,
-            "phase": phase,
-            "index": range(len(latency)),
-            "start_ns": pd.array(process.start_ns if timed else [None] * len(latency), dtype="Int64"),
-            "latency_ns": pd.array(latency, dtype="Int64"),
-            "valid": valid,
-        }
-    )
-
-
-def state_frame(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
-    """Return every system-state reading as a row, in long form; value is null unless status is `ok`."""
-    import pandas as pd
-
-    columns = ["block", "when", "sensor", "scope", "kind", "status", "start_ns", "value", "unit"]
-    rows = [
-        (event.block, event.when, sensor, scope, kind, status, event.t_ns, value, unit)
-        for journal in journals
-        for event in journal
-        if isinstance(event, wire.StateEvent)
-        for sensor, scope, kind, status, value, unit in event.readings
-    ]
-    return pd.DataFrame(rows, columns=columns)

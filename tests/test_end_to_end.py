@@ -149,6 +149,8 @@ def test_a_case_that_fails_leaves_the_others_alone_and_the_command_exits_1(
             ("run", "--device", "local", "--model", "tiny", "--method", "order", "--order", "layer9"),
             'eligible activation "layer9"',
         ),
+        (("run", "--resume", "x", "--budget", "5"), "--budget cannot be said beside --resume"),
+        (("run", "--resume", "x", "--dry-run"), "--dry-run cannot be said beside --resume"),
         (("--content", "/no/such", "models"), "no such folder"),
         (("plot", "--published", "easer"), "easier"),
     ],
@@ -186,7 +188,8 @@ def test_a_run_that_is_not_there_or_damaged_or_from_the_future_is_said_to_be(cli
         (run / "run.json").write_text(text)
         done = cli("show", run.name)
         assert done.code == 1 and message in done.err, done.err
-    assert "no such run" in cli("show", "nothing").err
+    missing = cli("show", run.name.replace("abcd", "abce"))
+    assert missing.code == 2 and f'did you mean "{run.name}"' in missing.err
 
 
 def test_a_plan_can_be_looked_at_without_doing_it(cli: Cli) -> None:

@@ -160,6 +160,43 @@ def test_a_device_that_lost_its_disk_gets_its_journal_back(warm: Cli) -> None:
     require_each_once(folder)
 
 
+@pytest.mark.slow
+def test_a_second_harness_on_the_same_run_is_refused_and_harms_nothing(warm: Cli) -> None:
+    process = warm.start(*MAIN)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and not warm.runs:
+        time.sleep(0.05)
+    refused = warm("run", "--resume", warm.runs[0].name)
+    assert refused.code == 1 and "another harness is at work on this run" in refused.err
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    require_each_once(warm.runs[0])
+
+
+@pytest.mark.slow
+def test_a_resume_with_a_wrong_word_leaves_the_run_as_it_was(warm: Cli) -> None:
+    own = warm.folder / "own" / "models"
+    own.mkdir(parents=True)
+    (own / "mine.py").write_text((Path(__file__).parents[1] / "models" / "tiny.py").read_text())
+    shutil.copy(Path(__file__).parents[1] / "models" / "_resnet.py", own)
+    process = warm.start("--content", str(own.parent), *MAIN, "--model", "mine")
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and not (
+        warm.runs and store.journal_bytes(warm.runs[0], "empty").count(b"process") > 5
+    ):
+        time.sleep(0.1)
+    kill(process.pid)
+    kill(agent_pid(warm))
+    process.communicate(timeout=PATIENCE_S)
+    kept = store.journal_bytes(warm.runs[0], "empty")
+    done = warm("run", "--resume", warm.runs[0].name)
+    assert done.code == 2 and 'no model "mine"' in done.err
+    assert store.journal_bytes(warm.runs[0], "empty") == kept
+    again = warm("--content", str(own.parent), "run", "--resume", warm.runs[0].name)
+    assert again.code == 0, again.err
+    require_each_once(warm.runs[0])
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 260 MB to fill; only root may mount one."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import store, wire
-from harness.errors import StoreError
+from harness import store, tables, wire
+from harness.errors import StoreError, UsageError
 from harness.records import Plan, Run
 
 PLAN = Plan("local", (), ("empty",), ("fp32",), 1, 1, {}, 5.0, 0)
@@ -54,9 +54,11 @@ def test_runs_are_found_by_path_by_id_by_its_start_and_by_being_the_newest(tmp_p
     assert store.find(tmp_path, None) == newer
     assert store.find(tmp_path, "20260101") == older
     assert store.find(tmp_path, str(older)) == older
-    with pytest.raises(StoreError, match="several runs begin like that"):
+    with pytest.raises(UsageError, match='2 runs begin with "2026"'):
         store.find(tmp_path, "2026")
-    with pytest.raises(StoreError, match="no such run") as caught:
+    with pytest.raises(UsageError, match='no run "20260101T000001Z-abcd"; did you mean "20260101T000000Z-abcd"'):
+        store.find(tmp_path, "20260101T000001Z-abcd")
+    with pytest.raises(UsageError, match='no run "1999"') as caught:
         store.find(tmp_path, "1999")
     assert newer.name in caught.value.hint
 
@@ -106,7 +108,7 @@ def test_after_a_torn_line_the_next_append_begins_at_a_whole_line(tmp_path: Path
 
 
 def test_only_the_last_attempt_of_a_process_is_valid(tmp_path: Path) -> None:
-    frame = store.samples_frame([[process(0, 1), process(1, 2), process(2, 1, block=2)]])
+    frame = tables.samples([[process(0, 1), process(1, 2), process(2, 1, block=2)]])
     assert frame.groupby(["block", "attempt"]).valid.all().to_dict() == {(1, 1): False, (1, 2): True, (2, 1): True}
     assert set(frame.phase) == {"warmup", "timed"} and frame[frame.phase.eq("warmup")].start_ns.isna().all()
 
@@ -123,3 +125,28 @@ def test_what_cannot_be_written_is_said_with_the_way_to_go_on(tmp_path: Path) ->
     with pytest.raises(StoreError, match="cannot be written") as caught:
         store.create(tmp_path / "file", RUN)
     assert "--resume" in caught.value.hint
+
+
+def test_a_run_is_held_by_one_harness_at_a_time(tmp_path: Path) -> None:
+    folder = store.create(tmp_path, RUN)
+    with store.held(folder), pytest.raises(StoreError, match="another harness is at work"), store.held(folder):
+        pass
+    with store.held(folder):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"seed": 0', '"seed": "0"', "plan.seed"),
+        ('"budget_s": 5.0', '"budget_s": NaN', "NaN"),
+        ('"empty"', '"../empty"', "plain name"),
+    ],
+)
+def test_a_record_is_read_strictly(tmp_path: Path, old: str, new: str, message: str) -> None:
+    folder = store.create(tmp_path, RUN)
+    text = (folder / "run.json").read_text()
+    assert old in text
+    (folder / "run.json").write_text(text.replace(old, new))
+    with pytest.raises(StoreError, match=f"damaged: .*{message}"):
+        store.load(folder)

@@ -1,0 +1,76 @@
+"""What every command has in common: errors become one clear message and an exit code; JSON; columns."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from harness.errors import HarnessError
+
+BUG, INTERRUPTED = 70, 130
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Json = Annotated[bool, typer.Option("--json", help="Nothing but JSON on standard output.")]
+Results = Annotated[Path, typer.Option("--results", help="Where runs are kept.", metavar="DIR")]
+InventoryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--inventory", help="The devices' file; else ./inventory.yaml, else the one that ships.", metavar="FILE"
+    ),
+]
+
+
+def guarded(command: F) -> F:
+    """Turn what a command raises into one clear message and the right exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except HarnessError as error:
+            complain(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as interruption:
+            print("interrupted", *interruption.args, sep="\n", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # `harness show | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception:
+            traceback.print_exc()
+            print("This is a bug in edge-harness; the traceback is above.", file=sys.stderr)
+            raise typer.Exit(BUG) from None
+
+    return run  # type: ignore[return-value]
+
+
+def complain(error: HarnessError) -> None:
+    """Print an error's message and its next move; with HARNESS_DEBUG, its traceback too."""
+    if os.environ.get("HARNESS_DEBUG"):
+        traceback.print_exc()
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(error.hint, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, without NaN."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def print_columns(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and what they are, aligned."""
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        print(f"{name:{width}}  {text}".rstrip())

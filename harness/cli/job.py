@@ -1,0 +1,180 @@
+"""`harness run` and `harness check`: the commands that go to a device."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import __version__
+from harness.cli.guard import InventoryFile, Json, Results, complain, guarded, print_columns, print_json
+from harness.cli.look import load, show_table
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness.plan import Words
+
+_BESIDE_RESUME = {"resume", "results", "inventory", "as_json"}  # what may be said together with --resume
+
+DeviceWord = Annotated[str | None, typer.Option(help="Devices of the inventory.", metavar="NAME[,NAME]")]
+Model = Annotated[str, typer.Option(help="The network: see `harness models`.")]
+Task = Annotated[str | None, typer.Option(help="Its data; by default the model's own.")]
+Data = Annotated[Path | None, typer.Option(help="A folder for tasks that read one.", metavar="DIR")]
+Method = Annotated[str, typer.Option(help="How depth is chosen: see `harness methods`.", metavar="X[,X]")]
+Eligible = Annotated[str, typer.Option(help="Activations: those that unlock a merge, or all.", metavar="mergeable|all")]
+Entropy = Annotated[str | None, typer.Option(help="easier: of a channel or of a position.", metavar="channel|position")]
+Order = Annotated[str | None, typer.Option(help="order: activations, first out first.", metavar="NAME[,NAME]")]
+Runtime = Annotated[str | None, typer.Option(help="By default the first of the device's profile.", metavar="R[,R]")]
+Precision = Annotated[str, typer.Option(help="Of weights and arithmetic.", metavar="P[,P]")]
+Threads = Annotated[int | None, typer.Option(help="Of an inference; by default the profile's.")]
+Batch = Annotated[int, typer.Option(help="Inputs per inference.")]
+Option = Annotated[list[str] | None, typer.Option(help="A runtime's option; may be repeated.", metavar="K=V")]
+Budget = Annotated[float, typer.Option(help="Seconds of measuring per job, at most.", metavar="S")]
+Seed = Annotated[int, typer.Option(help="Of training and of the order of measuring.")]
+Controls = Annotated[bool, typer.Option(help="Measure the latency controls beside the ladder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.", metavar="RUN")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(guarded(run))
+    app.command()(guarded(check))
+
+
+def run(
+    context: typer.Context,
+    device: DeviceWord = None,
+    model: Model = "resnet18",
+    task: Task = None,
+    data: Data = None,
+    method: Method = "easier",
+    eligible: Eligible = "mergeable",
+    entropy: Entropy = None,
+    order: Order = None,
+    runtime: Runtime = None,
+    precision: Precision = "fp32",
+    threads: Threads = None,
+    batch: Batch = 1,
+    option: Option = None,
+    budget: Budget = 240.0,
+    seed: Seed = 0,
+    controls: Controls = True,
+    dry_run: DryRun = False,
+    resume: Resume = None,
+    results: Results = Path("results"),
+    inventory: InventoryFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a network shallower, build it, run it on a device, and show what that bought."""
+    from harness.plan import Words
+
+    if resume is not None:
+        _require_alone(context)
+        _resume(resume, results, inventory, as_json)
+        return
+    if device is None:
+        raise UsageError("run: name a device, or a run to resume", "For example: harness run --device local")
+    words = Words(
+        device, model, task, data, method, eligible, entropy, order, runtime, precision,
+        threads, batch, tuple(option or ()), budget, seed, controls,
+    )  # fmt: skip
+    _run(words, dry_run, results, inventory, as_json)
+
+
+def check(
+    device: Annotated[str, typer.Option(help="A device of the inventory.", metavar="NAME")],
+    inventory: InventoryFile = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """See whether a device is ready: room, and which of its runtimes can be imported there."""
+    from harness import inventory as door
+    from harness import run as story
+
+    found = story.check(door.device(device, door.locate(inventory)), results)
+    if as_json:
+        print_json(found)
+    else:
+        print_columns(list(found.items()))
+    if any(value.startswith("missing") for value in found.values()):
+        raise typer.Exit(1)
+
+
+def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None, as_json: bool) -> None:
+    from harness import inventory, plan
+
+    _first_line(f"{words.model} on {words.device}")
+    planned = plan.make(words, inventory.locate(inventory_file))
+    if dry_run:
+        print_json([plan.describe(device, each) for device, each in planned])
+        return
+    from harness import run as story
+    from harness.progress import narrate
+
+    session, folders, failed = story.new_session(), [], False
+    for device, each in planned:
+        story.preflight(each, device, results)
+    for device, each in planned:
+        try:
+            with narrate() as tell:
+                start = story.start(each, device, results=results, command=sys.argv[1:], session=session, tell=tell)
+            folders.append(start)
+        except HarnessError as error:
+            if len(planned) == 1:
+                raise
+            complain(error)  # one device that fails leaves the others alone
+            failed = True
+    _report(folders, as_json, failed)
+
+
+def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool) -> None:
+    from harness import inventory, store
+    from harness import run as story
+    from harness.progress import narrate
+
+    _first_line(f"resuming {word}")
+    folder = store.find(results, word)
+    device = inventory.device(store.load(folder).device, inventory.locate(inventory_file))
+    with narrate() as tell:
+        story.resume(folder, device, tell=tell)
+    _report([folder], as_json, failed=False)
+
+
+def _require_alone(context: typer.Context) -> None:
+    """A run is resumed as it was planned: any other flag beside --resume would be accepted and ignored."""
+    for name in sorted(set(context.params) - _BESIDE_RESUME):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{flag} cannot be said beside --resume: a run goes on as it was planned",
+                "Start a new run for another plan.",
+            )
+
+
+def _first_line(text: str) -> None:
+    """Say at once what is going on; what follows may have to import much."""
+    print(f"edge-harness {__version__}: {text}", file=sys.stderr, flush=True)
+
+
+def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
+    """Draw each run's figures, show its table; exit 1 if a case failed or none was measured."""
+    from harness import report
+
+    runs = [load(folder) for folder in folders]
+    for folder, each in zip(folders, runs, strict=True):
+        if any(case.latency_ns for case in each.cases):
+            report.draw(each, folder / "plots" / "depth.png")
+            report.draw(each, folder / "plots" / "depth.svg")
+        if not as_json:
+            show_table(each)
+            print(f"\nrun     {folder}\nfigure  {folder / 'plots' / 'depth.png'}")
+    if as_json:
+        shown = [report.to_json(each) for each in runs]
+        print_json(shown[0] if len(shown) == 1 else shown)
+    measured = all(any(case.status == "ok" for case in each.cases) for each in runs)
+    if failed or not measured or any(case.status == "failed" for each in runs for case in each.cases):
+        raise typer.Exit(1)

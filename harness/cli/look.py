@@ -1,0 +1,81 @@
+"""`harness show` and `harness plot`: looking at runs. Nothing here writes into a run but its figures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.guard import Json, Results, guarded, print_json
+
+if TYPE_CHECKING:
+    from harness.records import Run
+
+RunWord = Annotated[
+    str | None,
+    typer.Argument(help="A run's id, the start of one, or its folder. Without: the newest, else an example."),
+]
+OutFile = Annotated[
+    Path | None, typer.Option(help="PNG, SVG or PDF by its ending; by default in the run's folder.", metavar="FILE")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(guarded(show))
+    app.command()(guarded(plot))
+
+
+def show(run: RunWord = None, results: Results = Path("results"), as_json: Json = False) -> None:
+    """Show a run's table and findings."""
+    from harness import report, store
+
+    loaded = load(store.find(results, run))
+    if as_json:
+        print_json(report.to_json(loaded))
+    else:
+        show_table(loaded)
+
+
+def plot(
+    run: RunWord = None,
+    out: OutFile = None,
+    published: Annotated[str | None, typer.Option(help="Draw a paper's table beside it.", metavar="easier")] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Draw depth against latency, MACs and weight bytes of a run; the plotted points as CSV beside it."""
+    from harness import report, store
+
+    table = report.published(published) if published else None
+    folder = store.find(results, run)
+    file = out or folder / "plots" / ("depth.png" if published is None else f"depth-{published}.png")
+    figure, points = report.draw(load(folder), file, table)
+    if as_json:
+        print_json({"figure": str(figure), "points": str(points)})
+    else:
+        print(figure)
+
+
+def show_table(run: Run) -> None:
+    """Print a run's table."""
+    from rich.console import Console
+
+    from harness import report
+
+    # Where nobody looks (a pipe, a file) lines are as wide as the table needs, not as 80 columns allow.
+    report.show(run, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+
+
+def load(folder: Path) -> Run:
+    """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end."""
+    from harness import findings, store
+
+    run = store.load(folder)
+    if run.analysis_version >= findings.ANALYSIS_VERSION or not run.entries:
+        return run
+    from harness import analysis
+
+    return analysis.analyse(run, *store.measured(folder, run.plan.runtimes))

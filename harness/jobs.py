@@ -1,0 +1,159 @@
+"""Jobs: make one from a run's entries, bring it to a device, follow it to its reply.
+
+    entries -> Job -> put what the device lacks -> start, detached -> follow the journal -> reply
+
+The device's journal is the truth and only grows; the run keeps a copy that is a prefix of it. Every line passes the
+wire's door before it is kept, and nothing is kept twice: whoever follows holds the run's folder.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness import bundle, store, wire
+from harness.child import OnProgress, Progress
+from harness.errors import DeviceError
+from harness.records import Artifact, Run
+from harness.transport import Transport
+
+_POLL_S = 0.5  # how often the journal is looked at; seldom enough that the device is not disturbed
+_SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still lives
+
+
+def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wire.Job | None:
+    """Return the job of all of a run's cases for one runtime, or None when none of them could be built."""
+    entries = [entry for entry in record.entries if entry.case.runtime == runtime and entry.failure is None]
+    if not entries:
+        return None
+    pairs = dict.fromkeys(
+        (e.case.case_id, e.reference) for e in entries if e.reference and e.case.case_id != e.reference
+    )
+    comparisons = tuple((case, reference) for case, reference in pairs if reference is not None)
+    compared = {ref: sum(1 for _, other in comparisons if other == ref) for _, ref in comparisons}
+    cases: dict[str, wire.JobCase] = {}
+    for entry in entries:
+        case, artifact = entry.case, artifacts[entry.case.artifact]
+        cases[case.case_id] = wire.JobCase(
+            case_id=case.case_id,
+            label=f"{entry.ladder} {entry.rung}",
+            artifact=wire.FileRef(artifact.sha256, artifact.size_bytes),
+            sample=wire.FileRef(artifact.sample_sha256, artifact.sample_bytes),
+            tolerance=artifact.tolerance,
+            precision=case.precision,
+            threads=case.threads,
+            batch=case.batch,
+            options=dict(case.options),
+            replicates=_replicates(compared.get(case.case_id, 0)),
+        )
+    return wire.Job(
+        run=record.run,
+        job=f"{record.run}-{runtime}",
+        runtime=runtime,
+        seed=record.plan.seed,
+        cases=tuple(cases.values()),
+        comparisons=comparisons,
+        protocol=wire.Protocol(budget_s=record.plan.budget_s),
+    )
+
+
+def _replicates(compared: int) -> int:
+    """A reference runs in about sqrt(cases of its comparisons), at least 2, processes per block: all rest on it."""
+    return max(2, round(math.sqrt(compared + 1))) if compared else 1
+
+
+def deploy(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str, Artifact]) -> None:
+    """Put what the device lacks (artifacts, samples, journal, job) and start the agent, detached."""
+    wanted = {case.artifact.sha256 for case in job.cases}
+    chosen = [artifact for sha256, artifact in artifacts.items() if sha256 in wanted]
+    files = {artifact.sha256: Path(artifact.path) for artifact in chosen}
+    files |= {artifact.sample_sha256: Path(artifact.sample_path) for artifact in chosen}
+    line.put(files)
+    _agree_on_the_journal(line, folder, job)
+    line.put_job(job)
+    line.start(bundle.build(job.runtime), job)
+
+
+def _agree_on_the_journal(line: Transport, folder: Path, job: wire.Job) -> None:
+    """Give a device that lost its journal the run's copy; set a copy aside that is not a prefix of the device's."""
+    ours, theirs = store.journal_bytes(folder, job.runtime), line.follow(job, 0)
+    if theirs.startswith(ours):
+        return
+    if not ours.startswith(theirs):
+        store.set_journal_aside(folder, job.runtime)
+        return
+    wire.check_journal(job, wire.read_journal(ours.decode("utf-8", "replace"), "the run's copy"), "the run's copy")
+    line.restore_journal(job, ours)
+
+
+def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> None:
+    """Copy the journal as it grows until the reply is there. Blocks between looks; never spins.
+
+    Raises DeviceError when the agent died without a reply (its journal is kept, and the run can go on), or when its reply
+    is another job's or promises more than the journal holds; WireError for a line that breaks the format.
+    """
+    copy = _Copy(folder, job, tell)
+    quiet_since = time.monotonic()
+    while True:
+        reply = line.reply(job)  # before the journal: a reply that is there has its whole journal behind it
+        fresh = line.follow(job, copy.size_bytes)
+        if fresh:
+            copy.append(fresh)
+            quiet_since = time.monotonic()
+        elif reply is not None:
+            copy.end(reply)
+            return
+        elif time.monotonic() - quiet_since > _SILENCE_S and not line.alive(job):
+            said = line.log_tail(job)
+            raise DeviceError(
+                f"the agent on {line.name} ended without a reply: {said or 'killed, or out of memory'}",
+                f"Nothing measured is lost; go on with: harness run --resume {job.run}",
+            )
+        else:
+            time.sleep(_POLL_S)
+
+
+class _Copy:
+    """The run's copy of a journal while it is followed, and the progress that it tells of."""
+
+    def __init__(self, folder: Path, job: wire.Job, tell: OnProgress) -> None:
+        self.folder, self.job, self.tell = folder, job, tell
+        known = store.journal_bytes(folder, job.runtime)
+        self.size_bytes, self.events = len(known), known.count(b"\n")
+        self.labels = {case.case_id: case.label for case in job.cases}
+        self.began = time.monotonic()
+
+    def append(self, lines: bytes) -> None:
+        """Check whole lines, keep them, and tell of the last one."""
+        where = f"journal of {self.job.job}"
+        text = lines.decode("utf-8", "replace")
+        events = wire.read_journal(text, where, first=self.events)
+        wire.check_journal(self.job, events, where)
+        store.append_journal(self.folder, self.job.runtime, lines)
+        self.size_bytes += len(lines)
+        self.events += len(events)
+        for event in events[-1:]:
+            self._tell(event)
+
+    def end(self, reply: wire.Reply) -> None:
+        """Keep the reply. Raises DeviceError unless it is this job's and the copy holds all its events."""
+        if (reply.run, reply.job, reply.events) != (self.job.run, self.job.job, self.events):
+            raise DeviceError(
+                f"the reply speaks of job {reply.job} with {reply.events} events; job {self.job.job} has {self.events} here",
+                "The device's files were changed; start a new run.",
+            )
+        store.save_reply(self.folder, self.job, reply)
+
+    def _tell(self, event: wire.Event) -> None:
+        if isinstance(event, wire.ProcessEvent):
+            text = f"block {event.block}, {self.labels[event.case_id]}"
+        elif isinstance(event, wire.FailedEvent) and event.final:
+            text = f"failed: {self.labels[event.case_id]}: {event.cause}"
+        else:
+            return
+        budget = self.job.protocol.budget_s
+        self.tell(
+            Progress(f"{self.job.runtime}: {text}", round(min(time.monotonic() - self.began, budget)), round(budget))
+        )
