@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test test-slow check format bench clean help
+.PHONY: run test test-slow check format docs bench clean help
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -28,6 +28,9 @@ check: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)   ## write what the docs quote from where it comes from
+	$(BIN)/python scripts/docs.py
 
 format: $(READY) ## make the code look as `check` wants it
 	$(BIN)/ruff format .

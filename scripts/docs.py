@@ -1,0 +1,73 @@
+"""Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help.
+
+python scripts/docs.py            write
+python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import report, store
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
+COMMANDS = ("", "run", "show", "plot", "devices", "check", "methods", "models", "tasks", "runtimes", "sensors", "profiles",
+            "cache", "cache list", "cache clean")  # fmt: skip
+
+
+def main() -> int:
+    """Write the pages, or check them. Returns 1 when a page was stale and only checked."""
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
+    if "--check" in sys.argv:
+        print(*(f"stale: {path.relative_to(ROOT)}; run python scripts/docs.py" for path in stale), sep="\n")
+        return int(bool(stale))
+    for path in stale:
+        path.write_text(pages()[path])
+    return 0
+
+
+def pages() -> dict[Path, str]:
+    """Return the text that each page should have."""
+    readme = ROOT / "README.md"
+    return {readme: EXAMPLE.sub(lambda _: example(), readme.read_text()), ROOT / "docs" / "commands.md": commands()}
+
+
+def example() -> str:
+    """The README's part on its example run: where it was made, the figure, the table and the findings."""
+    folder = next(
+        f for f in store.folders(ROOT / "results" / "examples") if store.load(f).plan.ladders[0].method == "easier"
+    )
+    run = store.load(folder)
+    path = folder.relative_to(ROOT).as_posix()
+    facts = run.jobs[0].facts
+    machine = (
+        f"{facts['cpu']}, {facts['cpus']} cores, {facts['system']}, onnxruntime {run.jobs[0].versions['onnxruntime']}"
+    )
+    intro = f"What came out on one machine ({machine}), with all its samples in [{path}]({path}):"
+    figure = f"![depth against latency, MACs and weight bytes]({path}/plots/depth.png)"
+    return "\n\n".join(("<!-- example -->", intro, figure, report.markdown(run).strip(), "<!-- /example -->"))
+
+
+def commands() -> str:
+    """Every command's own help."""
+    head = "# Commands\n\nMade from `--help` by `scripts/docs.py`.\n"
+    return head + "".join(
+        f"\n## `harness {words}`\n\n```\n{help_of(words)}\n```\n".replace(" `\n", "`\n") for words in COMMANDS
+    )
+
+
+def help_of(words: str) -> str:
+    """A command's help in plain ASCII, 100 columns wide."""
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "harness", *words.split(), "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

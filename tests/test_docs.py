@@ -1,0 +1,47 @@
+"""What the docs quote comes from where it is said to, and every command is in them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_current(docs: ModuleType) -> None:
+    stale = [path.name for path, text in docs.pages().items() if path.read_text() != text]
+    assert not stale, "run: .venv/bin/python scripts/docs.py"
+
+
+def test_every_command_has_help_and_is_on_the_commands_page(docs: ModuleType) -> None:
+    from harness.cli import app
+
+    named = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    named |= {group.name for group in app.registered_groups if group.name}
+    assert named <= {words.split()[0] for words in docs.COMMANDS if words}
+
+
+def test_every_link_in_the_docs_leads_somewhere() -> None:
+    import re
+
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    from harness import __version__
+
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
