@@ -33,7 +33,7 @@ def build(runtime: str, sensors: Sequence[str] = ()) -> Path:
 
 def _files(runtime: str, sensors: Sequence[str]) -> dict[str, bytes]:
     """What travels, by path in the zip."""
-    sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in ("errors", "wire")}
+    sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in ("errors", "decode", "wire")}
     agent = content.ROOT / "devices" / "agent"
     sources |= {f"devices/agent/{file.name}": file for file in agent.glob("*.py")}
     sources |= {f"devices/runtimes/{runtime}.py": content.find("runtime", runtime)}

@@ -2,7 +2,8 @@
 
 Both sides use this file, so it is standard library only and runs on Python 3.8. Everything is JSON. Reading is
 the third of the four doors (CONTRIBUTING.md, Bad input): version, required and unknown keys, types, finite numbers,
-bounded sizes, names that cannot leave the job's folder. Past it, code trusts its types.
+bounded sizes (`decode`), names that cannot leave the job's folder, events that belong to the job. Past it, code trusts
+its types.
 
     controller                                      device (workdir)
     job.json, artifacts/<sha256>     -- put -->     jobs/<job>/job.json, artifacts/<sha256>
@@ -13,19 +14,21 @@ bounded sizes, names that cannot leave the job's folder. Past it, code trusts it
 import base64
 import dataclasses
 import json
-import math
 import re
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
+from harness import decode as json_decode
+from harness.decode import build, require
 from harness.errors import WireError
 
 VERSION = 1
 MAX_LINE_BYTES = 16 * 2**20  # one journal line: 200,000 samples with their starts, and room
 MAX_SAMPLES = 200_000  # per process
+ENDS = ("decided", "reference-failed", "budget", "blocks", "failed")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
 T = TypeVar("T")
 
@@ -41,8 +44,8 @@ class FileRef:
     size_bytes: int
 
     def __post_init__(self) -> None:
-        _require(_SHA256.fullmatch(self.sha256) is not None, "sha256 must be 64 hexadecimal digits", self.sha256)
-        _require(self.size_bytes >= 0, "size_bytes must not be negative", self.size_bytes)
+        require(_SHA256.fullmatch(self.sha256) is not None, "sha256 must be 64 hexadecimal digits", self.sha256)
+        require(self.size_bytes >= 0, "size_bytes must not be negative", self.size_bytes)
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,11 @@ class Protocol:
     def __post_init__(self) -> None:
         positive = ("budget_s", "half_width", "timed_s", "warmup_window_s", "warmup_cap_s", "spin_s", "process_limit_s")
         for name in (*positive, "min_samples", "attempts", "warmup_tolerance", "spin_tolerance"):
-            _require(getattr(self, name) > 0, name + " must be positive", getattr(self, name))
-        _require(0 < self.alpha < 1, "alpha must lie between 0 and 1", self.alpha)
-        _require(self.min_samples <= self.max_samples <= MAX_SAMPLES, "max_samples out of range", self.max_samples)
+            require(getattr(self, name) > 0, name + " must be positive", getattr(self, name))
+        require(0 < self.alpha < 1, "alpha must lie between 0 and 1", self.alpha)
+        require(self.min_samples <= self.max_samples <= MAX_SAMPLES, "max_samples out of range", self.max_samples)
         ascending = list(self.looks) == sorted(set(self.looks)) and self.looks and self.looks[0] >= 2
-        _require(bool(ascending), "looks must be ascending block counts from 2", self.looks)
+        require(bool(ascending), "looks must be ascending block counts from 2", self.looks)
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ class JobCase:
     replicates: int = 1
 
     def __post_init__(self) -> None:
-        _require(re.fullmatch(r"[0-9a-f]{16}", self.case_id) is not None, "case_id must be 16 hex digits", self.case_id)
+        require(re.fullmatch(r"[0-9a-f]{16}", self.case_id) is not None, "case_id must be 16 hex digits", self.case_id)
         for name in ("threads", "batch", "replicates"):
-            _require(1 <= getattr(self, name) <= 4096, name + " must be from 1 to 4096", getattr(self, name))
-        _require(self.tolerance > 0, "tolerance must be positive", self.tolerance)
+            require(1 <= getattr(self, name) <= 4096, name + " must be from 1 to 4096", getattr(self, name))
+        require(self.tolerance > 0, "tolerance must be positive", self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,14 @@ class Job:
     v: int = VERSION
 
     def __post_init__(self) -> None:
-        _require(self.v == VERSION, "job version must be %d" % VERSION, self.v)
+        require(self.v == VERSION, "job version must be %d" % VERSION, self.v)
         for name in ("run", "job", "runtime"):
             require_name(getattr(self, name), name)
         ids = [case.case_id for case in self.cases]
-        _require(len(ids) > 0, "a job needs at least one case", len(ids))
-        _require(len(set(ids)) == len(ids), "case_ids must be distinct", ids)
+        require(len(ids) > 0, "a job needs at least one case", len(ids))
+        require(len(set(ids)) == len(ids), "case_ids must be distinct", ids)
         known = set(ids)
-        _require(all(set(pair) <= known for pair in self.comparisons), "comparisons must name cases of the job", "")
+        require(all(set(pair) <= known for pair in self.comparisons), "comparisons must name cases of the job", "")
 
 
 # --- the journal ---------------------------------------------------------------------------------------------------
@@ -143,7 +146,11 @@ class Event:
 
 @dataclass(frozen=True)
 class StartEvent(Event):
-    """An agent began, or went on with, the job. `spin_ns`: the device's best spin so far, by thread count."""
+    """An agent began, or went on with, the job. `spin_ns`: the device's best spin so far, by thread count.
+
+    Among `facts`: `boot_id`, `versions` of the runtime, `spin_rounds` (the work in a spin), `spin_stored_ns` (thread
+    count -> a best of earlier jobs that this job could not come near when it began), `clock_resolution_ns`.
+    """
 
     run: str
     job: str
@@ -152,6 +159,10 @@ class StartEvent(Event):
     resumed: bool
     facts: Dict[str, Any]
     spin_ns: Dict[str, int]
+
+    def __post_init__(self) -> None:
+        plain = all(_COUNT.fullmatch(threads) for threads in self.spin_ns)
+        require(plain, "spin_ns must go by thread count", sorted(self.spin_ns))
 
 
 @dataclass(frozen=True)
@@ -182,11 +193,14 @@ class ProcessEvent(Event):
     latency_ns: Tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _require(len(self.latency_ns) == len(self.start_ns), "latency_ns and start_ns must be equally long", "")
-        _require(0 < len(self.latency_ns) <= MAX_SAMPLES, "between 1 and %d samples" % MAX_SAMPLES, "")
-        _require(min(self.latency_ns) >= 0, "latency_ns must not be negative", min(self.latency_ns))
+        _require_counted(self.block, self.attempt)
+        count = len(self.latency_ns)
+        require(count == len(self.start_ns), "latency_ns and start_ns must be equally long", count)
+        require(0 < count <= MAX_SAMPLES, "a process must have from 1 to %d samples" % MAX_SAMPLES, count)
+        # the last window of a warm-up may run over `max_samples`
+        require(len(self.warmup_ns) <= 2 * MAX_SAMPLES, "warmup_ns must have bounded length", len(self.warmup_ns))
         starts = self.start_ns
-        _require(all(a <= b for a, b in zip(starts, starts[1:])), "start_ns must not go backwards", "")
+        require(all(a <= b for a, b in zip(starts, starts[1:])), "start_ns must not go backwards", "")
 
 
 @dataclass(frozen=True)
@@ -197,10 +211,19 @@ class StateEvent(Event):
     when: str
     readings: Tuple[Tuple[str, str, str, str, Optional[float], str], ...]
 
+    def __post_init__(self) -> None:
+        _require_counted(self.block)
+        for sensor, _, _, status, value, _ in self.readings:
+            require((value is None) == (status != "ok"), sensor + " must be null unless its status is ok", value)
+
 
 @dataclass(frozen=True)
 class FailedEvent(Event):
-    """A process that gave no measurement. `cause`: crash, signal, wrong-output, out-of-memory, timeout or error."""
+    """A process that gave no measurement. `final`: the case is given up.
+
+    `cause`: crash, signal, out-of-memory, timeout or error; wrong-output (it computes something else) and
+    setting-ignored (what is in force is not what was asked for), both final at once.
+    """
 
     case_id: str
     block: int
@@ -210,15 +233,31 @@ class FailedEvent(Event):
     detail: str
     final: bool
 
+    def __post_init__(self) -> None:
+        _require_counted(self.block, self.attempt)
+
 
 @dataclass(frozen=True)
 class EndEvent(Event):
-    """The job is over. `reason`: decided, budget, blocks, failed; half-widths as fractions by case_id (null: unknown)."""
+    """The job is over. Half-widths as fractions by case_id (null: unknown); `reason` says why it ended:
+
+    decided            every comparison of a live case is as narrow as asked for
+    reference-failed   the same, but live cases have lost their reference, and with it their comparison
+    budget, blocks     time was up, or the last look was reached, with comparisons still wider than asked for
+    failed             every case was given up
+    """
 
     reason: str
     blocks: int
     half_widths: Dict[str, Optional[float]]
     blocks_needed: Dict[str, Optional[int]]
+
+    def __post_init__(self) -> None:
+        require(self.reason in ENDS, "reason must be one of " + ", ".join(ENDS), self.reason)
+
+
+def _require_counted(*numbers: int) -> None:
+    require(min(numbers) >= 1, "block and attempt must count from 1", min(numbers))
 
 
 EVENTS: Dict[str, Type[Event]] = {
@@ -247,7 +286,8 @@ class Reply:
     v: int = VERSION
 
     def __post_init__(self) -> None:
-        _require(self.v == VERSION, "reply version must be %d" % VERSION, self.v)
+        require(self.v == VERSION, "reply version must be %d" % VERSION, self.v)
+        require(self.reason in ENDS, "reason must be one of " + ", ".join(ENDS), self.reason)
 
 
 # --- tensors -------------------------------------------------------------------------------------------------------
@@ -263,19 +303,25 @@ class Tensor:
     def __post_init__(self) -> None:
         size = 4
         for extent in self.shape:
-            _require(extent >= 1, "a tensor's extents must be positive", self.shape)
+            require(extent >= 1, "a tensor's extents must be positive", self.shape)
             size *= extent
-        _require(size <= 2**30, "a tensor must be at most 1 GiB", size)
-        _require(len(self.data) == 4 * ((size + 2) // 3), "a tensor's data must match its shape", len(self.data))
+        require(size <= 2**30, "a tensor must be at most 1 GiB", size)
+        require(len(self.data) == 4 * ((size + 2) // 3), "a tensor's data must match its shape", len(self.data))
 
     @classmethod
-    def of(cls, shape: typing.Sequence[int], raw: bytes) -> "Tensor":
+    def of(cls, shape: Sequence[int], raw: bytes) -> "Tensor":
         """Wrap the little-endian float32 bytes `raw` of a C-ordered array with this `shape`."""
         return cls(tuple(int(n) for n in shape), base64.b64encode(raw).decode("ascii"))
 
     def raw(self) -> bytes:
         """Return the little-endian float32 bytes."""
         return base64.b64decode(self.data)
+
+    def rows(self, first: int, count: int) -> "Tensor":
+        """Return the rows (first axis) `first` to `first + count - 1` as a tensor of their own."""
+        raw = self.raw()
+        size = len(raw) // self.shape[0]
+        return Tensor.of((count, *self.shape[1:]), raw[first * size : (first + count) * size])
 
 
 @dataclass(frozen=True)
@@ -300,6 +346,11 @@ def decode(kind: Type[T], text: str, where: str) -> T:
     return build(kind, parse(text, where), where)
 
 
+def parse(text: str, where: str) -> Any:
+    """Parse JSON of at most MAX_LINE_BYTES characters, with finite, bounded numbers. Raises WireError."""
+    return json_decode.parse(text, MAX_LINE_BYTES, where)
+
+
 def decode_event(line: str, where: str) -> Event:
     """Read one journal line as the event its `kind` says. Raises WireError."""
     value = parse(line, where)
@@ -313,105 +364,52 @@ def decode_event(line: str, where: str) -> Event:
     return event
 
 
-def read_journal(text: str, where: str) -> List[Event]:
-    """Read whole journal lines and check that `seq` runs 0, 1, 2, ... An incomplete last line (a torn write) is left out."""
+def read_journal(text: str, where: str, first: int = 0) -> List[Event]:
+    """Read whole journal lines and check that `seq` runs `first`, `first` + 1, ... A torn last line is left out."""
     lines = text.split("\n")[:-1]
-    events = [decode_event(line, "%s line %d" % (where, n + 1)) for n, line in enumerate(lines)]
-    for n, event in enumerate(events):
+    events = [decode_event(line, "%s line %d" % (where, n)) for n, line in enumerate(lines, first + 1)]
+    for n, event in enumerate(events, first):
         if event.seq != n:
             raise WireError("%s line %d: seq must be %d, it is %d" % (where, n + 1, n, event.seq))
     return events
 
 
+def check_journal(job: Job, events: Sequence[Event], where: str) -> None:
+    """Check that the events of a journal, from its first on, belong to `job` and follow one another. Raises WireError.
+
+    Time may go backwards only where the device has booted anew: at a start whose `boot_id` is another one, or unknown.
+    """
+    replicates = {case.case_id: case.replicates for case in job.cases}
+    last_t_ns, boot = 0, None
+    for n, event in enumerate(events):
+        try:
+            require(n > 0 or isinstance(event, StartEvent), "a journal must begin with a start", event.kind)
+            if isinstance(event, StartEvent):
+                named = (event.run, event.job)
+                require(named == (job.run, job.job), "run and job must be %s, %s" % (job.run, job.job), named)
+                before, boot = boot, event.facts.get("boot_id")
+                last_t_ns = last_t_ns if boot is not None and boot == before else 0
+            require(event.t_ns >= last_t_ns, "t_ns must not go back from %d" % last_t_ns, event.t_ns)
+            _require_place(event, replicates, job.protocol.looks[-1])
+        except ValueError as error:
+            raise WireError("%s line %d: %s" % (where, n + 1, error)) from None
+        last_t_ns = event.t_ns
+
+
+def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -> None:
+    """Raise ValueError unless an event is about a case, replicate and block that the job has."""
+    if isinstance(event, (ProcessEvent, FailedEvent)):
+        require(event.case_id in replicates, "case_id must be one of the job's", event.case_id)
+        most = replicates[event.case_id]
+        require(event.replicate < most, "replicate must be below %d" % most, event.replicate)
+    if isinstance(event, (ProcessEvent, FailedEvent, StateEvent)):
+        require(event.block <= most_blocks, "block must be at most %d" % most_blocks, event.block)
+    if isinstance(event, EndEvent):
+        named = {*event.half_widths, *event.blocks_needed}
+        require(named <= set(replicates), "an end must name cases of the job", sorted(named - set(replicates)))
+
+
 def require_name(name: str, what: str) -> str:
     """Check that `name` is one plain path component (letters, digits, . _ + -) and return it."""
-    _require(_NAME.fullmatch(name) is not None, what + " must be a plain name", name)
+    require(_NAME.fullmatch(name) is not None, what + " must be a plain name", name)
     return name
-
-
-def parse(text: str, where: str) -> Any:
-    """Parse JSON, refusing NaN, infinities, duplicate keys and lines beyond MAX_LINE_BYTES."""
-    if len(text) > MAX_LINE_BYTES:
-        raise WireError("%s: %d characters, at most %d are accepted" % (where, len(text), MAX_LINE_BYTES))
-    try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        raise WireError("%s: not JSON: %s" % (where, error)) from None
-
-
-def build(kind: Type[T], value: Any, where: str) -> T:
-    """Turn parsed JSON into the dataclass `kind`, checking keys and types all the way down. Raises WireError."""
-    try:
-        return typing.cast(T, _convert(kind, value, where))
-    except ValueError as error:
-        raise WireError("%s: %s" % (where, error)) from None
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _convert_fields(hint, value, where)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin is typing.Union:  # Optional[X] is the only union of this file
-        return None if value is None else _convert(arguments[0], value, where)
-    if origin is dict:
-        _expect(isinstance(value, dict), "an object", value, where)
-        return {key: _convert(arguments[1], item, where + "." + key) for key, item in value.items()}
-    if origin is tuple:
-        return _convert_items(arguments, value, where)
-    return _convert_scalar(hint, value, where)
-
-
-def _convert_fields(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), "an object", value, where)
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - set(known))
-    _expect(not unknown, "an object without unknown keys", unknown, where)
-    has_default = (
-        f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING for f in known.values()
-    )
-    missing = [name for (name, optional) in zip(known, has_default) if not optional and name not in value]
-    _expect(not missing, "an object with " + ", ".join(missing), sorted(value), where)
-    return kind(**{name: _convert(hints[name], item, where + "." + name) for name, item in value.items()})
-
-
-def _convert_items(arguments: Tuple[Any, ...], value: Any, where: str) -> Tuple[Any, ...]:
-    _expect(isinstance(value, (list, tuple)), "a list", value, where)
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        if arguments[0] is int:  # the long lists of samples: one pass, no call per item
-            _expect(all(type(item) is int for item in value), "a list of integers", "another type", where)
-            return tuple(value)
-        return tuple(_convert(arguments[0], item, "%s[%d]" % (where, n)) for n, item in enumerate(value))
-    _expect(len(value) == len(arguments), "a list of %d" % len(arguments), value, where)
-    return tuple(_convert(hint, item, "%s[%d]" % (where, n)) for n, (hint, item) in enumerate(zip(arguments, value)))
-
-
-def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
-    if hint is float and type(value) in (int, float):
-        _expect(math.isfinite(value), "a finite number", value, where)
-        return float(value)
-    _expect(type(value) is hint, "of type " + getattr(hint, "__name__", str(hint)), value, where)
-    return value
-
-
-def _expect(condition: bool, rule: str, value: Any, where: str) -> None:
-    if not condition:
-        raise WireError("%s: must be %s, it is %.200r" % (where, rule, value))
-
-
-def _require(condition: bool, rule: str, value: Any) -> None:
-    if not condition:
-        raise ValueError("%s, not %.200r" % (rule, value))
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError("%s is not a number that JSON has" % text)
-
-
-def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    items = dict(pairs)
-    if len(items) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return items

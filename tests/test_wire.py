@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import wire
+from harness import decode, wire
 from harness.errors import WireError
 
 CASE = wire.JobCase(
@@ -17,7 +17,7 @@ CASE = wire.JobCase(
 )
 JOB = wire.Job("run", "run-empty", "empty", 7, (CASE,), ((CASE.case_id, CASE.case_id),))
 PROCESS = wire.ProcessEvent(
-    v=1, seq=0, t_ns=5, kind="process", case_id=CASE.case_id, block=1, replicate=0, attempt=0, wall_ns=9, import_ns=1,
+    v=1, seq=0, t_ns=5, kind="process", case_id=CASE.case_id, block=1, replicate=0, attempt=1, wall_ns=9, import_ns=1,
     load_ns=1, spin_before_ns=1, spin_after_ns=1, contended=False, steady=True, artifact_error=0.0, effective={"threads": 1},
     warmup_ns=(3, 2), start_ns=(10, 20), latency_ns=(2, 2),
 )  # fmt: skip
@@ -39,7 +39,7 @@ def test_every_kind_of_event_comes_back_as_it_went() -> None:
         PROCESS,
         wire.StartEvent(1, 0, 5, "start", "run", "job", "abc", 12, False, {"python": "3.8"}, {"1": 20}),
         wire.StateEvent(1, 0, 5, "state", 1, "before", (("loadavg", "system", "load", "ok", 0.5, "1"),)),
-        wire.FailedEvent(1, 0, 5, "failed", CASE.case_id, 1, 0, 0, "signal", "SIGSEGV", True),
+        wire.FailedEvent(1, 0, 5, "failed", CASE.case_id, 1, 0, 1, "signal", "SIGSEGV", True),
         wire.EndEvent(1, 0, 5, "end", "budget", 4, {CASE.case_id: None}, {CASE.case_id: 3}),
     )
     assert {type(event) for event in events} == set(wire.EVENTS.values())
@@ -73,8 +73,17 @@ def test_a_job_that_breaks_a_rule_is_refused_with_the_rule(text: str, message: s
     ("fields", "message"),
     [
         ({"latency_ns": [2]}, "equally long"),
-        ({"latency_ns": [], "start_ns": []}, "between 1 and"),
-        ({"latency_ns": [2, -1]}, "must not be negative"),
+        ({"latency_ns": [], "start_ns": []}, "from 1 to 200000 samples"),
+        ({"latency_ns": [2, -1]}, "latency_ns: must be from 0 to"),
+        ({"warmup_ns": [1] * 400_001}, "warmup_ns must have bounded length"),
+        ({"wall_ns": -1}, "wall_ns: must be from 0 to"),
+        ({"t_ns": 2**63}, "at most 64 bits"),
+        ({"start_ns": [10, 10**30]}, "at most 64 bits"),
+        ({"effective": {"threads": 2**70}}, "at most 64 bits"),
+        ({"block": 0}, "block and attempt must count from 1"),
+        ({"attempt": 0}, "block and attempt must count from 1"),
+        ({"artifact_error": 10**400}, "at most 64 bits"),
+        ({"artifact_error": [10**400]}, "at most 64 bits"),
         ({"start_ns": [20, 10]}, "must not go backwards"),
         ({"latency_ns": [2, 2.5]}, "a list of integers"),
         ({"artifact_error": 1e999}, "not JSON|finite"),
@@ -85,6 +94,75 @@ def test_a_job_that_breaks_a_rule_is_refused_with_the_rule(text: str, message: s
 def test_a_journal_line_that_breaks_a_rule_is_refused_with_the_rule(fields: dict[str, object], message: str) -> None:
     with pytest.raises(WireError, match=message):
         wire.decode_event(changed(PROCESS, **fields), "line 1")
+
+
+def test_a_reading_has_a_value_exactly_when_its_status_is_ok() -> None:
+    for status, value in (("ok", None), ("unsupported", 0.0)):
+        with pytest.raises(ValueError, match="load must be null unless its status is ok"):
+            wire.StateEvent(1, 0, 5, "state", 1, "before", (("load", "machine", "gauge", status, value, "1"),))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9223372036854775808", "1" * 5000])
+@pytest.mark.parametrize("shape", ['{"facts": %s}', "[[%s]]"])
+def test_a_number_that_is_too_large_is_refused_wherever_it_stands(number: str, shape: str) -> None:
+    with pytest.raises(WireError, match=r"finite|64 bits"):
+        wire.parse(shape % number, "device")
+
+
+def test_a_number_that_no_float_can_hold_is_a_wire_error_even_when_it_was_not_parsed() -> None:
+    with pytest.raises(WireError):
+        decode.build(wire.Protocol, {"budget_s": 10**400}, "protocol")
+
+
+def test_an_end_has_one_of_the_known_reasons() -> None:
+    end = wire.EndEvent(1, 0, 5, "end", "reference-failed", 4, {}, {})
+    with pytest.raises(WireError, match="reason must be one of decided, reference-failed"):
+        wire.decode_event(changed(end, reason="bored"), "device")
+
+
+# --- a journal as a whole ------------------------------------------------------------------------------------------
+
+START = wire.StartEvent(1, 0, 5, "start", "run", "run-empty", "agent", 9, False, {"boot_id": "x"}, {"1": 20})
+END = wire.EndEvent(1, 0, 9, "end", "decided", 1, {CASE.case_id: None}, {CASE.case_id: 3})
+
+
+def test_a_journal_of_the_job_is_accepted() -> None:
+    state = wire.StateEvent(1, 0, 5, "state", 1, "before", ())
+    failed = wire.FailedEvent(1, 0, 8, "failed", CASE.case_id, 36, 0, 1, "signal", "SIGSEGV", True)
+    wire.check_journal(JOB, (), "journal")
+    wire.check_journal(JOB, (START, state, PROCESS, failed, END), "journal")
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "message"),
+    [
+        (START, {"run": "another"}, r"run and job must be run, run-empty, not \('another'"),
+        (START, {"job": "another"}, "run and job must be"),
+        (PROCESS, {"case_id": "f" * 16}, "case_id must be one of the job's, not 'ffff"),
+        (PROCESS, {"replicate": 1}, "replicate must be below 1, not 1"),
+        (PROCESS, {"block": 37}, "block must be at most 36, not 37"),
+        (PROCESS, {"t_ns": 4}, "t_ns must not go back from 5, not 4"),
+        (END, {"half_widths": {"f" * 16: 0.1}}, "an end must name cases of the job"),
+    ],
+)
+def test_an_event_that_does_not_belong_to_the_job_is_refused_with_its_line(
+    event: wire.Event, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(WireError, match="journal line 2: " + message):
+        wire.check_journal(JOB, (START, dataclasses.replace(event, **fields)), "journal")
+
+
+def test_a_journal_begins_with_a_start() -> None:
+    with pytest.raises(WireError, match="line 1: a journal must begin with a start, not 'process'"):
+        wire.check_journal(JOB, (PROCESS,), "journal")
+
+
+def test_time_goes_backwards_only_when_the_device_has_booted_anew() -> None:
+    late = dataclasses.replace(START, t_ns=100)
+    for boot_id in ("y", None):
+        wire.check_journal(JOB, (late, dataclasses.replace(START, facts={"boot_id": boot_id})), "journal")
+    with pytest.raises(WireError, match="line 2: t_ns must not go back from 100, not 5"):
+        wire.check_journal(JOB, (late, START), "journal")
 
 
 def test_a_torn_last_line_is_left_out_and_a_gap_in_seq_is_refused() -> None:
@@ -104,6 +182,11 @@ def test_a_tensor_keeps_its_bytes(values: list[float]) -> None:
     raw = struct.pack(f"<{len(values)}f", *values)
     tensor = wire.Tensor.of((len(values),), raw)
     assert wire.decode(wire.Tensor, wire.encode(tensor), "t").raw() == raw
+
+
+def test_rows_of_a_tensor_are_a_tensor() -> None:
+    tensor = wire.Tensor.of((3, 2), struct.pack("<6f", *range(6)))
+    assert tensor.rows(1, 2) == wire.Tensor.of((2, 2), struct.pack("<4f", *range(2, 6)))
 
 
 def test_a_tensor_whose_data_do_not_fill_its_shape_is_refused() -> None:

@@ -14,7 +14,8 @@ import torch
 from harness import content, inventory
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAVELS = sorted([*ROOT.glob("devices/**/*.py"), ROOT / "harness" / "wire.py", ROOT / "harness" / "errors.py"])
+SHARED = ("errors", "decode", "wire")  # of the controller's modules, those that travel
+TRAVELS = sorted([*ROOT.glob("devices/**/*.py"), *(ROOT / "harness" / f"{name}.py" for name in SHARED)])
 RUNTIMES, MODELS, TASKS = content.names("runtime"), content.names("model"), content.names("task")
 METHODS, PROFILES = content.names("method"), content.names("profile")
 
@@ -47,13 +48,11 @@ def is_at_top(file: Path, wanted: ast.stmt) -> bool:
 @pytest.mark.parametrize("file", TRAVELS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_what_travels_parses_on_python_3_8_and_imports_the_standard_library_and_wire_alone(file: Path) -> None:
     ast.parse(file.read_text(), feature_version=(3, 8))
-    ours = ("harness.wire", "harness.errors", "harness", "devices")
+    ours = (*(f"harness.{name}" for name in SHARED), "harness", "devices")
     for module in top_imports(file):
         root = module.split(".")[0]
         assert root in sys.stdlib_module_names or module.startswith(ours), f"{file.name} imports {module}"
-        assert root != "harness" or module.startswith(("harness.wire", "harness.errors")), (
-            f"{file.name} imports {module}"
-        )
+        assert root != "harness" or module.startswith(ours[: len(SHARED)]), f"{file.name} imports {module}"
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
