@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -20,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import cache, child, content
-from harness.child import OnProgress, Progress
-from harness.errors import HarnessError, StoreError
+from harness.child import ChildDied, OnProgress, Progress
+from harness.errors import ContentError, HarnessError, StoreError
 from harness.records import Artifact, Variant, digest
 
 # Relative max-abs difference of outputs that float32 arithmetic in another order may make in a network of tens of
@@ -52,27 +53,27 @@ class BuildRequest:
 def build(requests: Sequence[BuildRequest], on_progress: OnProgress, workers: int = 2) -> list[Artifact | str]:
     """Return, for each request in order, its artifact or the reason why it could not be built.
 
-    Cached ones are looked up; the others are shared among `workers` child processes.
+    Cached ones are looked up; the others are shared among `workers` child processes, which Ctrl-C ends. Raises
+    ContentError for a runtime's file that breaks its contract, StoreError when the cache cannot be written.
     """
     known = {request.key: _cached(request) for request in requests}
     missing = [request for request in {request.key: request for request in requests}.values() if not known[request.key]]
     done = _Count(on_progress, len(missing))
     shares = [share for share in (missing[n::workers] for n in range(workers)) if share]
-    with ThreadPoolExecutor(max(1, len(shares))) as pool:
-        answers = list(pool.map(lambda share: _build_share(share, done), shares))
+    with ThreadPoolExecutor(max(1, len(shares))) as pool, child.Group() as group:
+        answers = list(pool.map(lambda share: _build_share(share, group, done), shares))
     failures = {key: reason for answer in answers for key, reason in answer.items()}
     return [known[r.key] or failures.get(r.key) or _require_cached(r) for r in requests]
 
 
 def require_room(size_bytes: int) -> None:
-    """Check that the cache can be written and has `size_bytes` free. Raises StoreError."""
+    """Check that the cache can be written and has `size_bytes` free. Raises StoreError; UsageError for its cap."""
     home = cache.root()
-    try:
+    cache.cap_bytes()
+    with cache.storing():
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
             free = shutil.disk_usage(home).free
-    except OSError as error:
-        raise StoreError(f"{home}: the cache cannot be written: {error.strerror}", "Set XDG_CACHE_HOME.") from None
     if free < size_bytes:
         raise StoreError(
             f"{home}: {free / 2**20:.0f} MiB free, rungs and artifacts need {size_bytes / 2**20:.0f} MiB",
@@ -81,31 +82,57 @@ def require_room(size_bytes: int) -> None:
 
 
 class _Count:
-    """Progress over several children: each line that one of them says counts one artifact."""
+    """Progress over several children: how many artifacts have been tried, each counted once."""
 
     def __init__(self, on_progress: OnProgress, total: int) -> None:
-        self.on_progress, self.total, self.done = on_progress, total, 0
+        self.on_progress, self.total = on_progress, total
+        self.tried: set[str] = set()
+        self.lock = threading.Lock()
 
-    def __call__(self, progress: Progress) -> None:
-        self.done += 1
-        self.on_progress(Progress(progress.text, self.done, self.total))
+    def __call__(self, key: str, text: str) -> None:
+        with self.lock:
+            self.tried.add(key)
+            self.on_progress(Progress(text, len(self.tried), self.total))
 
 
-def _build_share(share: Sequence[BuildRequest], on_progress: OnProgress) -> dict[str, str]:
-    """Build a share in one child; return the reasons of those that failed, by key. A child that dies fails the rest."""
-    try:
-        answer = child.call("harness.build", [asdict(request) for request in share], on_progress)
-    except HarnessError as error:
-        return {request.key: f"the build process failed: {error.message}" for request in share if not _cached(request)}
-    return {share[int(n)].key: reason for n, reason in answer.items()}
+def _build_share(share: Sequence[BuildRequest], group: child.Group, tell: _Count) -> dict[str, str]:
+    """Build a share, one child after the other; return the reasons of those that failed, by key.
+
+    A child that dies (a converter crashed, out of memory) fails the artifact that it was making; the next child goes on
+    with the others. What had failed in it before is tried again, for its reason died too.
+    """
+    failures: dict[str, str] = {}
+    left = list(share)
+    while left:
+        tried = 0
+
+        def on_progress(progress: Progress, left: Sequence[BuildRequest] = left) -> None:
+            nonlocal tried
+            tell(left[tried].key, progress.text)
+            tried += 1
+
+        try:
+            answer = group.call("harness.build", [asdict(request) for request in left], on_progress)
+        except ChildDied as error:
+            fatal = left[min(tried, len(left) - 1)]
+            if not _cached(fatal):  # it may have died just after
+                failures[fatal.key] = f"the build process died: {error.message}"
+            left = [request for request in left if request is not fatal and not _cached(request)]
+        else:
+            return failures | {left[int(n)].key: reason for n, reason in answer.items()}
+    return failures
 
 
 def _cached(request: BuildRequest) -> Artifact | None:
-    folder = cache.get("artifact", request.key)
-    if folder is None:
-        return None
+    return cache.read("artifact", request.key, _parse)
+
+
+def _parse(folder: Path) -> Artifact:
     record = Artifact(**json.loads((folder / "artifact.json").read_text()))
-    return replace(record, path=str(folder / record.path), sample_path=str(folder / record.sample_path))
+    path, sample = folder / record.path, folder / record.sample_path
+    if (path.stat().st_size, sample.stat().st_size) != (record.size_bytes, record.sample_bytes):
+        raise ValueError(f"{folder}: files are incomplete")
+    return replace(record, path=str(path), sample_path=str(sample))
 
 
 def _require_cached(request: BuildRequest) -> Artifact:
@@ -135,6 +162,8 @@ def _serve(request: list[dict[str, Any]], on_progress: OnProgress) -> dict[int, 
         wanted = BuildRequest(**{**fields, "variant": Variant(**fields["variant"])})
         try:
             _make(wanted)
+        except (ContentError, StoreError):
+            raise  # no artifact could be made here
         except Exception as error:  # a converter may raise anything; one failed case leaves the others alone
             failures[n] = f"{type(error).__name__}: {error}"[:2000]
         on_progress(Progress(f"{wanted.runtime} {wanted.precision} {wanted.variant.name[:8]}"))

@@ -7,14 +7,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from harness.errors import StoreError, UsageError
+
+T = TypeVar("T")
 DEFAULT_CAP_BYTES = 10 * 2**30
 _STALE_S = 24 * 3600.0
 
@@ -37,9 +43,17 @@ def root() -> Path:
 
 
 def cap_bytes() -> int:
-    """Return the size above which the oldest entries go: HARNESS_CACHE_GB, by default 10 GiB."""
-    gigabytes = os.environ.get("HARNESS_CACHE_GB")
-    return int(float(gigabytes) * 2**30) if gigabytes else DEFAULT_CAP_BYTES
+    """Return the size above which the oldest entries go: HARNESS_CACHE_GB, by default 10 GiB. Raises UsageError."""
+    said = os.environ.get("HARNESS_CACHE_GB")
+    if not said:
+        return DEFAULT_CAP_BYTES
+    try:
+        gigabytes = float(said)
+    except ValueError:
+        gigabytes = math.nan
+    if not 0 <= gigabytes < math.inf:
+        raise UsageError(f'HARNESS_CACHE_GB="{said}": must be a size in GiB, such as 10 or 0.5')
+    return int(gigabytes * 2**30)
 
 
 def get(kind: str, key: str) -> Path | None:
@@ -52,19 +66,43 @@ def get(kind: str, key: str) -> Path | None:
     return path
 
 
+def read(kind: str, key: str, parse: Callable[[Path], T]) -> T | None:
+    """Return what `parse` makes of an entry's folder, or None. An entry that cannot be read counts as absent and goes."""
+    folder = get(kind, key)
+    if folder is None:
+        return None
+    try:
+        return parse(folder)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+@contextlib.contextmanager
+def storing() -> Iterator[None]:
+    """Turn the file system's errors into a StoreError that names the cache and the next move."""
+    try:
+        yield
+    except OSError as error:
+        hint = "Free some space, or set XDG_CACHE_HOME to a roomier folder; run again."
+        raise StoreError(f"{root()}: the cache cannot be written: {error.strerror or error}", hint) from error
+
+
 @contextlib.contextmanager
 def put(kind: str, key: str) -> Iterator[Path]:
     """Give a folder to fill; it becomes the entry when the block ends without an error, or vanishes.
 
-    Two processes making the same entry both succeed: the first rename wins, the second's copy is dropped.
+    Two processes making the same entry both succeed: the first rename wins, the second's copy is dropped. Raises
+    StoreError when the cache cannot be written; what the block itself raises passes.
     """
     home = root() / kind
-    home.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=home))
+    with storing():
+        home.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=home))
     try:
         yield folder
-        with contextlib.suppress(OSError):  # somebody else has made it meanwhile: equal by key
-            folder.rename(home / key)
+        with storing():
+            _publish(folder, home / key)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     trim(keep=home / key)
@@ -91,6 +129,26 @@ def trim(keep: Path | None = None, cap: int | None = None) -> tuple[Entry, ...]:
             excess -= entry.size_bytes
             gone.append(entry)
     return tuple(gone)
+
+
+def _publish(folder: Path, entry: Path) -> None:
+    """Give a filled folder its name, once all of it is on the disk: a power cut leaves no entry with empty files."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+    try:
+        folder.rename(entry)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else somebody has made it meanwhile: equal by key
+            raise
+    _sync(entry.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _describe(path: Path) -> Entry:

@@ -13,10 +13,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Self
 
 from harness import errors
 
@@ -37,28 +38,79 @@ _TAIL_BYTES = 4000
 def call(module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
     """Run `python -m module` with `request` on standard input and return its result.
 
-    Raises the HarnessError that the child met, by its own type; HarnessError with the tail of its standard error when
-    the child died without a word (a signal, out of memory). Ctrl-C ends the child too.
+    Raises the HarnessError that the child met, by its own type; ChildDied with the tail of its standard error when the
+    child died without a word (a signal, out of memory). Ctrl-C ends the child too.
     """
-    command = [sys.executable, "-m", module]
-    pipe = subprocess.PIPE
-    with tempfile.TemporaryFile() as noise:  # what libraries print; shown only when the child dies without a word
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=noise, env={**os.environ, **(env or {})}, text=True
-        ) as process:
-            try:
-                last, code = _converse(process, request, on_progress)
-            except BaseException:
+    with Group() as alone:
+        return alone.call(module, request, on_progress, env)
+
+
+class ChildDied(errors.HarnessError):
+    """A child ended without a result: a signal, out of memory, a bug. The hint is the tail of its standard error."""
+
+
+class Group:
+    """Calls made from any number of threads, which end together.
+
+    Python interrupts the main thread alone; a thread that waits for its child hears nothing. So whoever starts the
+    threads leaves the group, by the exception, before waiting for them: that kills every child.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        with self._lock:
+            self._ended = True
+            for process in self._running if kind is not None else ():
                 process.kill()
-                raise
-        if "result" in last:
-            return last["result"]
-        if "error" in last:
-            kind = getattr(errors, last["error"]["type"], errors.HarnessError)
-            raise kind(last["error"]["message"], last["error"]["hint"])
-        noise.seek(0)
-        said = noise.read()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
-        raise errors.HarnessError(f"{module} ended without a result ({_describe(code)})", said)
+
+    def call(self, module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
+        """Do as `call` does; raises KeyboardInterrupt when the group was left meanwhile."""
+        with tempfile.TemporaryFile() as noise:  # what libraries print; shown only when the child dies without a word
+            with self._start(module, noise, env) as process:
+                try:
+                    last, code = _converse(process, request, on_progress)
+                except BaseException:
+                    process.kill()
+                    raise
+                finally:
+                    self._running.discard(process)
+            if self._ended:
+                raise KeyboardInterrupt
+            return _answer(module, last, code, noise)
+
+    def _start(self, module: str, noise: IO[bytes], env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._ended:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=noise,
+                env={**os.environ, **(env or {})},
+                text=True,
+            )
+            self._running.add(process)
+        return process
+
+
+def _answer(module: str, last: Mapping[str, Any], code: int, noise: IO[bytes]) -> Any:
+    """Return the result in a child's last word, or raise the error in it, or that there was none."""
+    if "result" in last:
+        return last["result"]
+    if "error" in last:
+        kind = getattr(errors, last["error"]["type"], errors.HarnessError)
+        raise kind(last["error"]["message"], last["error"]["hint"])
+    noise.seek(0)
+    said = noise.read()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
+    raise ChildDied(f"{module} ended without a result ({_describe(code)})", said)
 
 
 def _converse(process: subprocess.Popen[str], request: Any, on_progress: OnProgress) -> tuple[dict[str, Any], int]:

@@ -8,17 +8,20 @@ processes) are searched first: each may hold `profiles/ runtimes/ sensors/ model
 from __future__ import annotations
 
 import ast
+import contextlib
+import dataclasses
 import difflib
 import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from harness.errors import ContentError, UsageError
+from harness.errors import ContentError, HarnessError, UsageError
 
 Kind = Literal["profile", "runtime", "sensor", "model", "task", "method"]
 
@@ -33,6 +36,35 @@ _FOLDERS: dict[Kind, tuple[Path, str]] = {  # kind -> (built-in folder, folder i
     "model": (ROOT / "models", "models"),
     "task": (ROOT / "models" / "tasks", "models/tasks"),
     "method": (PACKAGE / "compress" / "methods", "methods"),
+}
+
+_Rule = tuple[str, Callable[[Any], bool]]  # what it is, in words, and whether a value is one
+_FUNCTION: _Rule = ("a function", callable)
+_DATACLASS: _Rule = ("a dataclass", dataclasses.is_dataclass)
+_TEXT: _Rule = ("a string", lambda value: isinstance(value, str))
+_FLAG: _Rule = ("True or False", lambda value: isinstance(value, bool))
+_NUMBER: _Rule = ("a whole number above 0", lambda value: isinstance(value, int) and value > 0)
+_TUPLE: _Rule = ("a tuple", lambda value: isinstance(value, tuple))
+_DICT: _Rule = ("a dict", lambda value: isinstance(value, dict))
+
+# What a file of each kind must define; CONTRIBUTING.md says what for.
+_REQUIRED: dict[Kind, dict[str, _Rule]] = {
+    "runtime": {
+        "PRECISIONS": _TUPLE,
+        "OPTIONS": _DICT,
+        "CONVERTERS": _TUPLE,
+        "export": _FUNCTION,
+        "load": _FUNCTION,
+        "versions": _FUNCTION,
+    },
+    "sensor": {"probe": _FUNCTION, "open": _FUNCTION},
+    "model": {"TASK": _TEXT, "build": _FUNCTION},
+    "task": {"CLASSES": _NUMBER, "SHAPE": _TUPLE, "load": _FUNCTION},
+    "method": {"TRAINS": _FLAG, "Recipe": _DATACLASS, "choose": _FUNCTION},
+}
+
+_RESERVED: dict[Kind, dict[str, str]] = {
+    "method": dict.fromkeys(("control", "controls"), "a model's latency controls are listed under it"),
 }
 
 
@@ -58,8 +90,14 @@ def find(kind: Kind, name: str) -> Path:
 
 
 def load(kind: Kind, name: str) -> ModuleType:
-    """Import the file of `name` under a stable private module name. Raises UsageError, ContentError."""
+    """Import the file of `name` under a stable private module name.
+
+    Raises UsageError for an unknown name; ContentError, with the place, for a file that cannot be imported, lacks what
+    its kind must define, or has a reserved name.
+    """
     file = find(kind, name)
+    if name in _RESERVED.get(kind, {}):
+        raise ContentError(f'{file}: no {kind} can be called "{name}": {_RESERVED[kind][name]}', "Rename the file.")
     module_name = f"harness._content.{kind}.{name}"
     known = sys.modules.get(module_name)
     if known is not None and known.__file__ == str(file):
@@ -70,6 +108,7 @@ def load(kind: Kind, name: str) -> ModuleType:
     sys.modules[module_name] = module
     try:
         _execute(spec, module, file)
+        _require_defined(kind, module, file)
     except BaseException:
         del sys.modules[module_name]
         raise
@@ -85,9 +124,8 @@ def _execute(spec: importlib.machinery.ModuleSpec, module: ModuleType, file: Pat
     before = set(sys.modules)
     sys.path.insert(0, str(file.parent))
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ContentError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from error
+        with blaming(file):
+            spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(file.parent))
         for name in set(sys.modules) - before:
@@ -95,6 +133,31 @@ def _execute(spec: importlib.machinery.ModuleSpec, module: ModuleType, file: Pat
                 str(file.parent)
             ):
                 del sys.modules[name]
+
+
+def _require_defined(kind: Kind, module: ModuleType, file: Path) -> None:
+    for name, (what, is_one) in _REQUIRED.get(kind, {}).items():
+        if not hasattr(module, name) or not is_one(getattr(module, name)):
+            raise ContentError(f"{file}: a {kind} must define {name}, {what}", f"See CONTRIBUTING.md, {kind}.")
+
+
+@contextlib.contextmanager
+def blaming(file: Path) -> Iterator[None]:
+    """Turn whatever the code of a content file raises into a ContentError with file, line and exception.
+
+    Errors of ours pass as they are. The line is the innermost one in the file's own folder.
+    """
+    try:
+        yield
+    except HarnessError:
+        raise
+    except SyntaxError as error:
+        raise ContentError(f"{error.filename}:{error.lineno}: not valid Python: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{frame.filename}:{frame.lineno}" for frame in frames if Path(frame.filename).parent == file.parent]
+        place = places[-1] if places else str(file)
+        raise ContentError(f"{place}: {type(error).__name__}: {error}") from error
 
 
 def require_known(kind: str, name: str, known: Iterable[str], hint: str = "") -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from harness import content
 from harness.child import OnProgress, Progress
-from harness.compress import activations, keys, program, rungs
+from harness.compress import activations, keys, models, program, rungs
 from harness.records import Rung
 
 NAME = "controls"
@@ -21,15 +21,13 @@ def make(model: str, task: str, seed: int, key: str, on_progress: OnProgress) ->
     Raises UsageError, FoldError, StoreError.
     """
     data = content.load("task", task)
-    build = getattr(content.load("model", model), "controls", None)
-    torch.manual_seed(seed)
-    networks: dict[str, nn.Module] = build(data.CLASSES, data.SHAPE) if build else {}
+    networks = models.controls(model, data, seed)
     made = {keys.control(model, task, seed, name): name for name in networks}
     for place, (own, name) in enumerate(made.items()):
         on_progress(Progress(f"{NAME}: {name}", place, len(made)))
         if rungs.read(own) is None:
             _make(own, place, name, networks[name], data.CLASSES, program.make_example(data.SHAPE, seed))
-    rungs.write_ladder(key, rungs.Outline(NAME, {}, None), list(made))
+    rungs.write_ladder(key, rungs.Outline(NAME, {}, None, eligible=0), list(made))
 
 
 def _make(key: str, place: int, name: str, network: nn.Module, classes: int, example: torch.Tensor) -> None:

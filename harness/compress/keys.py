@@ -1,7 +1,8 @@
 """What ladders and rungs are cached by: everything that they depend on, and nothing that they do not. Without torch.
 
 A rung's key holds the variant of the rung above, so a rung never rests on another than the one it was made from. Rung 0
-depends on neither method nor recipe, only on whether it is trained: all methods go on from the same network.
+depends on neither method nor recipe nor on what is eligible, only on whether it is trained: all ladders go on from the
+same network.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from harness.records import Choice, Cost, Group, LadderRequest, Rung, Variant, d
 
 _HERE = Path(__file__).resolve().parent
 _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
-_LADDER = (*_FOLDING, "ladder.py", "state.py", "train.py")
-_CONTROLS = (*_FOLDING, "controls.py")
+_LADDER = (*_FOLDING, "models.py", "ladder.py", "state.py", "train.py")
+_CONTROLS = (*_FOLDING, "models.py", "controls.py")
+_PACKAGES = ("numpy", "scikit-learn", "scipy")  # they split the digits and draw the bootstrap's resamples
 
 
 def ladder(request: LadderRequest) -> str:
     """Key of a whole ladder. Raises UsageError for unknown names and settings."""
-    return digest({"ladder": _shared(request), "method": _method(request)})
+    return digest({"ladder": _shared(request), "eligible": request.eligible, "method": _method(request)})
 
 
 def rung(request: LadderRequest, number: int, above: str | None) -> str:
     """Key of rung `number`, below the rung whose variant is named `above` (None for rung 0)."""
     trains = content.constant("method", request.method, "TRAINS")
-    method = _method(request) if number > 0 else None
-    return digest({"rung": number, "above": above, "trained": trains, "method": method, **_shared(request)})
+    chosen = {"method": _method(request), "eligible": request.eligible} if number > 0 else None
+    return digest({"rung": number, "above": above, "trained": trains, "chosen": chosen, **_shared(request)})
 
 
 def controls(model: str, task: str, seed: int) -> str:
@@ -45,12 +47,21 @@ def control(model: str, task: str, seed: int, name: str) -> str:
     return digest({"control": name, **_network(model, task, seed, _CONTROLS)})
 
 
+@functools.cache
+def listing(folder: str) -> str:
+    """Hash of a folder's files by name, size and time of change; taken once, as the data of a climb are read once."""
+    root = Path(folder)
+    files = ((str(file.relative_to(root)), file.stat()) for file in root.rglob("*") if file.is_file())
+    return digest(sorted([name, facts.st_size, facts.st_mtime_ns] for name, facts in files))
+
+
 def _shared(request: LadderRequest) -> dict[str, Any]:
+    """What all rungs of a ladder depend on."""
     asked = {
-        "eligible": request.eligible,
         "forms": list(request.forms),
         "threads": request.threads,
-        "data": request.data,
+        "data": [request.data, listing(request.data)] if request.data else None,
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
     }
     return {**_network(request.model, request.task, request.seed, _LADDER), **asked}
 

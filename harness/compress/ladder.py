@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 
 import torch
 from torch import nn
 
 from harness import content
 from harness.child import OnProgress, Progress
-from harness.compress import activations, keys, mergeable, pad_first, program, recipes, remove, rungs, train
+from harness.compress import activations, keys, mergeable, models, pad_first, program, recipes, remove, rungs, train
 from harness.compress.state import Data, State
 from harness.records import Choice, LadderRequest, Padding, Rung
 
@@ -29,16 +28,18 @@ NOT_MOVED = "no padding had to move"
 def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
     """Make every rung of the ladder that is not in the cache, and record the ladder, finished, under `key`.
 
-    Raises UsageError (settings, names of activations), TrainError, FoldError, StoreError.
+    Raises UsageError (settings, names of activations; before anything is made), ContentError, TrainError, FoldError,
+    StoreError.
     """
     climber = Climber(request, on_progress)
+    climber.check()
     position: Position | None = climber.first()
     made = []
     while position is not None:
         made.append(position.key)
         position = climber.next(position)
     examples = len(climber.data.test.labels) if climber.trains else None
-    outline = rungs.Outline(climber.name, recipes.plain(climber.recipe), examples)
+    outline = rungs.Outline(climber.name, recipes.plain(climber.recipe), examples, len(climber.eligible))
     rungs.write_ladder(key, outline, made)
 
 
@@ -80,7 +81,8 @@ class Climber:
     @cached_property
     def data(self) -> Data:
         """The task's images, loaded when first needed."""
-        data: Data = self.task.load(self.request.data)
+        with content.blaming(content.find("task", self.request.task)):
+            data: Data = self.task.load(self.request.data)
         return data
 
     @cached_property
@@ -95,9 +97,14 @@ class Climber:
 
     def build(self) -> nn.Module:
         """Return the full network with random weights, the same ones for the same seed."""
-        model: ModuleType = content.load("model", self.request.model)
-        torch.manual_seed(self.request.seed)
-        return train.lay_out(model.build(None, classes=self.task.CLASSES, shape=self.task.SHAPE))
+        return train.lay_out(models.build(self.request.model, self.task, self.request.seed))
+
+    def check(self) -> None:
+        """Let the method judge its recipe by the activations there are, if it has a `check`. Raises UsageError."""
+        judge, eligible = getattr(self.method, "check", None), self.eligible
+        if judge is not None:
+            with content.blaming(content.find("method", self.request.method)):
+                judge(eligible, self.recipe)
 
     def tell(self, rung: int, doing: str) -> None:
         """Report what is being done for which rung."""
@@ -131,7 +138,8 @@ class Climber:
         candidates = tuple(name for name in self.eligible if name not in above.removed_names)
         images = self.data.validation.images if self.trains else None
         state = State(network.eval(), self.eligible, candidates, images, self.request.seed)
-        choice: Choice | None = self.method.choose(state, self.recipe)
+        with content.blaming(content.find("method", self.request.method)):
+            choice: Choice | None = self.method.choose(state, self.recipe)
         return choice
 
     def _shorten(self, network: nn.Module, above: Rung, choice: Choice) -> Draft:

@@ -3,13 +3,17 @@
 rung/<key>/rung.json      the Rung; its program's path is relative to this folder
 rung/<key>/program.pt2    the folded network as torch.export wrote it
 rung/<key>/state.pt       the trainable network's state_dict, to go on from (not for controls)
-ladder/<key>/ladder.json  name, recipe, size of the test split, and the keys of the rungs
+ladder/<key>/ladder.json  name, recipe, size of the test split, eligible activations, and the keys of the rungs
+
+Ladders share rung 0, whose record says how many activations were eligible in the ladder that made it; `read_ladder`
+says for each ladder its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,17 +36,12 @@ class Outline:
     name: str
     recipe: Mapping[str, Any]
     test_examples: int | None
+    eligible: int
 
 
 def read(key: str) -> Rung | None:
-    """Return the rung of `key` with its program's absolute path, or None when it is not cached."""
-    from pydantic import TypeAdapter
-
-    folder = cache.get("rung", key)
-    if folder is None:
-        return None
-    rung = TypeAdapter(Rung).validate_json((folder / _RUNG).read_bytes())
-    return replace(rung, variant=replace(rung.variant, program=str(folder / rung.variant.program)))
+    """Return the rung of `key` with its program's absolute path, or None when it is not cached whole."""
+    return cache.read("rung", key, _parse_rung)
 
 
 def require(key: str) -> Rung:
@@ -62,12 +61,12 @@ def state_file(key: str) -> Path:
 
 @contextlib.contextmanager
 def writing(key: str) -> Iterator[Path]:
-    """Give a folder for a rung's files; it is cached when the block ends, which must have called `write_record`."""
-    try:
-        with cache.put("rung", key) as folder:
-            yield folder
-    except OSError as error:
-        raise StoreError(f"{cache.root()}: a rung cannot be cached: {error}", "Free some space; run again.") from error
+    """Give a folder for a rung's files; it is cached when the block ends, which must have called `write_record`.
+
+    Raises StoreError when the cache cannot be written.
+    """
+    with cache.storing(), cache.put("rung", key) as folder:
+        yield folder
 
 
 def write_record(folder: Path, rung: Rung) -> None:
@@ -79,17 +78,33 @@ def write_record(folder: Path, rung: Rung) -> None:
 
 def read_ladder(key: str) -> tuple[Outline, tuple[Rung, ...]] | None:
     """Return a finished ladder's outline and rungs, or None unless every one of them is cached."""
-    folder = cache.get("ladder", key)
-    if folder is None:
+    stored = cache.read("ladder", key, _parse_ladder)
+    if stored is None:
         return None
-    stored = json.loads((folder / _LADDER).read_text())
-    rungs = [read(rung) for rung in stored["rungs"]]
-    outline = Outline(stored["name"], stored["recipe"], stored["test_examples"])
-    return (outline, tuple(rung for rung in rungs if rung)) if all(rungs) else None
+    outline, rung_keys = stored
+    rungs = [replace(rung, eligible=outline.eligible) for rung in map(read, rung_keys) if rung]
+    return (outline, tuple(rungs)) if len(rungs) == len(rung_keys) else None
 
 
 def write_ladder(key: str, outline: Outline, rung_keys: Sequence[str]) -> None:
     """Record that a ladder is finished, and which rungs it has."""
     stored = {**outline.__dict__, "rungs": list(rung_keys)}
-    with cache.put("ladder", key) as folder:
+    with cache.storing(), cache.put("ladder", key) as folder:
         (folder / _LADDER).write_text(json.dumps(stored, indent=1))
+
+
+def _parse_rung(folder: Path) -> Rung:
+    from pydantic import TypeAdapter
+
+    rung = TypeAdapter(Rung).validate_json((folder / _RUNG).read_bytes())
+    program, state = folder / rung.variant.program, folder / STATE
+    for file in (program, state) if state.exists() else (program,):
+        if not zipfile.is_zipfile(file):  # both are archives, whose table of contents comes last
+            raise ValueError(f"{file} is incomplete")
+    return replace(rung, variant=replace(rung.variant, program=str(program)))
+
+
+def _parse_ladder(folder: Path) -> tuple[Outline, Sequence[str]]:
+    stored = json.loads((folder / _LADDER).read_text())
+    rung_keys = stored.pop("rungs")
+    return Outline(**stored), rung_keys

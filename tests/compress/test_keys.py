@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -50,12 +51,47 @@ def test_rung_0_is_shared_by_methods_that_train_and_by_their_recipes() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"threads": 1}, {"eligible": "all"}, {"forms": ("ring",)}, {"data": "/d"}, {"task": "digits"}],
+    [{"seed": 1}, {"threads": 1}, {"forms": ("ring",)}, {"data": "/d"}, {"task": "digits"}],
 )
 def test_a_key_follows_what_the_rungs_depend_on(change: dict[str, object]) -> None:
     other = replace(EASIER, **change)
     assert keys.ladder(EASIER) != keys.ladder(other)
     assert keys.rung(EASIER, 0, None) != keys.rung(other, 0, None)
+
+
+def test_what_is_eligible_changes_every_rung_but_the_first() -> None:
+    everything = replace(EASIER, eligible="all")
+    assert keys.ladder(EASIER) != keys.ladder(everything)
+    assert keys.rung(EASIER, 1, "above") != keys.rung(everything, 1, "above")
+    assert keys.rung(EASIER, 0, None) == keys.rung(everything, 0, None)
+
+
+def test_a_key_follows_the_files_of_the_data_folder(tmp_path: Path) -> None:
+    def key() -> str:
+        keys.listing.cache_clear()  # as in another process
+        return keys.rung(replace(EASIER, data=str(tmp_path)), 0, None)
+
+    file = tmp_path / "train" / "images.npy"
+    found = [key()]
+    for content in (b"some", b"more than that"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        found.append(key())
+    assert key() == found[-1]
+    os.utime(file, (0, 0))
+    found.append(key())
+    assert len(set(found)) == 4
+
+
+def test_a_key_follows_the_packages_that_split_data_and_resample_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = keys.metadata.version
+    for package in ("numpy", "scikit-learn", "scipy", "torch"):
+        with monkeypatch.context() as other:
+            other.setattr(
+                keys.metadata, "version", lambda name, package=package: version(name) + "+" * (name == package)
+            )
+            changed = keys.ladder(EASIER)
+        assert changed != keys.ladder(EASIER), package
 
 
 def test_a_rung_rests_on_the_very_rung_above() -> None:

@@ -15,7 +15,7 @@ import torch
 
 from harness import cache, content
 from harness.child import Progress
-from harness.compress import client
+from harness.compress import client, keys
 from harness.errors import HarnessError, TrainError, UsageError
 from harness.records import Ladder, LadderRequest
 
@@ -153,6 +153,43 @@ def test_the_same_seed_makes_the_same_ladder_even_when_interrupted(
     assert not told.heard("rung 1")
 
 
+def test_a_ladder_trained_again_after_the_cache_was_cleaned_has_the_same_variants(easier: Ladder) -> None:
+    cache.trim(cap=0)
+    assert not cache.entries()
+    again = client.climb(EASIER, Told())
+    assert not again.cached
+    assert [rung.variant.name for rung in again.rungs] == [rung.variant.name for rung in easier.rungs]
+
+
+@pytest.mark.parametrize("file", ["rung.json", "program.pt2", "state.pt"])
+def test_a_rung_with_an_unreadable_file_counts_as_absent_and_is_made_again(easier: Ladder, file: str) -> None:
+    damaged = Path(easier.rungs[3].variant.program).with_name(file)
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    told = Told()
+    same(easier, client.climb(EASIER, told))
+    assert told.heard("rung 3")
+    assert not told.heard("rung 2 ")
+
+
+def test_a_ladder_whose_record_is_empty_is_put_together_again_from_its_rungs(easier: Ladder) -> None:
+    (record,) = Path(easier.rungs[0].variant.program).parents[2].glob(f"ladder/{keys.ladder(EASIER)}/ladder.json")
+    record.write_text("")
+    told = Told()
+    same(easier, client.climb(EASIER, told))
+    assert not told.heard("rung")
+
+
+def test_ladders_over_other_activations_share_full_depth_and_each_says_what_was_eligible(easier: Ladder) -> None:
+    told = Told("rung 1", kill_child)
+    everything = replace(EASIER, eligible="all")
+    with pytest.raises(HarnessError, match="signal 9"):
+        client.climb(everything, told)
+    assert not told.heard("rung 0")
+    short = replace(ORDER, recipe={"order": [INNER[0]]})
+    counts = [client.climb(replace(short, eligible=asked), Told()).rungs[0].eligible for asked in ("mergeable", "all")]
+    assert counts == [3, 7]
+
+
 def test_a_rung_that_left_the_cache_is_made_again_and_the_rest_kept(easier: Ladder) -> None:
     shutil.rmtree(Path(easier.rungs[2].variant.program).parent)
     told = Told()
@@ -193,6 +230,7 @@ def test_unknown_names_are_refused_with_the_nearest_known_one() -> None:
         return caught.value.message
 
     assert 'did you mean "layer1.0.relu1"?' in refused(replace(ORDER, recipe={"order": ["layer1.0.relu_1"]}))
+    assert not cache.entries()  # before anything is made
     assert 'did you mean "tiny"?' in refused(replace(ORDER, model="tinny"))
     assert 'did you mean "digits"?' in refused(replace(ORDER, task="digit"))
     assert 'did you mean "order"?' in refused(replace(ORDER, method="odrer"))

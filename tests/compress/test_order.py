@@ -33,9 +33,9 @@ def test_a_given_order_is_followed_and_then_ends() -> None:
 
 def test_an_unknown_activation_is_refused_with_the_nearest_known_one() -> None:
     with pytest.raises(UsageError, match=r'"layer2\.0\.relu"; did you mean "layer2\.0\.relu1"\?'):
-        chosen(order.Recipe(("layer2.0.relu",)))
+        order.check(ELIGIBLE, order.Recipe(("layer2.0.relu",)))
 
 
 def test_an_activation_named_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="2 times"):
-        chosen(order.Recipe(("layer1.0.relu1", "layer1.0.relu1")))
+        order.check(ELIGIBLE, order.Recipe(("layer1.0.relu1", "layer1.0.relu1")))

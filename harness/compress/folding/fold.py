@@ -53,12 +53,12 @@ def fold(
     """
     _require_known(policy, forms)
     _require_ready(network)
-    reference = copy.deepcopy(network).double()
+    original = copy.deepcopy(network).double()
     wide = _as(torch.float64, example)
-    trace.run(reference, wide)
-    graph = trace.trace(reference)
+    trace.run(original, wide)
+    graph = trace.trace(original)
     told, fixed_size = merge(graph, wide, choose or _everything)
-    error = _prove(reference, graph, wide, LIMIT_F64)
+    error = _prove(original, graph, wide, LIMIT_F64)
     dtype = _dtype(network)
     narrow_graph = graph.to(dtype) if dtype == torch.float32 else copy.deepcopy(graph).float()
     narrow = network if dtype == torch.float32 else copy.deepcopy(network).float()
@@ -155,11 +155,11 @@ def _fix_input_size(graph: fx.GraphModule) -> None:
         node.replace_all_uses_with(checked, delete_user_cb=lambda user, checked=checked: user is not checked)
 
 
-def _prove(reference: nn.Module, folded: nn.Module, example: Example, limit: float) -> float:
-    error = difference(reference, folded, example)
+def _prove(original: nn.Module, folded: nn.Module, example: Example, limit: float) -> float:
+    error = difference(original, folded, example)
     if not error <= limit:
         raise FoldError(
-            f"the folded network differs from the one given by {error:.2g} (relative, {_dtype(reference)}); "
+            f"the folded network differs from the one given by {error:.2g} (relative, {_dtype(original)}); "
             f"the limit is {limit:g}",
             "Please report this network: what is merged should be exact.",
         )

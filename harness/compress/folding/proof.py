@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,25 +16,40 @@ from harness.errors import FoldError
 BATCH = 2
 
 
-def difference(reference: nn.Module, other: nn.Module, example: Example) -> float:
+def difference(original: nn.Module, other: nn.Module, example: Example) -> float:
     """Return the relative max-abs difference of outputs, on the example's first two entries and on noise like them.
 
-    Relative to the largest absolute output of `reference`. Raises FoldError if an output of it is not finite.
+    Relative to the largest absolute output of `original`; infinite where `other` gives what is not finite. Raises
+    FoldError if an output of `original` is not finite, or if the outputs are not of the same number and shapes.
     """
     few = tuple(x[:BATCH] for x in trace.inputs_of(example))
-    return max(_difference(reference, other, inputs) for inputs in (few, tuple(_noise(x) for x in few)))
+    noise = tuple(_noise(x) for x in few)
+    return max(_difference(original, other, inputs, what) for inputs, what in ((few, "the example"), (noise, "noise")))
 
 
-def _difference(reference: nn.Module, other: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    expected, found = (_tensors(trace.run(network, inputs)) for network in (reference, other))
-    if not all(torch.isfinite(tensor).all() for tensor in expected):
-        raise FoldError("the network's output is not finite; nothing can be proved about it")
-    pairs = list(zip(expected, found, strict=True))
-    if any(one.shape != two.shape for one, two in pairs):
+def _difference(original: nn.Module, other: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:
+    expected, found = (_tensors(trace.run(network, inputs)) for network in (original, other))
+    _require_finite(original, expected, what)
+    if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:
         raise FoldError("the folded network's outputs have other shapes")
-    scale = max(float(one.abs().max()) for one, _ in pairs)
-    worst = max(float((one - two).abs().max()) for one, two in pairs)
+    if not all(tensor.isfinite().all() for tensor in found):
+        return math.inf  # NaN would pass every comparison by its size
+    scale = max(_largest(tensor) for tensor in expected)
+    worst = max(_largest(one - two) for one, two in zip(expected, found, strict=True))
     return worst / scale if scale > 0 else worst
+
+
+def _require_finite(network: nn.Module, outputs: list[Tensor], what: str) -> None:
+    name = type(network).__name__
+    if not outputs:
+        raise FoldError(f"{name} gives no floating-point tensor; nothing can be proved about it")
+    for place, tensor in enumerate(outputs):
+        if not tensor.isfinite().all():
+            raise FoldError(f"output {place} of {name} is not finite on {what}; nothing can be proved about it")
+
+
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.abs().max()) if tensor.numel() else 0.0
 
 
 def _noise(x: Tensor) -> Tensor:

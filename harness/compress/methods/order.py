@@ -28,17 +28,17 @@ class Recipe:
     order: tuple[str, ...] = ()
 
 
+def check(eligible: tuple[str, ...], recipe: Recipe) -> None:
+    """Check the order before anything is made. Raises UsageError for a name that is not eligible, or said twice."""
+    hint = "`--eligible all` allows every activation, `mergeable` those whose removal lets layers merge."
+    for name in recipe.order:
+        content.require_known("eligible activation", name, eligible, hint)
+        if recipe.order.count(name) > 1:
+            raise UsageError(f'--order names "{name}" {recipe.order.count(name)} times; once is enough')
+
+
 def choose(state: State, recipe: Recipe) -> Choice | None:
-    """Choose the next of the order, its place as the score; None at its end. Raises UsageError for unknown names."""
+    """Choose the next of the order, its place as the score; None at its end."""
     order = recipe.order or state.eligible[::-1]
-    _check(order, state.eligible)
     left = {name: float(place) for place, name in enumerate(order) if name in state.candidates}
     return Choice(next(iter(left)), left, gap=None, gap_error=None) if left else None
-
-
-def _check(order: tuple[str, ...], eligible: tuple[str, ...]) -> None:
-    hint = "`--eligible all` allows every activation, `mergeable` those whose removal lets layers merge."
-    for name in order:
-        content.require_known("eligible activation", name, eligible, hint)
-        if order.count(name) > 1:
-            raise UsageError(f'--order names "{name}" {order.count(name)} times; once is enough')

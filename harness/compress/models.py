@@ -1,0 +1,53 @@
+"""The networks of a model's file, checked: a content file's mistake is told with its place before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from harness import content
+from harness.compress import program
+from harness.errors import ContentError
+
+
+def build(model: str, task: ModuleType, seed: int) -> nn.Module:
+    """Return the model's full network for the task, with random weights, the same ones for the same seed.
+
+    Raises UsageError; ContentError, with the place, when the file's code fails or its output is not (N, classes).
+    """
+    module, file = content.load("model", model), content.find("model", model)
+    torch.manual_seed(seed)
+    with content.blaming(file):
+        network = module.build(None, classes=task.CLASSES, shape=task.SHAPE)
+    return _checked(network, file, "build()", task)
+
+
+def controls(model: str, task: ModuleType, seed: int) -> dict[str, nn.Module]:
+    """Return the model's latency controls by name, none if it has none. Raises as `build` does."""
+    module, file = content.load("model", model), content.find("model", model)
+    make = getattr(module, "controls", None)
+    if make is None:
+        return {}
+    torch.manual_seed(seed)
+    with content.blaming(file):
+        networks = dict(make(task.CLASSES, task.SHAPE))
+    return {name: _checked(network, file, f'control "{name}"', task) for name, network in networks.items()}
+
+
+def _checked(network: object, file: Path, what: str, task: ModuleType) -> nn.Module:
+    if not isinstance(network, nn.Module):
+        raise ContentError(f"{file}: {what} must be a torch.nn.Module, not {type(network).__name__}")
+    example = program.make_example(task.SHAPE, seed=0)
+    with content.blaming(file), torch.no_grad():
+        output = copy.deepcopy(network).eval()(example)  # a copy: the caller's keeps its mode
+    expected = (len(example), task.CLASSES)
+    found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if found != expected:
+        raise ContentError(
+            f"{file}: {what} must give (images, classes) = {expected} for images {tuple(example.shape)}, not {found}"
+        )
+    return network
