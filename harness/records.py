@@ -23,6 +23,8 @@ Severity = Literal["info", "warning", "error"]
 Status = Literal["ok", "failed", "skipped"]
 RunStatus = Literal["preparing", "measuring", "done", "failed", "interrupted"]
 
+FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by: relative max-abs, of outputs
+
 
 def digest(value: Any) -> str:
     """SHA-256, in hexadecimal, of `value` as canonical JSON (sorted keys, no spaces): the key of everything by content."""
@@ -144,7 +146,7 @@ class Rung:
 
     Accuracies are fractions of the test split: `accuracy` of the rung as deployed; `accuracy_removed` with the last
     activation gone and padding kept, `accuracy_moved` after the padding moved, both before fine-tuning. Fold errors are
-    relative max-abs differences of outputs. `entropy`: what a method saw when it chose, for people and plots.
+    relative max-abs differences of outputs. `choice`: why the method took what it took here; None where it was told.
     """
 
     rung: int
@@ -260,7 +262,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Latency of a case, ns: median of process medians with its 95 % interval, tails of the pooled samples, mean and sd."""
+    """Latency of a case, ns: median of process medians with its 95 % interval; tails, mean and sd of the pooled samples."""
 
     median: float
     low: float | None
@@ -298,7 +300,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Summary:
-    """One row of `harness show --json`: a ladder's rung, as deployed to one runtime, with everything known of it."""
+    """One row of `harness show --json`: a ladder's rung, as deployed to one runtime, with everything known of it.
+
+    `effective` are the settings as read back on the device (`options` those asked for), `blocks` the blocks that hold
+    the case; `contended` and `not_steady` count processes. A case that failed after good blocks keeps their latency.
+    """
 
     case_id: str | None
     ladder: str
@@ -332,11 +338,13 @@ class Summary:
     threads: int
     batch: int
     options: Mapping[str, str]
+    effective: Mapping[str, Any]
     status: Status
     latency_ns: Estimate | None
     speedup: Speedup | None
     energy_j: None
     energy_status: str
+    blocks: int
     contended: int
     not_steady: int
     reference: str | None
@@ -347,11 +355,13 @@ class Summary:
 class JobRecord:
     """How one job went: why it stopped, the half-widths reached, the blocks still needed, the live A/A floor.
 
-    `floor` is the reference's ratio to itself per reference case: a difference smaller than it is `unclear`.
+    `protocol` is that of the job, as it was measured. `floor` is the reference's ratio to itself per reference case: no
+    smaller difference is called `faster` or `slower`. `blocks` counts whole ones.
     """
 
     job: str
     runtime: str
+    protocol: Mapping[str, Any]
     reason: str
     blocks: int
     half_widths: Mapping[str, float | None]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from harness import findings
+from harness import findings, wire
 from harness.records import (
     Case,
     Choice,
@@ -87,7 +87,7 @@ def run(methods=("easier",), runtimes=("onnxruntime",), *, every=False, wide=1.0
 def failed(made: Run, rung: int, cause: str = "signal: SIGSEGV in the third process") -> Run:
     """The same run, in which one rung crashed."""
     nulls = {"status": "failed", "latency_ns": None, "speedup": None, "artifact_error": None}
-    reasons = {"latency_ns": cause, "speedup": cause, "artifact_error": cause}
+    reasons = dict.fromkeys(("status", "latency_ns", "speedup", "artifact_error"), cause)
     cases = tuple(replace(s, **nulls, reasons={**s.reasons, **reasons}) if s.rung == rung else s for s in made.cases)
     return replace(made, cases=cases, findings=findings.find(cases, made.ladders, made.jobs))
 
@@ -102,7 +102,9 @@ def _rung(n: int, method: str, every: bool) -> Rung:
     merged = n // 2 if every else n
     weights = sum(PAIR_WEIGHTS) * 4 - sum(PAIR_WEIGHTS[:merged]) * 4 + sum(MERGED_WEIGHTS[:merged]) * 4 + 0.8e6
     groups = tuple(
-        Group(name, (f"{name}.conv1", f"{name}.conv2"), "conv-conv", None, 1, 1, int(before), int(after))
+        Group(
+            name, (f"{name}.conv1", f"{name}.conv2"), "conv+conv|identity", None, *(int(n) for n in (before, after) * 2)
+        )
         for name, before, after in list(zip(BLOCKS, PAIR_WEIGHTS, MERGED_WEIGHTS, strict=True))[:merged]
     )
     trained = method == "easier"
@@ -209,7 +211,8 @@ def _summary(ladder: Ladder, rung: Rung, runtime: str, entry: Entry, wide: float
         precision="fp32",
         threads=1,
         batch=1,
-        options={},
+        options={"spinning": "on"},
+        effective={"spinning": "on", "threads": 1},
         status="ok",
         latency_ns=_estimate(base / ratio, 1.4 * half),
         speedup=Speedup(1.0, None, None, None)
@@ -217,6 +220,7 @@ def _summary(ladder: Ladder, rung: Rung, runtime: str, entry: Entry, wide: float
         else Speedup(ratio, ratio * math.exp(-half), ratio * math.exp(half), verdict),
         energy_j=None,
         energy_status="no sensor: this version measures latency only",
+        blocks=16,
         contended=2 if rung.rung == 4 and not control else 0,
         not_steady=0,
         reference=entry.reference,
@@ -238,10 +242,11 @@ def _job(runtime: str, cases: list[Summary], wide: float) -> JobRecord:
     return JobRecord(
         job=f"20261120T101500Z-1a2b-{runtime}",
         runtime=runtime,
+        protocol=asdict(wire.Protocol()),
         reason="decided" if wide <= 1 else "budget",
         blocks=16,
         half_widths=widths,
-        blocks_needed=dict.fromkeys(widths, 0 if wide <= 1 else 21),
+        blocks_needed=dict.fromkeys(widths, 0 if wide <= 1 else 17),
         floor={
             ref: Speedup(1.002, 1.002 * math.exp(-half), 1.002 * math.exp(half), None) for ref in sorted(references)
         },

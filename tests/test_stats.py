@@ -51,6 +51,7 @@ def test_a_journal_event_becomes_a_process():
     )
     made = Process.of(event)
     assert (made.block, made.replicate, made.attempt, made.contended, made.steady) == (2, 1, 3, True, False)
+    assert not Process.of(event, contended=False).contended
     assert made.median_ns == 6
 
 
@@ -81,13 +82,13 @@ def test_mean_and_sd_are_of_the_pooled_samples_as_papers_print_them():
     assert (pooled.samples, pooled.processes) == (4, 2)
 
 
-def test_the_interval_is_t_over_blocks_however_many_processes_a_block_has():
+def test_the_interval_of_a_median_is_t_over_blocks_however_many_processes_a_block_has():
     blocks = [[100, 110], [120, 130], [90, 95]]
     made = [process(value, block=b, replicate=r) for b, row in enumerate(blocks) for r, value in enumerate(row)]
-    logs = [np.mean(np.log(row)) for row in blocks]
-    width = 4.302652729696142 * np.std(logs, ddof=1) / math.sqrt(3)  # t(0.975, 2)
-    assert stats.estimate(made).low == pytest.approx(math.exp(np.mean(logs) - width))
-    assert stats.estimate(made).high == pytest.approx(math.exp(np.mean(logs) + width))
+    logs, median = [np.mean(np.log(row)) for row in blocks], np.median(blocks)
+    width = 4.302652729696142 * np.std(logs, ddof=1) / math.sqrt(3) * math.sqrt(math.pi / 2)  # t(0.975, 2)
+    assert stats.estimate(made).low == pytest.approx(median * math.exp(-width))
+    assert stats.estimate(made).high == pytest.approx(median * math.exp(width))
 
 
 @given(st.lists(st.lists(st.integers(0, 10**12), min_size=1, max_size=4), min_size=1, max_size=8))
@@ -112,6 +113,21 @@ def test_a_clock_that_saw_nothing_counts_as_one_nanosecond():
     ones = [process([2, 2, 2], "b" * 16, block) for block in range(3)]
     assert stats.estimate(zeros).median == 0
     assert stats.speedup(zeros, ones, PROTOCOL).ratio == pytest.approx(2)
+
+
+def test_no_interval_is_narrower_than_what_the_clock_can_see():
+    case = [process([100] * 5, "c", block) for block in range(6)]
+    reference = [process([200] * 5, "r", block, replicate) for block in range(6) for replicate in range(2)]
+    found = stats.estimate(case, resolution_ns=1)
+    assert (found.low, found.high) == (pytest.approx(100 * math.exp(-0.01)), pytest.approx(100 * math.exp(0.01)))
+    compared, floor = stats.speedup(case, reference, PROTOCOL, 1), stats.floor(reference, PROTOCOL, 1)
+    assert compared.high == pytest.approx(2 * math.exp(0.01 + 0.005)) and floor.high == pytest.approx(math.exp(0.01))
+    assert stats.reach(case, reference, PROTOCOL, 1) == stats.Reach(pytest.approx(0.015), 0)
+
+
+def test_blocks_that_no_clock_could_narrow_are_not_asked_for():
+    case = [process([100] * 5, "c", block) for block in range(6)]
+    assert stats.reach(case, case, PROTOCOL, 2) == stats.Reach(pytest.approx(0.04), None)
 
 
 @pytest.mark.parametrize("bad", [[], [-1], [1, math.nan], [math.inf]])
@@ -188,6 +204,7 @@ def test_the_floor_splits_replicates_into_first_half_and_rest():
         (0.10, 0.12, 0.01, "unclear"),  # the interval holds 1
         (0.001, 0.01, 0.01, "same"),
         (0.001, 0.01, 0.03, "unclear"),  # the floor is wider than what `same` means
+        (0.003, 0.005, 0.015, "same"),  # smaller than the floor, which is itself within +-2 %
         (0.015, 0.01, 0.02, "unclear"),
         (0.10, None, 0.01, "unclear"),
         (0.10, 0.02, None, "unclear"),
@@ -214,7 +231,14 @@ def test_blocks_needed_is_the_first_count_that_reaches_the_half_width():
     assert stats.stdtrit(4 + more, 1 - ALPHA / 2) * spread / math.sqrt(5 + more) > PROTOCOL.half_width
     assert stats.blocks_needed(np.zeros(6), PROTOCOL) == 0
     assert stats.blocks_needed(values[:1], PROTOCOL) is None
-    assert stats.blocks_needed(values * 10_000, PROTOCOL) is None
+    assert stats.blocks_needed(values * 10_000, PROTOCOL) == stats.MAX_BLOCKS - 6
+
+
+def test_a_projected_half_width_is_the_one_that_more_blocks_of_equal_spread_have():
+    few, many = np.array([-1.0, 1.0] * 4), np.array([-1.0, 1.0] * 18)
+    few, many = few / few.std(ddof=1), many / many.std(ddof=1)
+    projected = stats.projected(stats.half_width(few, PROTOCOL), 8, 36, PROTOCOL)
+    assert projected == pytest.approx(stats.half_width(many, PROTOCOL))
 
 
 # --- on simulated drift, contention and shared references ------------------------------------------------------------
@@ -231,13 +255,21 @@ def test_paired_intervals_cover_the_truth_under_drift_process_effects_and_outlie
     assert held / tries >= 0.93
 
 
-def test_median_intervals_cover_the_truth_without_drift():
+@pytest.mark.parametrize("blocks", [3, 8, 36])
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_median_intervals_cover_the_true_median_without_drift(blocks, replicates):
     rng, held, tries = np.random.default_rng(3), 0, 400
     for _ in range(tries):
-        made = simulate(rng, 8, {"c": 1000}, replicates=1, drift=0, samples=1)
+        made = simulate(rng, blocks, {"c": 1000}, replicates, drift=0, samples=1)
         found = stats.estimate(made["c"])
         held += found.low <= 1000 * 1.0014 <= found.high  # the tail's median is 0.0014
     assert held / tries >= 0.93
+
+
+def test_one_process_beside_a_neighbour_moves_no_median():
+    made = [process(v, block=b) for b, v in enumerate([100, 101, 99, 100, 102, 98, 100, 180])]
+    found = stats.estimate(made)
+    assert found.median == 100 and found.low < 100 < found.high
 
 
 def test_identical_cases_are_almost_never_called_faster_or_slower():
@@ -260,7 +292,7 @@ def test_a_true_speedup_of_a_tenth_is_found_on_a_quiet_machine():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 4), st.floats(1e-4, 0.3))
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 4), st.floats(1e-4, 3))
 def test_the_agents_stopping_rule_and_these_statistics_agree(seed, blocks, replicates, noise):
     made = simulate(np.random.default_rng(seed), blocks, {"r": 1000, "c": 900}, replicates, noise)
     made["c"] = [p for p in made["c"] if p.block % 5 != 3]  # some blocks lack the case

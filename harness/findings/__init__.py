@@ -1,5 +1,6 @@
 """Summaries to typed warnings: which cases, with which numbers, the likely cause, and what to do about it. Pure.
 
+    failed, skipped        rows that failed, and rows that were never measured
     depth-without-speed    fewer layers than rung 0, and slower or the same (the LayerFold warning)
     macs-rose              more useful multiplications than rung 0
     order-not-determined   the data do not settle which activation goes first
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.findings import speed, structure, trust
+from harness.findings import failures, speed, structure, trust
 from harness.findings.views import distinct, of_ladders
 from harness.records import Finding, JobRecord, Ladder, Severity, Summary
 
@@ -29,7 +30,8 @@ _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 def find(summaries: Sequence[Summary], ladders: Sequence[Ladder], jobs: Sequence[JobRecord]) -> tuple[Finding, ...]:
     """Return all findings of a run, errors first, then warnings, then what is good to know."""
     views = tuple(of_ladders(summaries, ladders))
-    found = [finding for view in views for finding in speed.depth_without_speed(view)]
+    found = list(failures.failures(summaries, jobs))
+    found += [finding for view in views for finding in speed.depth_without_speed(view)]
     for ladder in ladders:
         rows = tuple(row for view in views if view.ladder is ladder for row in view.rows)
         found += [finding for look in structure.LOOKS for finding in look(ladder, rows)]

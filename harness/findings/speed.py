@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from harness.findings.views import ROSE, Row, View, cases_of, count, listing, mega, over, ratio, verdict
-from harness.records import Finding, Group, Summary
+from harness.findings.views import ROSE, Row, View, cases_of, grown, listing, mega, over, ratio, verdict
+from harness.records import Finding, Summary
 
 
 def depth_without_speed(view: View) -> Iterator[Finding]:
@@ -52,16 +52,7 @@ def _cause(row: Row, base: Summary) -> str:
     what = f"Rung {row.rung.rung} has depth {now.depth} instead of {base.depth} and {ratio(now):.2f} times the speed"
     if not more:
         return f"{what}; the cause is unknown: neither the weights read nor the useful MACs rose."
-    return f"{what}: per inference {' and '.join(more)}{_grown(row.rung.groups)}."
-
-
-def _grown(groups: Sequence[Group]) -> str:
-    ratios = [g.weights_after / g.weights_before for g in groups if g.weights_after > ROSE * g.weights_before > 0]
-    if not ratios:
-        return ""
-    low, high = (f"{ratio:.2f}" for ratio in (min(ratios), max(ratios)))
-    span = low if low == high else f"{low} to {high}"
-    return f"; {count(len(ratios), 'merged layer')} of {span} times the weights of those replaced"
+    return f"{what}: per inference {' and '.join(more)}{grown(row.rung.groups, 'weights')}."
 
 
 def _advice(view: View) -> str:

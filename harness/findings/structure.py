@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from harness.findings.views import ROSE, Row, cases_of, count, listing, mega, over, percent, ratio, verdict
-from harness.records import Finding, Ladder, Rung
-
-ERROR_F32, ERROR_F64 = 1e-5, 1e-12  # bounds on a fold's relative max-abs difference of outputs
+from harness.findings.views import ROSE, Row, cases_of, count, grown, listing, mega, over, percent, ratio, verdict
+from harness.records import FOLD_ERROR_F32, FOLD_ERROR_F64, Finding, Ladder, Rung
 
 
 def macs_rose(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -38,10 +36,14 @@ def macs_rose(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
             "macs_useful_after": after,
             "macs_useful_ratio": over(after, before),
         },
-        f"Rung {worst.rung.rung} does {mega(after)} M useful MACs instead of {mega(before)} M: at stride 1, kernels of "
-        "size k1 and k2 merge into one of size k1 + k2 - 1, with more taps than both together.",
+        f"Rung {worst.rung.rung} does {mega(after)} M useful MACs instead of {mega(before)} M{_why(worst.rung)}.",
         advice,
     )
+
+
+def _why(rung: Rung) -> str:
+    """Where the MACs come from, as far as its merged layers say."""
+    return grown(rung.groups, "MACs") or ", and no merged layer has more than those it replaced: the cause is unknown"
 
 
 def order_not_determined(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -80,7 +82,7 @@ def _is_tie(rung: Rung) -> bool:
 
 def not_exact(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
     """Rungs whose fold error exceeds its bound, and groups left unmerged to stay exact."""
-    beyond = [row for row in rows if row.rung.fold_error > ERROR_F32 or row.rung.fold_error_f64 > ERROR_F64]
+    beyond = [row for row in rows if row.rung.fold_error > FOLD_ERROR_F32 or row.rung.fold_error_f64 > FOLD_ERROR_F64]
     if beyond:
         worst = max(beyond, key=lambda row: (row.rung.fold_error_f64, row.rung.fold_error)).rung
         yield Finding(
@@ -95,7 +97,7 @@ def not_exact(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
                 "fold_error_f64": worst.fold_error_f64,
             },
             f"The folded rung {worst.rung} differs from its network by {worst.fold_error:.1e} in float32 (bound "
-            f"{ERROR_F32:.0e}) and {worst.fold_error_f64:.1e} in float64 (bound {ERROR_F64:.0e}).",
+            f"{FOLD_ERROR_F32:.0e}) and {worst.fold_error_f64:.1e} in float64 (bound {FOLD_ERROR_F64:.0e}).",
             "Its latency is that of a different function: do not report it as folding without loss.",
         )
     refused = [row for row in rows if any(group.reason for group in row.rung.groups)]

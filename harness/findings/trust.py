@@ -14,37 +14,75 @@ MANY = 0.10  # share of disturbed processes from which numbers are in doubt
 
 
 def noisy(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
-    """Comparisons whose half-width is wider than asked for, with the blocks that are still needed."""
-    target, known = Protocol().half_width, {s.case_id for s in cases}
-    wide = {
-        case: width for case, width in job.half_widths.items() if case in known and (width is None or width > target)
-    }
+    """Comparisons whose half-width is wider than asked for, with what would narrow it."""
+    target, known = _protocol(job).half_width, {s.case_id for s in cases}
+    widths = {case: width for case, width in job.half_widths.items() if case in known}
+    wide = {case: width for case, width in widths.items() if width is None or width > target}
     if not wide:
         return
-    reached = max((width for width in wide.values() if width is not None), default=None)
+    reached = sorted(width for width in wide.values() if width is not None)
+    widest = reached[-1] if len(reached) == len(wide) else None
     more = [job.blocks_needed.get(case) for case in wide]
-    needed = None if None in more else max((n for n in more if n is not None), default=None)
-    advice = "Quiet the machine; the spread is too large to say how many more blocks would do."
-    if needed:
-        times = (job.blocks + needed) / max(job.blocks, 1)
-        advice = f"About {count(needed, 'more block')}: quiet the machine, or allow {times:.1f} times the --budget."
+    needed = None if None in more else max(n for n in more if n is not None)
     yield Finding(
         "noisy",
         "warning",
         tuple(wide),
         {
             "runtime": job.runtime,
-            "half_width": reached,
+            "half_width": widest,
+            "narrowest": reached[0] if reached else None,
             "target": target,
+            "wide": len(wide),
+            "comparisons": len(widths),
             "blocks": job.blocks,
             "blocks_needed": needed,
-            "comparisons": len(wide),
+            "most_blocks": _protocol(job).looks[-1],
             "ended": job.reason,
         },
-        f"On {job.runtime}, {count(len(wide), 'comparison')} reached {plus_minus(reached)} instead of "
-        f"{plus_minus(target)} when the job ended after {count(job.blocks, 'block')} ({job.reason}).",
-        advice,
+        f"On {job.runtime}, {len(wide)} of {count(len(widths), 'comparison')} missed {plus_minus(target)} "
+        f"({_span(reached, len(wide))}) when the job ended after {count(job.blocks, 'block')} ({job.reason}).",
+        _quieter(job, widest, needed),
     )
+
+
+def _span(reached: Sequence[float], wide: int) -> str:
+    """What wide comparisons reached, from the narrowest to the widest; some may have no interval."""
+    ends = [plus_minus(width) for width in dict.fromkeys((*reached[:1], *reached[-1:]))]
+    without = [f"{wide - len(reached)} without an interval"] if len(reached) < wide else []
+    return ", ".join([*([f"reached {' to '.join(ends)}"] if ends else []), *without])
+
+
+def _quieter(job: JobRecord, reached: float | None, needed: int | None) -> str:
+    """What to do about wide intervals: it depends on why the job ended, and on how many blocks a job may have."""
+    protocol = _protocol(job)
+    if job.reason == "interrupted":
+        return "The job was cut off: go on with harness run --resume."
+    if reached is None:
+        return f"No two blocks fitted the budget of {protocol.budget_s:g} s: allow a larger --budget, or measure less."
+    if needed is None:
+        return "The device's clock is too coarse for inferences as short as these: a larger --batch makes them longer."
+    look = next((look for look in protocol.looks if look >= job.blocks + needed), None)
+    if look is not None and job.blocks < look:
+        times = look / max(job.blocks, 1)
+        return f"About {count(needed, 'more block')}: quiet the machine, or allow {times:.1f} times the --budget."
+    return f"At this noise the machine cannot resolve {plus_minus(protocol.half_width)} in {_most(job, reached)}"
+
+
+def _most(job: JobRecord, reached: float) -> str:
+    protocol = _protocol(job)
+    most = protocol.looks[-1]
+    advice = (
+        f"{count(most, 'block')}, the most that a job has: quiet the machine, or read smaller differences as unclear."
+    )
+    if not 2 <= job.blocks < most:
+        return advice
+    least = stats.projected(reached, job.blocks, most, protocol)
+    return f"{advice} A larger --budget would bring the widest to about {plus_minus(least)}."
+
+
+def _protocol(job: JobRecord) -> Protocol:
+    return Protocol(**{**job.protocol, "looks": tuple(job.protocol["looks"])})
 
 
 def floor(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
@@ -61,7 +99,7 @@ def floor(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
         wide,
         {"runtime": job.runtime, "floor": size, "ratio": ratio.ratio, "low": ratio.low, "high": ratio.high},
         f"On {job.runtime} the reference differs from itself by up to {percent(size)} (A/A).",
-        f"Differences below {percent(size)} stay unclear, and nothing can be called the same.",
+        f"No difference below {percent(size)} is called faster or slower, and nothing is called the same.",
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from harness.records import Ladder, Rung, Summary, Verdict
+from harness.records import Group, Ladder, Rung, Summary, Verdict
 
 ROSE = 1.01  # what counts as more: below, it is rounding or a bias that a merge added
 
@@ -75,6 +76,29 @@ def listing(numbers: Iterable[int]) -> str:
     return f"{', '.join(map(str, head))} and {last}" if head else str(last)
 
 
+def named(rows: Sequence[Summary]) -> str:
+    """Rows of a ladder in words: "rung 3", "rungs 3 and 5", or the networks of controls."""
+    rungs = [row.rung for row in rows if row.rung is not None]
+    if not rungs:
+        return ", ".join(row.model for row in rows)
+    return f"rung{'s' * (len(set(rungs)) > 1)} {listing(rungs)}"
+
+
+def grown(groups: Sequence[Group], what: Literal["MACs", "weights"]) -> str:
+    """Which merged layers have more of something than those they replaced, as the rest of a sentence; maybe none."""
+    pairs = [
+        (group.macs_before, group.macs_after) if what == "MACs" else (group.weights_before, group.weights_after)
+        for group in groups
+        if group.reason is None
+    ]
+    ratios = [after / before for before, after in pairs if after > ROSE * before > 0]
+    if not ratios:
+        return ""
+    low, high = (f"{ratio:.2f}" for ratio in (min(ratios), max(ratios)))
+    span = low if low == high else f"{low} to {high}"
+    return f"; {count(len(ratios), 'merged layer')} of {span} times the {what} of those replaced"
+
+
 def count(n: int, one: str, several: str | None = None) -> str:
     """`n` things in words: "1 block", "3 blocks"."""
     return f"{n} {one if n == 1 else several or one + 's'}"
@@ -90,6 +114,6 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.3g} %"
 
 
-def plus_minus(fraction: float | None) -> str:
+def plus_minus(fraction: float) -> str:
     """A half-width in percent."""
-    return "no interval" if fraction is None else f"+-{percent(fraction)}"
+    return f"+-{percent(fraction)}"

@@ -20,8 +20,8 @@ __all__ = ["Published", "draw", "markdown", "published", "show", "to_json"]
 def draw(run: Run, out: Path, published: Published | None = None) -> tuple[Path, ...]:
     """Draw depth against latency as `out` (.png, .svg or .pdf) and write the points beside it; return both paths.
 
-    `published` is drawn in a panel of its own. Raises UsageError for another suffix, StoreError when it cannot be
-    written.
+    `published` is drawn in a panel of its own. Raises UsageError for another suffix, StoreError when nothing is measured
+    or nothing can be written.
     """
     from harness.report import depth  # matplotlib: only who draws waits for it
 

@@ -4,8 +4,9 @@
     ladders, controls, A/A floor       | weight bytes  | on an axis of its own
 
 Depth falls from left to right, as a ladder climbs. Rungs of equal depth stand side by side, in order of rung. Every
-interval is drawn; an unclear verdict is a hollow marker; the number of a rung with fewer layers and no more speed is
-boxed; letters are those of the table's findings. What is plotted lies beside the figure as CSV.
+interval is drawn; an unclear verdict is a hollow marker, a case that failed after good blocks a cross; the number of a
+rung with fewer layers and no more speed is boxed; letters are those of the table's findings. What is plotted lies
+beside the figure as CSV. A run with nothing measured has no figure.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from harness import stats, store
-from harness.errors import UsageError
+from harness.errors import StoreError, UsageError
 from harness.records import Run
 from harness.report import papers, rows, style
 from harness.report.points import Point, points, to_csv
@@ -35,13 +37,19 @@ from harness.report.rows import Panel
 SUFFIXES = (".png", ".svg", ".pdf")
 _UNDATED: Mapping[str, Mapping[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 _HEIGHT = 5.6
+_MARGIN = 0.09  # inches
 _LEGEND_COLUMN = 2.6  # inches
 
 
 def draw(run: Run, out: Path, published: papers.Published | None = None) -> tuple[Path, ...]:
-    """Draw the figure to `out` and its points to the CSV beside it; return both. Raises UsageError, StoreError."""
+    """Draw the figure to `out` and its points to the CSV beside it; return both.
+
+    Raises UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
+    """
     if out.suffix not in SUFFIXES:
         raise UsageError(f"{out}: a figure ends in {', '.join(SUFFIXES)}, not in {out.suffix or 'nothing'}")
+    if not rows.measured(run):
+        raise _nothing(run)
     table, picture = tuple(points(run)), io.BytesIO()
     with mpl.rc_context(style.RC):
         figure = _figure(run, table, published)
@@ -51,10 +59,17 @@ def draw(run: Run, out: Path, published: papers.Published | None = None) -> tupl
     return out, out.with_suffix(".csv")
 
 
+def _nothing(run: Run) -> StoreError:
+    if run.status == "done":
+        return StoreError(f"run {run.run}: nothing measured, no figure", f"See why with: harness show {run.run}")
+    hint = f"It is {run.status}; go on with: harness run --resume {run.run}"
+    return StoreError(f"run {run.run}: nothing measured yet, no figure", hint)
+
+
 def _figure(run: Run, table: Sequence[Point], published: papers.Published | None) -> Figure:
     panels = rows.panels(run)
     widths = [*(5.0 if len(panels) == 1 else 4.3 for _ in panels), 2.8, *([4.3] if published else [])]
-    figure = Figure(figsize=(sum(widths) + 0.4, _HEIGHT), layout="constrained")
+    figure = Figure(figsize=(sum(widths) + 0.4, _HEIGHT), layout=ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN))
     grid = figure.add_gridspec(2, len(widths), width_ratios=widths)
     shared: Axes | None = None
     for column, panel in enumerate(panels):
@@ -65,7 +80,7 @@ def _figure(run: Run, table: Sequence[Point], published: papers.Published | None
         _costs(figure, grid, len(panels), shared, _of(panels[0], table))
     if published:
         _published(figure.add_subplot(grid[:, -1]), published)
-    figure.suptitle(_title(run, panels), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(_title(run, panels), x=_MARGIN / figure.get_figwidth(), ha="left", fontsize=10.5, fontweight="bold")
     columns = max(1, int(figure.get_figwidth() / _LEGEND_COLUMN))
     figure.legend(handles=list(_key(run, panels, table)), loc="outside lower left", ncols=columns)
     return figure
@@ -120,11 +135,12 @@ def _floors(panel: Panel) -> Iterator[tuple[float, float]]:
 
 
 def _mark(axes: Axes, p: Point, colour: str, marker: str) -> None:
-    """One point with its interval; hollow when its verdict is unclear."""
+    """One point with its interval; hollow when its verdict is unclear, a cross when the case failed in the end."""
     assert p.latency_ms is not None
     below = 0.0 if p.low_ms is None else p.latency_ms - p.low_ms
     above = 0.0 if p.high_ms is None else p.high_ms - p.latency_ms
     face = "white" if p.verdict == "unclear" else colour
+    marker = "x" if p.status == "failed" else marker
     axes.errorbar(p.x, p.latency_ms, [[below], [above]], color=colour, marker=marker, markerfacecolor=face, zorder=3)
 
 
@@ -207,6 +223,8 @@ def _key(run: Run, panels: Sequence[Panel], table: Sequence[Point]) -> Iterator[
         yield _handle("D", "untrained latency control", color=style.BLACK)
     if any(p.verdict == "unclear" for p in table):
         yield _handle("o", "hollow: verdict unclear", color=style.BLACK, mfc="white")
+    if any(p.status == "failed" and p.latency_ms is not None for p in table):
+        yield _handle("x", "cross: failed after these blocks", color=style.BLACK)
     if any(p.warning for p in table):
         yield _handle("s", "boxed: fewer layers, not faster", color=style.WARNING, mfc="white", mew=1.3, ms=9)
     sizes = [size for panel in panels for _, size in _floors(panel)]

@@ -12,21 +12,35 @@ SCHEMA = 1
 CASE_KEYS = (
     *("case_id", "ladder", "rung", "removed", "setting", "activations", "model", "task", "method", "variant"),
     *("depth", "macs", "flops", "parameters", "accuracy", "padding", "fold_error", "fold_error_f64", "artifact_error"),
-    *("macs_useful", "ops_executed", "weight_bytes", "runtime", "precision", "threads", "batch", "options", "status"),
-    *("latency_ns", "speedup", "energy_j", "energy_status", "reasons"),
+    *(
+        "macs_useful",
+        "ops_executed",
+        "weight_bytes",
+        "runtime",
+        "precision",
+        "threads",
+        "batch",
+        "options",
+        "effective",
+    ),
+    *("status", "blocks", "latency_ns", "speedup", "energy_j", "energy_status", "reasons"),
 )
 
 
 def to_json(run: Run) -> dict[str, Any]:
-    """Return a run as plain JSON values: `schema`, `run`, `device`, `cases` (CASE_KEYS each) and `findings`.
+    """Return a run as plain JSON values: `schema`, `run`, `device`, `status`, `failure`, `cases` (CASE_KEYS each), `findings`.
 
-    A number that cannot be had is null, and its case's `reasons` says why under the number's key.
+    `cases` is empty until something could be measured: `status` and `failure` say how far the run came. A number that
+    cannot be had is null, and its case's `reasons` says why under the number's key (`status`: why it is not ok).
+    `options` are the settings that were asked for, `effective` those read back on the device, {} where none ran there.
     """
     cases = [asdict(summary) for summary in run.cases]
     return {
         "schema": SCHEMA,
         "run": run.run,
         "device": run.device,
+        "status": run.status,
+        "failure": run.failure,
         "cases": [{key: case[key] for key in CASE_KEYS} for case in cases],
         "findings": [{**asdict(finding), "cases": list(finding.cases)} for finding in run.findings],
     }

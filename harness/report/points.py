@@ -34,6 +34,7 @@ class Point:
     mmacs: float
     mmacs_useful: float
     weight_mb: float
+    status: str
     verdict: str | None
     warning: bool
     letters: str
@@ -65,6 +66,7 @@ def _point(run: Run, panel: Panel, summary: Summary, x: float) -> Point:
         mmacs=summary.macs / 1e6,
         mmacs_useful=summary.macs_useful / 1e6,
         weight_mb=summary.weight_bytes / 1e6,
+        status=summary.status,
         verdict=summary.speedup.verdict if summary.speedup else None,
         warning="depth-without-speed" in kinds,
         letters=rows.marks(run, summary, rows.LETTERED),

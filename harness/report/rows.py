@@ -44,6 +44,12 @@ class Panel:
         heads = {rows[0].case_id: rows[0] for rows in self.ladders.values() if rows[0].rung == 0}
         return tuple((head, floors[case]) for case, head in heads.items() if case is not None and case in floors)
 
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """The fewest and the most blocks that hold a measured row; decided rows leave early."""
+        found = [row.blocks for row in self.rows if row.latency_ns] or [0]
+        return min(found), max(found)
+
 
 def panels(run: Run) -> tuple[Panel, ...]:
     """Split a run's cases by runtime and precision, in the order in which they were planned."""
@@ -60,14 +66,27 @@ def panels(run: Run) -> tuple[Panel, ...]:
     return tuple(found)
 
 
+def measured(run: Run) -> bool:
+    """Whether anything of the run has a latency."""
+    return any(row.latency_ns for row in run.cases)
+
+
+def status(run: Run) -> str:
+    """How far a run came, and why not further; nothing where it is done and has something to show."""
+    failure = f": {run.failure}" if run.failure else ""
+    if not measured(run):
+        return f"{run.status}{failure}; nothing measured" + (" yet" if run.status != "done" else "")
+    return "" if run.status == "done" else f"{run.status}{failure}; this is what was measured until then"
+
+
 def label(summary: Summary) -> str:
     """A row's name: its rung, or the network of a control."""
     return summary.model if summary.rung is None else str(summary.rung)
 
 
 def subject(run: Run) -> str:
-    """What the run is about: models and tasks of its ladders."""
-    pairs = dict.fromkeys((ladder.model, ladder.task) for ladder in run.ladders)
+    """What the run is about: models and tasks of its ladders, or those that it set out to make."""
+    pairs = dict.fromkeys((ladder.model, ladder.task) for ladder in run.ladders or run.plan.ladders)
     return ", ".join(f"{model} on {task}" for model, task in pairs)
 
 

@@ -37,13 +37,26 @@ ASCII = Glyphs("-", "us", "+-")
 
 
 def show(run: Run, console: Console) -> None:
-    """Print a run: one table per runtime and precision, then findings, then why values are missing."""
+    """Print a run: how far it came, a table per runtime and precision, findings, and why values are missing."""
+    if console.is_terminal:
+        _print(run, console)
+        return
+    with console.capture() as printed:
+        _print(run, console)
+    lines = (line.rstrip() for line in printed.get().splitlines())  # rich fills lines up; a file needs no such spaces
+    console.out("\n".join(lines), highlight=False)
+
+
+def _print(run: Run, console: Console) -> None:
     plain = not console.is_terminal or not console.encoding.startswith("utf")
     glyphs, box = (ASCII, _ASCII_HEAD) if plain else (UNICODE, SIMPLE_HEAD)
     console.print(Text(_printable(_heading(run)), style="bold"))
+    if status := rows.status(run):
+        console.print(Text(_printable(status[0].upper() + status[1:]) + ".", style="yellow"))
     for panel in rows.panels(run):
         console.print()
         console.print(_table(run, panel, glyphs, box, console.width))
+        console.print()
         console.print(Text(_caption(panel, glyphs), style="dim"))
     _print_findings(run, console)
     _print_absences(run, console, glyphs)
@@ -58,7 +71,7 @@ def markdown(run: Run) -> str:
         f"- **{letter}** {finding.kind} ({_where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
         for letter, finding in rows.lettered(run.findings)
     ]
-    return "\n\n".join([*parts, "\n".join(found)]).strip() + "\n"
+    return "\n\n".join([_escaped(rows.status(run)), *parts, "\n".join(found)]).strip() + "\n"
 
 
 def _markdown_table(run: Run, panel: Panel) -> str:
@@ -163,8 +176,7 @@ def _digits(value: float, count: int = 3) -> str:
 
 def _heading(run: Run) -> str:
     virtual = ", virtual: its times stand for no real device" if run.virtual else ""
-    state = "" if run.status == "done" else f", {run.status}" + (f" ({run.failure})" if run.failure else "")
-    return f"{rows.subject(run)}, device {run.device}{virtual}, run {run.run}{state}"
+    return f"{rows.subject(run)}, device {run.device}{virtual}, run {run.run}"
 
 
 def _table(run: Run, panel: Panel, glyphs: Glyphs, box: Box, width: int) -> Table:
@@ -199,16 +211,36 @@ def _styled(cell: str) -> Text:
 
 
 def _caption(panel: Panel, glyphs: Glyphs) -> str:
+    parts = (
+        "Speed-up against rung 0, paired within blocks; latency: median of process medians.",
+        _floor_words(panel, glyphs),
+        _job_words(panel),
+        f"Energy: {panel.rows[0].energy_status}.",
+    )
+    return " ".join(part for part in parts if part)
+
+
+def _floor_words(panel: Panel, glyphs: Glyphs) -> str:
+    """The A/A floor and what follows from it: `faster` and `slower` must exceed it, `same` needs it within 2 %."""
     several = len(panel.floors) > 1
     floors = [_speedup(floor, glyphs.null) + f" ({head.ladder})" * several for head, floor in panel.floors]
     sizes = [size for _, floor in panel.floors if (size := stats.floor_size(floor)) is not None]
-    widest = (
-        f", so differences below {glyphs.plus_minus}{100 * math.expm1(max(sizes)):.1f} % are unclear" if sizes else ""
-    )
-    floor = f"A/A floor, rung 0 against itself: {', '.join(floors)}{widest}." if floors else "A/A floor: none measured."
-    job = f" {panel.job.blocks} blocks, ended: {panel.job.reason}." if panel.job else ""
-    energy = f" Energy: {panel.rows[0].energy_status}."
-    return f"Speed-up against rung 0, paired within blocks; latency: median of process medians. {floor}{job}{energy}"
+    if not floors:
+        return "A/A floor: none measured."
+    words = f"A/A floor, rung 0 against itself: {', '.join(floors)}"
+    if sizes:
+        words += f"; no difference below {glyphs.plus_minus}{100 * math.expm1(max(sizes)):.1f} % is faster or slower"
+        words += ", and none the same" * (max(sizes) > stats.SAME)
+    return words + "."
+
+
+def _job_words(panel: Panel) -> str:
+    if panel.job is None:
+        return ""
+    (fewest, most), ended = panel.blocks, f"{panel.job.blocks} blocks, ended: {panel.job.reason}."
+    if most - fewest <= 1:  # the block in which a budget ends holds some rows and not others
+        return ended
+    return f"{ended} Rows hold {fewest} to {most} blocks: decided ones leave early, so latencies may cover other stretches."
 
 
 def _print_findings(run: Run, console: Console) -> None:

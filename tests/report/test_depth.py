@@ -7,7 +7,7 @@ import example_run
 import pytest
 
 from harness import report
-from harness.errors import UsageError
+from harness.errors import StoreError, UsageError
 from harness.report import style
 from harness.report.points import points
 
@@ -101,16 +101,32 @@ def test_several_ladders_runtimes_failures_and_papers_fit_one_figure(tmp_path, p
     assert figure.stat().st_size > 50_000
 
 
-@pytest.mark.parametrize("cases", ["none", "all failed", "one"])
-def test_little_to_draw_is_drawn_all_the_same(tmp_path, run, cases):
-    little = {
-        "none": replace(run, cases=(), findings=()),
-        "all failed": replace(
-            run, cases=tuple(replace(s, latency_ns=None, speedup=None, status="failed") for s in run.cases)
-        ),
-        "one": replace(run, cases=run.cases[:1]),
-    }[cases]
-    assert report.draw(little, tmp_path / "depth.png")[0].is_file()
+def test_one_point_is_drawn(tmp_path, run):
+    assert report.draw(replace(run, cases=run.cases[:1]), tmp_path / "depth.png")[0].is_file()
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [("measuring", "--resume 20261120T101500Z-1a2b"), ("done", "harness show 20261120T101500Z-1a2b")],
+)
+@pytest.mark.parametrize("kept", [0, 12])
+def test_a_run_with_nothing_measured_has_no_figure(tmp_path, run, status, hint, kept):
+    cases = tuple(replace(s, latency_ns=None, speedup=None, status="failed") for s in run.cases[:kept])
+    with pytest.raises(StoreError, match="nothing measured") as error:
+        report.draw(replace(run, cases=cases, status=status), tmp_path / "depth.png")
+    assert hint in error.value.hint and list(tmp_path.iterdir()) == []
+
+
+def test_a_case_that_failed_late_is_a_cross_with_its_own_word_in_the_key(tmp_path, run):
+    import matplotlib as mpl
+
+    from harness.report import depth
+
+    late = replace(run, cases=(*run.cases[:8], replace(run.cases[8], status="failed", speedup=None), *run.cases[9:]))
+    with mpl.rc_context(style.RC):
+        figure = depth._figure(late, tuple(points(late)), None)
+    assert [line.get_marker() for line in figure.axes[0].lines].count("x") == 1
+    assert "cross: failed after these blocks" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def test_names_that_look_like_formulas_are_drawn_as_text(tmp_path, run):

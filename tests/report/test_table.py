@@ -94,14 +94,56 @@ def test_microseconds_where_everything_is_below_a_millisecond(run):
     assert "latency us" in shown(fast) and " 87.1 " in shown(fast)
 
 
-def test_an_unfinished_or_virtual_run_says_so(run):
+def test_an_unfinished_or_virtual_run_says_so_above_its_table(run):
     text = shown(replace(run, status="interrupted", virtual=True))
-    assert "interrupted" in text and "virtual" in text
+    heading, status, *_ = text.splitlines()
+    assert "virtual" in heading
+    assert status == "Interrupted; this is what was measured until then."
 
 
-def test_a_run_without_cases_shows_its_state(run):
-    bare = replace(run, cases=(), ladders=(), findings=(), jobs=(), status="failed", failure="training went wrong")
-    assert "failed (training went wrong)" in shown(bare)
+@pytest.mark.parametrize(
+    ("status", "failure", "said"),
+    [
+        ("preparing", None, "Preparing; nothing measured yet."),
+        ("measuring", None, "Measuring; nothing measured yet."),
+        ("interrupted", None, "Interrupted; nothing measured yet."),
+        ("failed", "training went wrong", "Failed: training went wrong; nothing measured yet."),
+    ],
+)
+def test_a_run_with_nothing_measured_says_what_it_set_out_to_do_and_how_far_it_came(run, status, failure, said):
+    bare = replace(run, cases=(), ladders=(), findings=(), jobs=(), entries=(), status=status, failure=failure)
+    heading, *rest = shown(bare).splitlines()
+    assert heading.startswith("resnet18 on digits, device local, run 2026")
+    assert rest == [said]
+    assert said[1:-1] in report.markdown(bare)
+    made = report.to_json(bare)
+    assert (made["status"], made["failure"], made["cases"]) == (status, failure, [])
+
+
+def test_a_file_or_pipe_gets_no_trailing_spaces():
+    text = shown(example_run.run(("easier", "order"), ("onnxruntime", "torch"), wide=2.0))
+    assert all(line == line.rstrip() for line in text.splitlines()) and text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_the_caption_says_what_the_floor_forbids(run):
+    text = " ".join(shown(run).split())
+    assert "no difference below +-2.6 % is faster or slower." not in text
+    assert "no difference below +-1.4 % is faster or slower." in text
+    wide = " ".join(shown(example_run.run(wide=2.0)).split())
+    assert "no difference below +-2.6 % is faster or slower, and none the same." in wide
+
+
+def test_the_caption_says_when_rows_hold_unequal_blocks(run):
+    assert "Rows hold" not in shown(run)
+    text = " ".join(shown(with_case(run, 8, blocks=6)).split())
+    assert "Rows hold 6 to 16 blocks: decided ones leave early" in text
+
+
+def test_a_case_that_failed_late_shows_its_latency_and_no_speedup(run):
+    late = with_case(run, 3, status="failed", speedup=None, reasons={"status": "crash: x", "speedup": "it failed"})
+    (line,) = (line for line in shown(late).splitlines() if line.startswith("3 "))
+    assert "2.40 [" in line and line.split()[-2:][0] == "failed"
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -125,13 +167,13 @@ def test_markdown_escapes_names(run):
 
 CASE_KEYS = """case_id ladder rung removed setting activations model task method variant depth macs flops parameters accuracy
 padding fold_error fold_error_f64 artifact_error macs_useful ops_executed weight_bytes runtime precision threads batch options
-status latency_ns speedup energy_j energy_status reasons"""
+effective status blocks latency_ns speedup energy_j energy_status reasons"""
 ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes"
 
 
 def test_the_json_has_exactly_the_documented_keys(run):
     made = report.to_json(run)
-    assert list(made) == ["schema", "run", "device", "cases", "findings"]
+    assert list(made) == ["schema", "run", "device", "status", "failure", "cases", "findings"]
     assert (made["schema"], made["run"], made["device"]) == (1, run.run, "local")
     assert len(made["cases"]) == 12
     for case in made["cases"]:
