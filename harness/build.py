@@ -115,6 +115,7 @@ def _build_share(share: Sequence[BuildRequest], group: child.Group, tell: _Count
             answer = group.call("harness.build", [asdict(request) for request in left], on_progress)
         except ChildDied as error:
             fatal = left[min(tried, len(left) - 1)]
+            tell(fatal.key, f"{fatal.runtime} {fatal.precision} {fatal.variant.name[:8]}")
             if not _cached(fatal):  # it may have died just after
                 failures[fatal.key] = f"the build process died: {error.message}"
             left = [request for request in left if request is not fatal and not _cached(request)]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import errno
+import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from harness import cache
+from harness.errors import StoreError, UsageError
 
 
 def make(key: str, size: int = 10) -> None:
@@ -47,3 +51,58 @@ def test_what_a_killed_process_left_half_written_is_removed_in_time() -> None:
     os.utime(stale, (0, 0))
     make("b")
     assert not stale.exists()
+
+
+@pytest.mark.parametrize("content", ["", '{"a": 1', "[]", '{"b": 1}'])
+def test_an_entry_that_cannot_be_read_counts_as_absent_and_is_removed(content: str) -> None:
+    def parse(folder: Path) -> int:
+        value: int = json.loads((folder / "data").read_text())["a"]
+        return value
+
+    make("a")
+    (cache.root() / "rung" / "a" / "data").write_text(content)
+    assert cache.read("rung", "a", parse) is None
+    assert not cache.entries()
+    with cache.put("rung", "a") as folder:
+        (folder / "data").write_text('{"a": 1}')
+    assert cache.read("rung", "a", parse) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_does_not_take_an_entry_is_an_error_and_leaves_nothing(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=os.strerror(code)):
+            make("a")
+    assert not list((cache.root() / "rung").iterdir())
+
+
+def test_an_entry_is_on_the_disk_before_it_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[bool] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        named.append((cache.root() / "rung" / "a").exists())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    make("a")
+    assert named == [False, False, True]  # the file, its folder, and then the folder that holds the name
+
+
+@pytest.mark.parametrize("size", ["abc", "-1", "nan", "inf", "10GB"])
+def test_a_cap_that_is_no_size_is_the_users_mistake(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_GB", size)
+    with pytest.raises(UsageError, match=f'HARNESS_CACHE_GB="{size}": must be a size in GiB'):
+        cache.cap_bytes()
+
+
+def test_the_cap_is_ten_gibibytes_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache.cap_bytes() == 10 * 2**30
+    monkeypatch.setenv("HARNESS_CACHE_GB", "0.5")
+    assert cache.cap_bytes() == 2**29

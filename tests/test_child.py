@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from harness.child import Progress
 from harness.errors import HarnessError, TrainError
 
 CHILD = """
-import os, signal, sys
+import os, signal, sys, time
 from harness import child
 from harness.child import Progress
 from harness.errors import TrainError
@@ -21,6 +24,7 @@ def handle(request, on_progress):
     if request == "error": raise TrainError("the loss is not finite", "Lower the rate.")
     if request == "die": os.kill(os.getpid(), signal.SIGKILL)
     if request == "bug": raise KeyError("x")
+    if request == "wait": time.sleep(60)
     return {"got": request}
 
 if __name__ == "__main__":
@@ -59,3 +63,16 @@ def test_a_child_that_cannot_even_start_is_an_error_with_its_exit_code() -> None
     with pytest.raises(HarnessError, match="no_such_module ended without a result"):
         child.call("no_such_module", {}, lambda progress: None)
     assert "no_such_module" not in sys.modules
+
+
+def test_leaving_a_group_by_an_interruption_ends_the_children_of_all_its_threads_at_once(module: str) -> None:
+    both = threading.Barrier(3)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor() as pool, child.Group() as group:
+        calls = [pool.submit(group.call, module, "wait", lambda progress: both.wait()) for _ in range(2)]
+        both.wait(timeout=30)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 30
+    assert all(isinstance(call.exception(), KeyboardInterrupt) for call in calls)
+    with pytest.raises(KeyboardInterrupt):  # and none is started afterwards
+        group.call(module, "wait", lambda progress: None)

@@ -7,6 +7,8 @@ import pytest
 from harness import content
 from harness.errors import ContentError, UsageError
 
+MODEL = "TASK = 'tiny'\ndef build(weights, classes, shape): ...\n"
+
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -36,7 +38,7 @@ def test_a_constant_is_read_without_running_the_file(own: Path) -> None:
 
 def test_files_beside_it_are_shared_code(own: Path) -> None:
     (own / "models" / "_parts.py").write_text("WIDTH = 8\n")
-    (own / "models" / "whole.py").write_text("from _parts import WIDTH\n")
+    (own / "models" / "whole.py").write_text("from _parts import WIDTH\n" + MODEL)
     assert content.load("model", "whole").WIDTH == 8
 
 
@@ -47,7 +49,7 @@ def test_two_folders_may_share_code_of_the_same_name_among_their_own_files(
     for width, folder in enumerate((own / "a", own / "b")):
         (folder / "models").mkdir(parents=True)
         (folder / "models" / "_parts.py").write_text(f"WIDTH = {width}\n")
-        (folder / "models" / f"net{width}.py").write_text("from _parts import WIDTH\n")
+        (folder / "models" / f"net{width}.py").write_text("from _parts import WIDTH\n" + MODEL)
         monkeypatch.setenv("HARNESS_CONTENT", str(folder))
         widths.append(content.load("model", f"net{width}").WIDTH)
     assert widths == [0, 1]
@@ -72,3 +74,58 @@ def test_a_file_without_its_constant_or_with_broken_syntax_is_a_content_error(ow
         content.load("model", "broken")
     with pytest.raises(ContentError, match=r"broken\.py:1: not valid Python"):
         content.summary("model", "broken")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("import no_such_module\n", r"ugly\.py:1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("WIDTH = 8\nWIDTH / 0\n", r"ugly\.py:2: ZeroDivisionError"),
+        ("raise SystemExit('bye')\n", r"ugly\.py:1: SystemExit: bye"),
+        ("import _beside\n", r"_beside\.py:3: KeyError: 'x'"),
+        ("import _broken\n", r"_broken\.py:1: not valid Python"),
+    ],
+)
+def test_whatever_a_file_raises_when_imported_is_told_with_its_place(own: Path, body: str, said: str) -> None:
+    (own / "models" / "_beside.py").write_text("# shared\n\n{}['x']\n")
+    (own / "models" / "_broken.py").write_text("def (:\n")
+    (own / "models" / "ugly.py").write_text(body + MODEL)
+    for _ in range(2):  # nothing half-imported is left behind
+        with pytest.raises(ContentError, match=said):
+            content.load("model", "ugly")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "missing"),
+    [
+        ("model", "TASK = 'tiny'\n", "a model must define build, a function"),
+        ("model", "def build(): ...\n", "a model must define TASK, a string"),
+        (
+            "task",
+            "CLASSES = 0\nSHAPE = (3, 4, 4)\ndef load(d): ...\n",
+            "a task must define CLASSES, a whole number above 0",
+        ),
+        ("task", "CLASSES = 4\nSHAPE = (3, 4, 4)\n", "a task must define load, a function"),
+        ("method", "TRAINS = True\ndef choose(s, r): ...\n", "a method must define Recipe, a dataclass"),
+        ("method", "TRAINS = True\nclass Recipe: ...\n", "a method must define Recipe, a dataclass"),
+        ("sensor", "def probe(): ...\n", "a sensor must define open, a function"),
+        ("runtime", "PRECISIONS = ('fp32',)\nOPTIONS = {}\n", "a runtime must define CONVERTERS, a tuple"),
+    ],
+)
+def test_a_file_that_lacks_what_its_kind_must_define_is_named_with_what_is_missing(
+    own: Path, kind: content.Kind, body: str, missing: str
+) -> None:
+    folder = content.folders(kind)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "partial.py").write_text(body)
+    with pytest.raises(ContentError, match=rf"partial\.py: {missing}") as caught:
+        content.load(kind, "partial")
+    assert kind in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["control", "controls"])
+def test_a_method_cannot_take_the_name_that_the_latency_controls_have(own: Path, name: str) -> None:
+    (own / "methods").mkdir()
+    (own / "methods" / f"{name}.py").write_text("")
+    with pytest.raises(ContentError, match=rf'{name}\.py: no method can be called "{name}": .*latency controls'):
+        content.load("method", name)

@@ -112,6 +112,8 @@ def test_a_method_has_a_frozen_recipe_and_a_choice(name: str) -> None:
         module.Recipe().anything = 1
     assert f"--method {name}" in (module.__doc__ or "")
     assert list(inspect.signature(module.choose).parameters) == ["state", "recipe"]
+    if hasattr(module, "check"):
+        assert list(inspect.signature(module.check).parameters) == ["eligible", "recipe"]
 
 
 @pytest.mark.parametrize("name", PROFILES)
