@@ -111,7 +111,8 @@ def put(kind: str, key: str) -> Iterator[Path]:
 def entries() -> tuple[Entry, ...]:
     """Return every complete entry, least recently used first."""
     found = (path for path in root().glob("*/*") if path.is_dir() and not path.name.startswith(".tmp-"))
-    return tuple(sorted((_describe(path) for path in found), key=lambda entry: entry.used))
+    described = (entry for path in found if (entry := _describe(path)))
+    return tuple(sorted(described, key=lambda entry: entry.used))
 
 
 def trim(keep: Path | None = None, cap: int | None = None) -> tuple[Entry, ...]:
@@ -151,9 +152,13 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _describe(path: Path) -> Entry:
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Entry(path.parent.name, path.name, path, size, path.stat().st_mtime)
+def _describe(path: Path) -> Entry | None:
+    """Describe an entry; None for one that another process has removed meanwhile."""
+    try:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return Entry(path.parent.name, path.name, path, size, path.stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def _remove_stale() -> None:
