@@ -49,7 +49,7 @@ def added_latency(rounds: int = 30) -> tuple[float, float]:
     Medians of means: the clock's resolution (10 ns on some machines) is as large as what is measured.
     """
     protocol = wire.Protocol(timed_s=0.02, max_samples=20_000)
-    session = content.load("runtime", "empty").Session(_sample())
+    session = content.load("runtime", "empty").Session(_sample(), threads=1)
     timed, bare = [], []
     for _ in range(rounds):
         timed.append(statistics.fmean(agent.time_session(session.__call__, protocol)[1]))

@@ -1,5 +1,7 @@
 """The agent and the one runtime a job needs -> agent-<hash>.pyz: a slice of the repository that Python runs as it is.
 
+Shared code (`_*.py`) beside the runtime's or a sensor's file goes with it.
+
 Paths in the zip are the repository's own, so an import means the same in a checkout, in the bundle and to mypy; every
 folder has an empty `__init__.py`. Entries are stored uncompressed with fixed dates: equal sources give equal bytes, the
 name follows from them, and an unchanged agent is never sent again.
@@ -14,13 +16,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import cache, content
+from harness.errors import ContentError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAIN = "import sys\n\nfrom devices.agent.main import main\n\nsys.exit(main())\n"
 
 
 def build(runtime: str, sensors: Sequence[str] = ()) -> Path:
-    """Return the path, in the cache, of the bundle for a job. Raises UsageError for an unknown runtime or sensor."""
+    """Return the path, in the cache, of the bundle for a job.
+
+    Raises UsageError for an unknown runtime or sensor, ContentError when two folders' shared code has the same name.
+    """
     data = _zip(_files(runtime, sensors))
     name = f"agent-{hashlib.sha256(data).hexdigest()[:16]}"
     folder = cache.get("bundle", name)
@@ -36,8 +42,12 @@ def _files(runtime: str, sensors: Sequence[str]) -> dict[str, bytes]:
     sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in ("errors", "decode", "wire")}
     agent = content.ROOT / "devices" / "agent"
     sources |= {f"devices/agent/{file.name}": file for file in agent.glob("*.py")}
-    sources |= {f"devices/runtimes/{runtime}.py": content.find("runtime", runtime)}
-    sources |= {f"devices/sensors/{name}.py": content.find("sensor", name) for name in sensors}
+    wanted = [("devices/runtimes", content.find("runtime", runtime))]
+    wanted += [("devices/sensors", content.find("sensor", name)) for name in sensors]
+    for folder, file in wanted:
+        for source in (file, *sorted(file.parent.glob("_[!_]*.py"))):
+            if sources.setdefault(f"{folder}/{source.name}", source) != source:
+                raise ContentError(f"{source}: {sources[f'{folder}/{source.name}']} has the same name", "Rename one.")
     files = {path: file.read_bytes() for path, file in sources.items()}
     folders = {str(parent) for path in files for parent in Path(path).parents if parent != Path()}
     return {f"{folder}/__init__.py": b"" for folder in folders} | files | {"__main__.py": _MAIN.encode()}

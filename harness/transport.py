@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import errors, wire
+from harness import errors, files, wire
 from harness.errors import DeviceError, WireError
 from harness.records import Device
 
@@ -29,6 +29,7 @@ _COMMAND_LIMIT_S = 180.0
 _MAX_FOLLOW_BYTES = 64 * 2**20
 _MAX_REPLY_BYTES = 2**24
 ROOM_BYTES = 2**30  # artifacts of a ladder, its journal, and room to breathe
+KEEP_BYTES = 5 * 2**30  # artifacts and finished jobs that a workdir keeps
 
 
 class Transport(Protocol):
@@ -42,11 +43,11 @@ class Transport(Protocol):
     def probe(self, bundle: Path, runtime: str) -> Mapping[str, Any]:
         """Return {"versions", "facts"} of a runtime imported there; DeviceError if it cannot be."""
 
-    def put(self, files: Mapping[str, Path]) -> int:
+    def put(self, sources: Mapping[str, Path]) -> int:
         """Put files into `artifacts/` by the SHA-256 of their bytes; return the bytes sent (none for what is there)."""
 
     def put_job(self, job: wire.Job) -> None:
-        """Write the job into its folder."""
+        """Write the job, whose files are there, into its folder; what was used least recently goes, beyond the cap."""
 
     def restore_journal(self, job: wire.Job, journal: bytes) -> None:
         """Give back the controller's copy of a journal where the device's is shorter (a disk was lost)."""
@@ -61,7 +62,7 @@ class Transport(Protocol):
         """Return whether an agent is at work on this job."""
 
     def holder(self) -> Mapping[str, Any] | None:
-        """Return {"run", "job", "pid"} of the agent at work ({} if it has not signed yet), or None."""
+        """Return {"run", "job", "pid", "agent"} of the agent at work ({} if it has not signed yet), or None."""
 
     def reply(self, job: wire.Job) -> wire.Reply | None:
         """Return the job's reply once it is there. A reply that breaks the format is a WireError."""
@@ -75,9 +76,6 @@ class Transport(Protocol):
     def free_bytes(self) -> int:
         """Return the free space of the workdir's file system."""
 
-    def clean(self, keep: Mapping[str, Any] | None = None) -> int:
-        """Remove agents, artifacts and finished jobs not named in `keep`; return the bytes freed."""
-
 
 def connect(device: Device) -> Transport:
     """Return the transport that the inventory names for a device."""
@@ -88,11 +86,16 @@ class Local:
     """This machine as a device: the same agent, detached in a session of its own, in its own workdir."""
 
     def __init__(
-        self, name: str = "local", workdir: Path = Path("~/.edge-harness"), python: str = sys.executable
+        self,
+        name: str = "local",
+        workdir: Path = Path("~/.edge-harness"),
+        python: str = sys.executable,
+        keep_bytes: int = KEEP_BYTES,
     ) -> None:
         self.name = name
         self.workdir = workdir.expanduser().absolute()
         self.python = python
+        self.keep_bytes = keep_bytes
 
     # --- before ------------------------------------------------------------------------------------------------------
 
@@ -126,19 +129,19 @@ class Local:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    def put(self, files: Mapping[str, Path]) -> int:
+    def put(self, sources: Mapping[str, Path]) -> int:
         """Put files into `artifacts/` by the SHA-256 of their bytes; return the bytes sent (none for what is there)."""
         with self._explained():
             self._folders()
-            return sum(
-                self._put_file(source, self.workdir / "artifacts" / sha256, sha256) for sha256, source in files.items()
-            )
+            folder = self.workdir / "artifacts"
+            return sum(self._put_file(source, folder / sha256, sha256) for sha256, source in sources.items())
 
     def _put_file(self, source: Path, target: Path, sha256: str) -> int:
         size = source.stat().st_size
         if target.is_file() and target.stat().st_size == size:
+            os.utime(target)  # used just now: the last to go
             return 0
-        with _replacing(target) as temporary:
+        with files.replacing(target) as temporary:
             digest = _copy(source, temporary)
             if digest != sha256:
                 raise DeviceError(
@@ -154,11 +157,31 @@ class Local:
         return target
 
     def put_job(self, job: wire.Job) -> None:
-        """Write the job into its folder. Raises DeviceError."""
+        """Write the job, whose files are there, into its folder. Raises DeviceError.
+
+        Artifacts and jobs that have ended go, least recently used first, until the others fit under `keep_bytes`; this
+        job's own stay. While an agent is at work nothing is removed.
+        """
         with self._explained():
             folder = self._job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / "job.json", wire.encode(job).encode())
+            files.write(folder / "job.json", wire.encode(job).encode())
+            with (self.workdir / "lock").open("ab") as lock:  # held meanwhile: no agent begins
+                if _is_free(lock.fileno()):
+                    self._trim(job)
+
+    def _trim(self, job: wire.Job) -> None:
+        own = {job.job, *(file.sha256 for case in job.cases for file in (case.artifact, case.sample))}
+        artifacts = self.workdir.glob("artifacts/[!.]*")  # what begins with a dot is being written
+        ended = (reply.parent for reply in self.workdir.glob("jobs/*/reply.json"))
+        entries = sorted((*artifacts, *ended), key=lambda entry: entry.stat().st_mtime)
+        excess = sum(map(_size, entries)) - self.keep_bytes
+        for entry in entries:
+            if excess <= 0:
+                return
+            if entry.name not in own:
+                excess -= _size(entry)
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
     def restore_journal(self, job: wire.Job, journal: bytes) -> None:
         """Give back the controller's copy of a journal where the device's is shorter. Raises DeviceError."""
@@ -166,7 +189,7 @@ class Local:
             folder = self._job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
             if len(self.follow(job, 0)) < len(journal):
-                _write(folder / "events.jsonl", journal)
+                files.write(folder / "events.jsonl", journal)
 
     # --- at work -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +215,10 @@ class Local:
         return holder is not None and holder.get("job") == job.job
 
     def holder(self) -> Mapping[str, Any] | None:
-        """Return who holds the workdir's lock: {"run", "job", "pid"}, {} if not signed yet, None when it is free."""
+        """Return who holds the lock: {"run", "job", "pid", "agent"}, {} if not signed yet, None when it is free.
+
+        The controller's own reader of the file that the agent's `lock` writes: it looks often, and starts no process.
+        """
         with self._explained():
             try:
                 file = (self.workdir / "lock").open("rb")
@@ -229,25 +255,16 @@ class Local:
         return lines[-1].strip() if lines else ""
 
     def stop(self, job: wire.Job) -> bool:
-        """End the agent at work on this job, journal whole; return whether there was one. Raises DeviceError."""
-        if not self.alive(job):
+        """End the agent at work on this job, journal whole; return whether there was one. Raises DeviceError.
+
+        It is asked by its own bundle, which is there as long as it is: it starts each of its processes from it.
+        """
+        holder = self.holder()
+        if holder is None or holder.get("job") != job.job:
             return False
-        agents = sorted((self.workdir / "agents").glob("agent-*.pyz"))
-        self._ask(agents[-1], "stop", str(self.workdir))
+        agent = self.workdir / "agents" / _plain(holder.get("agent"), self.name)
+        self._ask(agent, "stop", str(self.workdir))
         return True
-
-    # --- after -------------------------------------------------------------------------------------------------------
-
-    def clean(self, keep: Mapping[str, Any] | None = None) -> int:
-        """Remove agents, artifacts and jobs whose names are not in `keep`; return the bytes freed. Raises DeviceError."""
-        if self.holder() is not None:
-            raise DeviceError(f"device {self.name} is at work; nothing is removed", "Wait for it.")
-        freed = 0
-        with self._explained():
-            for entry in (path for kind in ("agents", "artifacts", "jobs") for path in (self.workdir / kind).glob("*")):
-                if entry.name not in (keep or {}):
-                    freed += _remove(entry)
-        return freed
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
@@ -302,26 +319,6 @@ def _is_free(fd: int) -> bool:
     return True
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target` that becomes it, durably, when the block ends without an error."""
-    fd, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
-    os.close(fd)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(target: Path, data: bytes) -> None:
-    with _replacing(target) as temporary:
-        temporary.write_bytes(data)
-
-
 def _copy(source: Path, target: Path) -> str:
     """Copy bytes and return their SHA-256, hashed on the way."""
     digest = hashlib.sha256()
@@ -332,7 +329,12 @@ def _copy(source: Path, target: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove(entry: Path) -> int:
-    size = sum(file.stat().st_size for file in (entry.rglob("*") if entry.is_dir() else [entry]) if file.is_file())
-    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return size
+def _size(entry: Path) -> int:
+    return sum(file.stat().st_size for file in (entry.rglob("*") if entry.is_dir() else [entry]) if file.is_file())
+
+
+def _plain(name: Any, device: str) -> str:
+    try:
+        return wire.require_name(str(name), "agent")
+    except ValueError as error:
+        raise DeviceError(f"device {device}: its lock is signed with a strange name: {error}") from None

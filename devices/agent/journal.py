@@ -13,9 +13,25 @@ from harness import wire
 E = TypeVar("E", bound=wire.Event)
 
 
+_STEPS, _STEPS_WITHIN_NS = 1000, 50_000_000  # clock reads enough to see its step, also where it is coarse
+
+
 def now_ns() -> int:
     """Read the device's monotonic clock: the one clock of journal, latencies and start times."""
     return time.monotonic_ns()
+
+
+def clock_resolution_ns() -> int:
+    """Return the smallest step, above 0, that the clock was seen to make between two reads: what it can tell apart."""
+    smallest = last = began = now_ns()
+    seen = 0
+    while not seen or (seen < _STEPS and last - began < _STEPS_WITHIN_NS):
+        now = now_ns()
+        if now > last:
+            smallest = min(smallest, now - last)
+            seen += 1
+        last = now
+    return smallest
 
 
 class Journal:
@@ -30,7 +46,11 @@ class Journal:
         os.ftruncate(self._fd, len(whole))
 
     def append(self, kind: Type[E], **fields: Any) -> E:
-        """Write one event, durably, and return it. Raises OSError (a full disk); then nothing of the line is left."""
+        """Write one event, durably, and return it. Raises OSError.
+
+        Where it could not be written (a full disk), nothing of the line is left. Where it could not be synced, it stays
+        as it is, whole: what the disk holds is unknown then, and the agent must end. A torn line is cut when it goes on.
+        """
         name = next(name for name, known in wire.EVENTS.items() if known is kind)
         event = kind(v=wire.VERSION, seq=self.seq, t_ns=now_ns(), kind=name, **fields)
         self._write((wire.encode(vars(event)) + "\n").encode())
@@ -39,14 +59,14 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         end = os.fstat(self._fd).st_size
+        rest = memoryview(line)
         try:
-            written = os.write(self._fd, line)
-            if written < len(line):  # a full disk takes what fits; the next write says why
-                os.write(self._fd, line[written:])
-            os.fsync(self._fd)
+            while rest:  # a full disk takes what fits; the next write says why
+                rest = rest[os.write(self._fd, rest) :]
         except OSError:
             os.ftruncate(self._fd, end)
             raise
+        os.fsync(self._fd)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -11,6 +11,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from devices.agent import state
 from devices.agent.journal import now_ns
+from harness import wire
+from harness.errors import WireError
 
 _TAIL_BYTES = 2000
 
@@ -57,8 +59,8 @@ def _start(verb: str, threads: int, errors: Any) -> "subprocess.Popen[bytes]":
 
 def _read(answer: bytes, code: int, log: Path, wall_ns: int) -> Outcome:
     value: Dict[str, Any] = {}
-    with contextlib.suppress(ValueError):
-        value = json.loads(answer.decode())
+    with contextlib.suppress(WireError):  # what a runtime says of itself passes the journal's door before it is kept
+        value = wire.parse(answer.decode(), "answer")
     if "result" in value:
         return Outcome(value["result"], "", "", wall_ns)
     if "cause" in value:

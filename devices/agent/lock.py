@@ -1,6 +1,7 @@
 """One agent at a time on a device: `flock` on `workdir/lock`, its holder's name written in it.
 
 The kernel frees the lock when its holder dies, however it dies; what stands in the file of a free lock means nothing.
+This is the device's side; the controller's own reader (`transport.Local.holder`) keeps to the same file.
 """
 
 import fcntl
@@ -29,9 +30,9 @@ def acquire(path: Path) -> int:
     return fd
 
 
-def sign(fd: int, run: str, job: str, pid: int) -> None:
-    """Write the holder's name into a lock that is held."""
-    os.pwrite(fd, json.dumps({"run": run, "job": job, "pid": pid}).encode(), 0)
+def sign(fd: int, run: str, job: str, pid: int, agent: str) -> None:
+    """Write the holder's name into a lock that is held; `agent` is the file name of its bundle."""
+    os.pwrite(fd, json.dumps({"run": run, "job": job, "pid": pid, "agent": agent}).encode(), 0)
 
 
 def holder(path: Path) -> Optional[Dict[str, Any]]:
@@ -62,6 +63,6 @@ def _try(fd: int, kind: int) -> bool:
 def _read(fd: int) -> Dict[str, Any]:
     try:
         value = json.loads(os.pread(fd, 4096, 0).decode())
-        return {key: value[key] for key in ("run", "job", "pid")}
+        return {key: value[key] for key in ("run", "job", "pid", "agent")}
     except (ValueError, KeyError, TypeError):
         return {}

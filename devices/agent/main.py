@@ -59,7 +59,7 @@ def run(workdir: str, job: str) -> Dict[str, Any]:
     from devices.agent import lock
 
     job_run, fd = _open(Path(workdir), job)
-    lock.sign(fd, job_run.job.run, job, os.getpid())
+    lock.sign(fd, job_run.job.run, job, os.getpid(), job_run.agent)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
     job_run.finish()
@@ -74,7 +74,7 @@ def start(workdir: str, job: str) -> Dict[str, Any]:
     pid = os.fork()
     if pid == 0:
         _detach(job_run)
-    lock.sign(fd, job_run.job.run, job, pid)
+    lock.sign(fd, job_run.job.run, job, pid, job_run.agent)
     return {"started": job, "pid": pid}
 
 
@@ -115,7 +115,10 @@ def _detach(job_run: Any) -> NoReturn:
 
 
 def stop(workdir: str) -> Dict[str, Any]:
-    """Ask the live holder of the lock to end, and wait until it has; force it after a while."""
+    """Ask the live holder of the lock to end, and wait until it has; force it after a while.
+
+    One that ends by itself just then is stopped too.
+    """
     from devices.agent import lock
 
     path = Path(workdir) / "lock"
@@ -123,7 +126,10 @@ def stop(workdir: str) -> Dict[str, Any]:
     if not holder:
         return {"stopped": None}
     for number in (signal.SIGTERM, signal.SIGKILL):
-        os.kill(holder["pid"], number)
+        try:
+            os.kill(holder["pid"], number)
+        except ProcessLookupError:
+            return {"stopped": holder}
         end = time.monotonic() + _STOP_PATIENCE_S
         while time.monotonic() < end:
             if lock.holder(path) != holder:

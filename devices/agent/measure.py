@@ -1,7 +1,8 @@
 """Measures one artifact in this process: load, check, warm up until steady, time.
 
 A session is what a runtime's `load(path, options)` returns: `feed(inputs)` takes the network's inputs, `session()` does
-one inference and returns a raw result, `fetch(result)` turns that into tensors, `effective()` says what is in force.
+one inference and returns a raw result, `fetch(result)` turns that into tensors, `effective()` says what is in force,
+read back: "threads", "precision", "batch" (that of the inputs fed last), every option by its name, and what else helps.
 """
 
 import array
@@ -13,6 +14,7 @@ from time import monotonic_ns as clock  # the journal's clock; on Linux perf_cou
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from harness import wire
+from harness.decode import build
 
 _STEADY_WINDOWS = 3
 _WINDOW_LEAST = 5  # iterations
@@ -26,21 +28,29 @@ class WrongOutputError(Exception):
     cause = "wrong-output"
 
 
+class SettingIgnoredError(Exception):
+    """What is in force is not what the case asked for, or the runtime does not say."""
+
+    cause = "setting-ignored"
+
+
 def measure(runtime: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     """Measure one case; returns the measured fields of a `process` event. Raises whatever the runtime raises."""
-    case = wire.build(wire.JobCase, request["case"], "case")
-    protocol = wire.build(wire.Protocol, request["protocol"], "protocol")
+    case = build(wire.JobCase, request["case"], "case")
+    protocol = build(wire.Protocol, request["protocol"], "protocol")
     options = {**case.options, "threads": case.threads, "batch": case.batch, "precision": case.precision}
     before = clock()
     session = runtime.load(request["artifact"], {**options, "sample": request["sample"]})
     load_ns = clock() - before
     error = check(session, read_sample(request["sample"]), case)
+    effective = session.effective()
+    require_effective(case, effective)
     warmup_ns, steady = warm_up(session.__call__, protocol)
     start_ns, latency_ns = time_session(session.__call__, protocol)
     return {
         "load_ns": load_ns,
         "artifact_error": error,
-        "effective": session.effective(),
+        "effective": effective,
         "warmup_ns": warmup_ns,
         "steady": steady,
         "start_ns": start_ns,
@@ -68,22 +78,28 @@ def check(session: Any, sample: wire.Sample, case: wire.JobCase) -> float:
     return worst
 
 
+def require_effective(case: wire.JobCase, effective: Dict[str, Any]) -> None:
+    """Raise SettingIgnoredError unless threads, precision and the case's options are in force as asked for.
+
+    So is the batch, where the runtime tells; that the sample could be fed in sets of it has been seen already.
+    """
+    asked: Dict[str, Any] = {"threads": case.threads, "precision": case.precision, **case.options}
+    if "batch" in effective:
+        asked["batch"] = case.batch
+    for key, value in asked.items():
+        got = effective.get(key, "unknown")
+        if str(got) != str(value):
+            raise SettingIgnoredError("%s: asked for %s, in force is %s" % (key, value, got))
+
+
 def input_sets(sample: wire.Sample, batch: int) -> Iterator[Tuple[Tensors, Tensors]]:
     """Cut the sample's rows into sets of `batch`: (inputs, expected outputs) of one inference each."""
     rows = sample.inputs[0].shape[0]
     if rows % batch or any(t.shape[0] != rows for t in (*sample.inputs, *sample.outputs)):
         raise ValueError("a sample of %d rows cannot be fed in batches of %d" % (rows, batch))
     for first in range(0, rows, batch):
-        yield _rows(sample.inputs, first, batch), _rows(sample.outputs, first, batch)
-
-
-def _rows(tensors: Tensors, first: int, count: int) -> Tensors:
-    def cut(tensor: wire.Tensor) -> wire.Tensor:
-        raw = tensor.raw()
-        size = len(raw) // tensor.shape[0]
-        return wire.Tensor.of((count, *tensor.shape[1:]), raw[first * size : (first + count) * size])
-
-    return tuple(cut(tensor) for tensor in tensors)
+        inputs, outputs = (tuple(t.rows(first, batch) for t in side) for side in (sample.inputs, sample.outputs))
+        yield inputs, outputs
 
 
 def relative_error(actual: Sequence[wire.Tensor], expected: Sequence[wire.Tensor]) -> float:

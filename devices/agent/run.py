@@ -38,17 +38,14 @@ class JobRun:
         if self.history.end is None:
             self._start()
             self._end(self._measure())
+            self.memory.learn(self.spinner.rounds, self.spinner.seen, self.job.protocol.spin_tolerance)
         replace_file(self.folder / "reply.json", wire.encode(self._reply()))
 
     # --- beginning ---------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        history = self.history
-        rounds = history.spin_rounds or spin.calibrate(self.job.protocol.spin_s)
-        self.spinner = spin.Spinner(rounds, history.best_spin, self.job.protocol.spin_tolerance)
-        for threads in sorted({case.threads for case in self.job.cases}):
-            self.spinner.settle(threads)
-        facts = {**state.facts(), **probe(self.job.runtime, self.folder / "worker.log"), "spin_rounds": rounds}
+        facts = {**state.facts(), **probe(self.job.runtime, self.folder / "worker.log")}
+        facts.update(self._settle(facts["cpu"]))
         self._note(
             wire.StartEvent,
             run=self.job.run,
@@ -59,7 +56,19 @@ class JobRun:
             facts=facts,
             spin_ns={str(threads): best for threads, best in self.spinner.best.items()},
         )
-        self.deadline = time.monotonic() + self.job.protocol.budget_s - history.spent_ns / 1e9
+        self.deadline = time.monotonic() + self.job.protocol.budget_s - self.history.spent_ns / 1e9
+
+    def _settle(self, cpu: Optional[str]) -> Dict[str, Any]:
+        """Make the spinner, with the job's own rounds if it goes on, else the device's; return what to say of it."""
+        history, protocol = self.history, self.job.protocol
+        self.memory = spin.Memory(self.workdir / "spin.json", cpu, protocol.spin_s)
+        rounds = history.spin_rounds or self.memory.rounds or spin.calibrate(protocol.spin_s)
+        known = [history.best_spin, self.memory.best if self.memory.rounds == rounds else {}]
+        best = {threads: min(k[threads] for k in known if threads in k) for threads in {*known[0], *known[1]}}
+        self.spinner = spin.Spinner(rounds, best, protocol.spin_tolerance)
+        wanted = sorted({case.threads for case in self.job.cases})
+        missed = {str(threads): best[threads] for threads in wanted if not self.spinner.settle(threads)}
+        return {"spin_rounds": rounds, "spin_stored_ns": missed}
 
     # --- measuring ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +119,7 @@ class JobRun:
 
     def _failed(self, slot: Slot, outcome: Outcome) -> None:
         failures = self.history.failures.get(slot.case_id, 0) + 1
-        final = outcome.cause == "wrong-output" or failures >= schedule.MOST_FAILURES
+        final = outcome.cause in schedule.FINAL_CAUSES or failures >= schedule.MOST_FAILURES
         self._note(wire.FailedEvent, **self._where(slot), cause=outcome.cause, detail=outcome.detail, final=final)
 
     def _where(self, slot: Slot) -> Dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 from devices.agent import stopping
 from harness import wire
 
-MOST_FAILURES = 2  # failed processes after which a case is given up
+MOST_FAILURES = 2  # failed processes in a row, of one case, after which it is given up
+FINAL_CAUSES = ("wrong-output", "setting-ignored")  # a second process would fail alike
 
 
 class Slot(NamedTuple):
@@ -31,7 +32,7 @@ class History:
         self.measured: Dict[Slot, int] = {}  # processes that measured
         self.clean: Set[Slot] = set()
         self.log_median: Dict[Slot, float] = {}
-        self.failures: Dict[str, int] = {}
+        self.failures: Dict[str, int] = {}  # failed processes of a case since its last that measured
         self.given_up: Dict[str, str] = {}
         self.best_spin: Dict[int, int] = {}
         self.spin_rounds: Optional[int] = None
@@ -66,6 +67,7 @@ class History:
         slot = Slot(event.case_id, event.block, event.replicate)
         self.attempts[slot] = event.attempt
         self.measured[slot] = self.measured.get(slot, 0) + 1
+        self.failures.pop(event.case_id, None)
         self.log_median[slot] = math.log(max(1.0, median(event.latency_ns)))
         if not event.contended:
             self.clean.add(slot)
@@ -118,6 +120,12 @@ def undecided(job: wire.Job, history: History, look: int) -> Set[str]:
     return {case for case, reach in reached if reach.half_width is None or reach.half_width > job.protocol.half_width}
 
 
+def bereft(job: wire.Job, history: History) -> bool:
+    """Whether a live case has lost its reference, and with it its comparison."""
+    lost = set(history.given_up)
+    return any(case not in lost and reference in lost for case, reference in job.comparisons)
+
+
 def reaches(job: wire.Job, history: History, blocks: int) -> List[Tuple[str, stopping.Reach]]:
     """Per comparison of two live, different cases: how far it has come within `blocks` blocks."""
     medians = history.log_medians()
@@ -135,9 +143,9 @@ def complete_blocks(job: wire.Job, history: History) -> int:
 
 
 def verdict(job: wire.Job, history: History, blocks: int) -> Optional[str]:
-    """Why the job ends after `blocks` complete blocks: failed, decided or blocks; None when it goes on."""
+    """Why the job ends after `blocks` complete blocks, in the words of `wire.EndEvent`; None when it goes on."""
     if len(history.given_up) == len(job.cases):
         return "failed"
     if blocks in job.protocol.looks and not undecided(job, history, blocks):
-        return "decided"
+        return "reference-failed" if bereft(job, history) else "decided"
     return "blocks" if blocks >= job.protocol.looks[-1] else None

@@ -2,32 +2,87 @@
 
 sysfs may lie about the clock and cannot see a neighbour on the same cores; the time of fixed work sees both. The work
 is SHA-256 over a fixed buffer, which releases the GIL, in as many threads as the case uses.
+
+What a spin takes at best is a property of the device and outlives a job, in `workdir/spin.json`, with the rounds of work
+it belongs to: a neighbour who is there for a whole job is noticed too, as that job never comes near the best.
+Processes are then contended, each measured at most `attempts` times. But a device may also have become slower for good
+(another clock policy, another microcode). Nothing tells the two apart but time: a best that three jobs in a row, each
+over its whole length, did not come near is forgotten for the best of the third. Removing the file begins anew.
 """
 
+import contextlib
 import hashlib
+import json
+import platform
 import threading
-from typing import Dict, Optional, Tuple
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
 
-from devices.agent.journal import now_ns
+from devices.agent.journal import now_ns, replace_file
 
 _BUFFER = bytes(range(256)) * 256  # 64 KiB: in the first- or second-level cache of every device
 _FIRST_TRIES = 5
+_SETTLE_NS = 2_000_000_000  # how long to wait for a quiet moment at the beginning of a job
 _PATIENCE = 5  # spins to wait for a quiet moment before a process: cheaper than a process that is contended
+_MOST_MISSED = 3  # jobs in a row that may miss a stored best
+
+
+class Memory:
+    """The best spins of a device over all its jobs, for one CPU, Python and length of spin (`seconds`).
+
+    `rounds`: the work that they belong to, None when nothing is known. `best`: ns by thread count. `missed`: the jobs in a
+    row that did not come near it. A file that is damaged or of another make counts as nothing known.
+    """
+
+    def __init__(self, path: Path, cpu: Optional[str], seconds: float) -> None:
+        self.path = path
+        self.key = "%s, Python %s, %g s" % (cpu, platform.python_version(), seconds)
+        self.rounds: Optional[int] = None
+        self.best: Dict[int, int] = {}
+        self.missed: Dict[int, int] = {}
+        self._file: Dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            self._file = dict(json.loads(path.read_text(encoding="utf-8")))
+            known = self._file[self.key]
+            self.best = {int(threads): int(best) for threads, best in known["best_ns"].items()}
+            self.missed = {int(threads): int(missed) for threads, missed in known["missed"].items()}
+            self.rounds = int(known["rounds"])
+
+    def learn(self, rounds: int, seen: Dict[int, int], tolerance: float) -> None:
+        """Take in what a whole job has seen at best, by thread count, and write it down. Raises OSError."""
+        if rounds != self.rounds:
+            self.best, self.missed = {}, {}
+        for threads, best in seen.items():
+            stored = self.best.get(threads, best)
+            self.missed[threads] = self.missed.get(threads, 0) + 1 if best > stored * (1 + tolerance) else 0
+            if best < stored or threads not in self.best or self.missed[threads] >= _MOST_MISSED:
+                self.best[threads], self.missed[threads] = best, 0
+        self.rounds = rounds
+        self._file[self.key] = {"rounds": rounds, "best_ns": self.best, "missed": self.missed}
+        replace_file(self.path, json.dumps(self._file))
 
 
 class Spinner:
-    """Times the spin, and keeps the device's best by thread count. `rounds` is the fixed work, over the whole job."""
+    """Times the spin, and keeps the device's best by thread count. `rounds` is the fixed work, over the whole job.
+
+    `best` begins with what is known from before; `seen` holds the best of its own spins.
+    """
 
     def __init__(self, rounds: int, best: Dict[int, int], tolerance: float) -> None:
         self.rounds = rounds
         self.best = dict(best)
+        self.seen: Dict[int, int] = {}
         self.tolerance = tolerance
         self._last: Optional[Tuple[int, int]] = None
 
-    def settle(self, threads: int) -> None:
-        """Find a first best for this thread count."""
+    def settle(self, threads: int) -> bool:
+        """Find a quiet moment: spin a few times, and on until one is near the best, for 2 s at most; whether one was."""
+        end = now_ns() + _SETTLE_NS
         for _ in range(_FIRST_TRIES):
             self.after(threads)
+        while self.slow(self.seen[threads], threads) and now_ns() < end:
+            self.after(threads)
+        return not self.slow(self.seen[threads], threads)
 
     def before(self, threads: int) -> int:
         """Time in ns of a spin before a process; the one after the previous process serves if it was alike and not slow."""
@@ -43,6 +98,7 @@ class Spinner:
     def after(self, threads: int) -> int:
         """Time in ns of a spin now."""
         elapsed = spin(self.rounds, threads)
+        self.seen[threads] = min(elapsed, self.seen.get(threads, elapsed))
         self.best[threads] = min(elapsed, self.best.get(threads, elapsed))
         self._last = (threads, elapsed)
         return elapsed

@@ -5,6 +5,8 @@ import platform
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+from devices.agent.journal import clock_resolution_ns
+
 Reading = Tuple[str, str, str, str, Optional[float], str]  # sensor, scope, kind, status, value, unit
 
 _CPUFREQ = "sys/devices/system/cpu/cpufreq"
@@ -12,7 +14,7 @@ _THERMAL = "sys/class/thermal"
 
 
 def facts(root: Path = Path("/")) -> Dict[str, Any]:
-    """Return what stays: machine, kernel, CPU, memory, boot, Python. A fact that cannot be had is null."""
+    """Return what stays: machine, kernel, CPU, memory, boot, clock, Python. A fact that cannot be had is null."""
     return {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -24,6 +26,7 @@ def facts(root: Path = Path("/")) -> Dict[str, Any]:
         "cpu": _cpu_name(root),
         "board": _text(root / "proc/device-tree/model"),
         "memory_bytes": _memory_bytes(root, "MemTotal"),
+        "clock_resolution_ns": clock_resolution_ns(),
         "boot_id": _text(root / "proc/sys/kernel/random/boot_id"),
         "governors": sorted({_text(file) for file in root.glob(_CPUFREQ + "/policy*/scaling_governor")} - {None}),
     }

@@ -23,14 +23,8 @@ class Reach(NamedTuple):
     blocks_needed: Optional[int]
 
 
-def central_probability(t: float, df: int) -> float:
-    """P(|T| <= t) of Student's t with a whole number of degrees of freedom (Abramowitz & Stegun 26.7.3, 26.7.4)."""
-    theta = math.atan(t / math.sqrt(df))
-    return _central_at(theta, df)
-
-
 def t_quantile(probability: float, df: int) -> float:
-    """Return t with P(T <= t) = `probability` >= 1/2, by bisection on the angle atan(t / sqrt(df)).
+    """Return t with P(T <= t) = `probability` >= 1/2 of Student's t, by bisection on the angle atan(t / sqrt(df)).
 
     For many degrees of freedom by expansion about the normal quantile (Abramowitz & Stegun 26.7.5).
     """
@@ -56,6 +50,7 @@ def _expanded(z: float, df: int) -> float:
 
 
 def _central_at(theta: float, df: int) -> float:
+    """P(|T| <= sqrt(df) * tan(theta)) for a whole number of degrees of freedom (Abramowitz & Stegun 26.7.3, 26.7.4)."""
     sine, square = math.sin(theta), math.cos(theta) ** 2
     odd = df % 2
     term = total = (math.cos(theta) if odd else 1.0) if df > 1 else 0.0

@@ -58,8 +58,18 @@ def probe(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def load_runtime(name: str) -> Any:
-    """Import the runtime's file from the bundle. Raises ModuleNotFoundError if it is not in it."""
-    return importlib.import_module("devices.runtimes." + name)
+    """Import the runtime's file from the bundle. Raises ModuleNotFoundError if it is not in it.
+
+    While it is imported its folder can be imported from, so that it finds shared code beside it (`_common.py`) under its
+    bare name. The folder comes last: the runtime's file may have the name of the package that it imports.
+    """
+    folders = list(importlib.import_module("devices.runtimes").__path__)
+    sys.path += folders
+    try:
+        return importlib.import_module("devices.runtimes." + name)
+    finally:
+        for folder in folders:
+            sys.path.remove(folder)
 
 
 def _attempt(handle: Callable[[Dict[str, Any]], Dict[str, Any]], request: Dict[str, Any]) -> Dict[str, Any]:

@@ -24,7 +24,7 @@ def export(variant: Any, target: Any, precision: str, options: Dict[str, str], o
 def load(path: str, options: Dict[str, Any]) -> "Session":
     """Return a session. `options["sample"]` is the path of the sample whose outputs it repeats."""
     sample = wire.decode(wire.Sample, Path(options["sample"]).read_text(encoding="utf-8"), options["sample"])
-    return Session(sample)
+    return Session(sample, int(options["threads"]))
 
 
 def versions() -> Dict[str, str]:
@@ -35,8 +35,9 @@ def versions() -> Dict[str, str]:
 class Session:
     """Answers each inference with nothing; `fetch` looks the outputs up in the sample by the rows that were fed."""
 
-    def __init__(self, sample: wire.Sample) -> None:
+    def __init__(self, sample: wire.Sample, threads: int) -> None:
         self.sample = sample
+        self.threads = threads
         self.fed: Tuple[wire.Tensor, ...] = sample.inputs
 
     def feed(self, inputs: Sequence[wire.Tensor]) -> None:
@@ -51,14 +52,9 @@ class Session:
         rows, count = self.sample.inputs[0].shape[0], self.fed[0].shape[0]
         whole, part = self.sample.inputs[0].raw(), self.fed[0].raw()
         first = whole.index(part) * rows // len(whole)
-        return tuple(_rows(output, first, count) for output in self.sample.outputs)
+        return tuple(output.rows(first, count) for output in self.sample.outputs)
 
     def effective(self) -> Dict[str, Any]:
-        """Return what is in force: one thread, whatever was asked for."""
-        return {"threads": 1, "provider": "none", "precision": "fp32"}
-
-
-def _rows(tensor: wire.Tensor, first: int, count: int) -> wire.Tensor:
-    raw = tensor.raw()
-    size = len(raw) // tensor.shape[0]
-    return wire.Tensor.of((count, *tensor.shape[1:]), raw[first * size : (first + count) * size])
+        """Return what is in force. It does nothing with any number of threads, so as many are in force as were asked for."""
+        batch = self.fed[0].shape[0]
+        return {"threads": self.threads, "provider": "none", "precision": "fp32", "batch": batch}

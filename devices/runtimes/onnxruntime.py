@@ -167,6 +167,7 @@ class Session:
             "inter_op_threads": settings.inter_op_num_threads,
             "execution": settings.execution_mode.name,
             "provider": ",".join(self.session.get_providers()),
+            "batch": next((len(array) for array in self.fed.values()), None),
             "precision": "fp32" if {item.type for item in self.session.get_inputs()} == {"tensor(float)"} else "mixed",
             "optimization": level,
             "spinning": "on" if settings.get_session_config_entry(_SPINNING) == "1" else "off",

@@ -62,7 +62,7 @@ def test_what_is_in_force_and_how_long_everything_took_is_written_down(bench: Be
     job = bench.job()
     bench.run(job)
     for process in processes(bench.journal(job)):
-        assert process.effective["threads"] == 1
+        assert (process.effective["threads"], process.effective["batch"]) == (1, 1)
         assert 0 < process.import_ns + process.load_ns < process.wall_ns
         assert process.warmup_ns and len(process.latency_ns) >= job.protocol.min_samples
         assert process.artifact_error == 0.0
@@ -122,6 +122,44 @@ def test_a_resumed_job_measures_only_what_is_missing_with_the_same_spin(bench: B
     first, second = [event for event in events if isinstance(event, wire.StartEvent)]
     assert (first.resumed, second.resumed) == (False, True)
     assert first.facts["spin_rounds"] == second.facts["spin_rounds"]
+    wire.check_journal(job, events, "journal")
+
+
+def test_the_next_job_spins_as_the_last_and_knows_its_best(bench: Bench) -> None:
+    starts = []
+    for name in ("first", "second"):
+        job = bench.job(["a"], name=name)
+        bench.run(job)
+        starts.append(bench.journal(job)[0])
+    first, second = starts
+    assert isinstance(first, wire.StartEvent) and isinstance(second, wire.StartEvent)
+    assert first.facts["spin_rounds"] == second.facts["spin_rounds"] and second.spin_ns["1"] <= first.spin_ns["1"]
+    assert second.facts["spin_stored_ns"] == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"cpu": 3}', "null"])
+def test_a_damaged_memory_of_spins_is_no_memory(bench: Bench, text: str) -> None:
+    (bench.device.workdir / "spin.json").parent.mkdir(parents=True, exist_ok=True)
+    (bench.device.workdir / "spin.json").write_text(text)
+    job = bench.job(["a"])
+    assert bench.run(job).returncode == 0 and bench.device.reply(job) is not None
+
+
+def test_a_neighbour_who_is_there_for_a_whole_job_is_noticed(bench: Bench) -> None:
+    protocol = quick(spin_tolerance=0.5, attempts=2)
+    first = bench.job(["a"], protocol, "first", replicates=1)
+    bench.run(first)
+    file = bench.device.workdir / "spin.json"
+    memory = json.loads(file.read_text())
+    (known,) = memory.values()
+    known["best_ns"]["1"] //= 4  # as if the device had been four times as fast before
+    file.write_text(json.dumps(memory))
+    second = bench.job(["a"], protocol, "second", replicates=1)
+    bench.run(second)
+    start = bench.journal(second)[0]
+    assert isinstance(start, wire.StartEvent)
+    assert start.facts["spin_stored_ns"] == {"1": known["best_ns"]["1"]} == start.spin_ns
+    assert [(p.contended, p.attempt) for p in processes(bench.journal(second))] == [(True, 1), (True, 2)] * 2
 
 
 def workers_of(bench: Bench) -> list[int]:
@@ -204,6 +242,7 @@ def test_a_signal_ends_the_agent_and_its_worker_with_the_journal_whole_and_no_re
         ("raise", "error", "KeyError: 'no such operator'", 2),
         ("wrong", "wrong-output", "tolerated 0.0001", 1),
         ("nan", "wrong-output", "error inf", 1),
+        ("ignore", "setting-ignored", "threads: asked for 1, in force is 4", 1),
         ("allocate", "out-of-memory", "MemoryError", 2),
         ("bad-alloc", "out-of-memory", "std::bad_alloc", 2),
     ],
@@ -226,6 +265,18 @@ def test_a_process_that_hangs_is_killed_after_its_limit(faulty: Bench) -> None:
     job = faulty.job(["fine", "sleep"], protocol=quick(process_limit_s=1.0))
     faulty.run(job)
     assert {event.cause for event in failures(faulty, job)} == {"timeout"}
+
+
+def test_a_job_whose_reference_has_failed_ends_after_the_first_look_and_says_so(faulty: Bench) -> None:
+    job = faulty.job(["wrong", "fine", "chatter"])
+    faulty.run(job)
+    reply = faulty.device.reply(job)
+    assert reply is not None and (reply.reason, reply.blocks, reply.half_widths) == (
+        "reference-failed",
+        2,
+        {case.case_id: None for case in job.cases[1:]},
+    )
+    wire.check_journal(job, faulty.journal(job), "journal")
 
 
 def test_a_job_whose_cases_have_all_failed_ends_as_failed(faulty: Bench) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.agent.journal import Journal, replace_file
+from devices.agent.journal import Journal, clock_resolution_ns, replace_file
 from harness import wire
 from harness.errors import WireError
 
@@ -32,7 +34,7 @@ def test_a_journal_torn_anywhere_goes_on_from_its_last_whole_line(
 ) -> None:
     path = tmp_path_factory.mktemp("torn") / "events.jsonl"
     journal = Journal(path)
-    for block in range(4):
+    for block in range(1, 5):
         note(journal, block)
     journal.close()
     data = path.read_bytes()
@@ -40,10 +42,10 @@ def test_a_journal_torn_anywhere_goes_on_from_its_last_whole_line(
     whole = path.read_bytes().count(b"\n")
     journal = Journal(path)
     assert len(journal.past) == whole
-    for block in range(whole, 4):
+    for block in range(whole + 1, 5):
         note(journal, block)
     journal.close()
-    assert blocks(path) == [0, 1, 2, 3]
+    assert blocks(path) == [1, 2, 3, 4]
 
 
 @contextmanager
@@ -60,19 +62,47 @@ def room_for(size_bytes: int) -> Iterator[None]:
 def test_a_full_disk_leaves_whole_lines_and_the_journal_goes_on_when_there_is_room_again(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     journal = Journal(path)
-    note(journal, 0)
-    with room_for(path.stat().st_size + 20), pytest.raises(OSError, match="too large"):
-        note(journal, 1)
-    assert blocks(path) == [0]
     note(journal, 1)
+    with room_for(path.stat().st_size + 20), pytest.raises(OSError, match="too large"):
+        note(journal, 2)
+    assert blocks(path) == [1]
+    note(journal, 2)
     journal.close()
-    assert blocks(path) == [0, 1]
+    assert blocks(path) == [1, 2]
+
+
+def test_a_line_that_the_system_takes_piece_by_piece_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    journal = Journal(tmp_path / "events.jsonl")
+    for block in (1, 2):
+        note(journal, block)
+    journal.close()
+    assert blocks(tmp_path / "events.jsonl") == [1, 2]
+
+
+def test_a_line_that_cannot_be_synced_ends_the_work_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "events.jsonl"
+    journal = Journal(path)
+    note(journal, 1)
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        note(journal, 2)
+    journal.close()
+    assert blocks(path) == [1, 2]
+
+
+def test_the_clock_s_resolution_is_a_step_that_was_seen() -> None:
+    assert 0 < clock_resolution_ns() < 50_000_000
 
 
 def test_a_damaged_line_is_refused_and_named(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     journal = Journal(path)
-    for block in range(3):
+    for block in (1, 2, 3):
         note(journal, block)
     journal.close()
     lines = path.read_text().splitlines(keepends=True)

@@ -86,6 +86,39 @@ def test_the_error_is_relative_to_the_largest_output_and_infinite_for_what_is_no
     assert measure.relative_error([tensor(*actual)], [tensor(1.0, 2.0)]) == wanted
 
 
+CASE = wire.JobCase(
+    "0" * 16, "a", wire.FileRef("0" * 64, 0), wire.FileRef("0" * 64, 0), 1e-4, "fp32", 2, 4, {"spinning": "off", "workspace": "9"}
+)  # fmt: skip
+IN_FORCE = {"threads": 2, "precision": "fp32", "batch": 4, "spinning": "off", "workspace": 9, "provider": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threads": 1}, "threads: asked for 2, in force is 1"),
+        ({"precision": "mixed"}, "precision: asked for fp32, in force is mixed"),
+        ({"batch": 1}, "batch: asked for 4, in force is 1"),
+        ({"spinning": "on"}, "spinning: asked for off, in force is on"),
+    ],
+)
+def test_a_setting_that_is_not_in_force_as_asked_for_is_refused_by_name(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(measure.SettingIgnoredError, match=message):
+        measure.require_effective(CASE, {**IN_FORCE, **changes})
+
+
+@pytest.mark.parametrize("key", ["threads", "precision", "spinning"])
+def test_a_setting_that_a_runtime_does_not_read_back_is_refused(key: str) -> None:
+    with pytest.raises(measure.SettingIgnoredError, match=key + ": asked for .*, in force is unknown"):
+        measure.require_effective(CASE, {name: value for name, value in IN_FORCE.items() if name != key})
+
+
+def test_settings_in_force_as_asked_for_pass_and_a_runtime_need_not_tell_its_batch() -> None:
+    measure.require_effective(CASE, IN_FORCE)
+    measure.require_effective(CASE, {name: value for name, value in IN_FORCE.items() if name != "batch"})
+
+
 def test_a_sample_is_fed_in_sets_of_the_case_s_batch() -> None:
     sets = list(measure.input_sets(sample(batch=6), 2))
     assert [inputs[0].shape for inputs, _ in sets] == [(2, 3)] * 3

@@ -98,6 +98,26 @@ def test_a_job_ends_undecided_after_the_last_look() -> None:
     assert schedule.verdict(job(), history, 4) == "blocks"
 
 
+def test_a_case_is_given_up_when_processes_of_it_fail_in_a_row_not_when_some_fail_now_and_then() -> None:
+    slots = [Slot(A, block, 0) for block in range(1, 20)]
+    history = History()
+    for slot in slots:
+        history.add(failed(slot, final=False))
+        assert history.failures[A] == 1 < schedule.MOST_FAILURES
+        history.add(process(slot, attempt=2))
+    history.add(failed(slots[-1], final=False))
+    history.add(process(Slot(B, 1, 0)))  # another case's success says nothing
+    history.add(failed(slots[-1], final=False))
+    assert history.failures[A] == schedule.MOST_FAILURES
+
+
+def test_comparisons_lost_with_their_reference_are_not_called_decided() -> None:
+    history = History(event for block in (1, 2) for event in measured(job(), block))
+    history.add(failed(Slot(REF, 2, 0), final=True))
+    assert schedule.verdict(job(), history, 1) is None
+    assert schedule.verdict(job(), history, 2) == "reference-failed"
+
+
 def test_failed_cases_hold_nothing_up_and_a_job_fails_when_all_have() -> None:
     work = job()
     lost = History([failed(Slot(case, 1, 0), final=True) for case in (A, B)])

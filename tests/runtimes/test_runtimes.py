@@ -75,17 +75,29 @@ def test_outputs_are_the_network_s_own_and_settings_are_read_back(
         wanted = wanted.flip(0)
     effective = session.effective()
     assert (effective["threads"], effective["inter_op_threads"], effective["precision"]) == (1, 1, "fp32")
+    assert effective["batch"] == batch
     for option, values in runtime.OPTIONS.items():
         assert effective[option] == options.get(option, values[0])
 
 
-def test_the_same_network_gives_the_same_onnx_bytes_with_nothing_of_this_machine(
-    variant: Variant, tmp_path: Path, repository: Path
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_the_same_network_gives_the_same_bytes_with_nothing_of_this_machine(
+    runtime: str, variant: Variant, tmp_path: Path, repository: Path
 ) -> None:
-    _, path, _ = exported("onnxruntime", variant, 1, tmp_path)
+    again = tmp_path / "again"
+    again.mkdir()
+    program = torch.export.load(variant.program)
+    for node in program.graph.nodes:
+        node.meta["stack_trace"] = f'File "{again}/network.py", line 7'
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, again / "again.pt2")
+    twin = Variant(variant.name, str(again / "again.pt2"), variant.input_shape, variant.classes)
+    assert Path(twin.program).read_bytes() != Path(variant.program).read_bytes()
+    _, path, _ = exported(runtime, variant, 1, tmp_path)
+    _, other, _ = exported(runtime, twin, 1, again)
     first = path.read_bytes()
-    exported("onnxruntime", variant, 1, tmp_path)
-    assert path.read_bytes() == first
+    assert other.read_bytes() == first
     assert str(repository).encode() not in first and b"site-packages" not in first
 
 
@@ -125,3 +137,4 @@ def test_empty_answers_with_the_sample_s_outputs_row_by_row(variant: Variant, tm
     session = runtime.load(str(path), {"threads": 1, "sample": str(tmp_path / "sample.json")})
     assert torch.equal(infer(session, x[2:]), y[2:]) and torch.equal(infer(session, x[:2]), y[:2])
     assert facts == {"ops_executed": 0} and session() is None
+    assert session.effective() == {"threads": 1, "provider": "none", "precision": "fp32", "batch": 2}

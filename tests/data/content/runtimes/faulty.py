@@ -1,6 +1,5 @@
 """Goes wrong in the way that its artifact names, for the fault tests (`--runtime faulty`); `fine` goes right."""
 
-import json
 import os
 import signal
 import time
@@ -37,7 +36,7 @@ def load(path, options):
         raise RuntimeError("std::bad_alloc")
     if way == "chatter":
         os.write(1, b"a runtime that prints\n" * 10_000)
-    sample = wire.build(wire.Sample, json.loads(Path(options["sample"]).read_text()), "sample")
+    sample = wire.decode(wire.Sample, Path(options["sample"]).read_text(), "sample")
     return Session(way, sample)
 
 
@@ -67,4 +66,5 @@ class Session:
         return outputs
 
     def effective(self):
-        return {"threads": 1, "provider": "faulty", "precision": "fp32"}
+        threads = 4 if self.way == "ignore" else 1
+        return {"threads": threads, "provider": "faulty", "precision": "fp32"}
