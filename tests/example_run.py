@@ -151,7 +151,7 @@ def _controls() -> Ladder:
         )
 
     return Ladder(
-        "control", "control", "resnet18", "digits", {}, 0, tuple(control(n, k) for n, k in enumerate(CONTROLS))
+        "controls", "control", "resnet18", "digits", {}, 0, tuple(control(n, k) for n, k in enumerate(CONTROLS))
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from devices.agent import schedule
-from harness import analysis, stats, wire
+from harness import analysis, content, stats, wire
 
 RUNTIME = "onnxruntime"
 PROTOCOL = wire.Protocol(budget_s=30.0, looks=(4, 8))
@@ -218,3 +218,19 @@ def test_every_null_of_a_row_has_its_reason(run, job):
     for summary in analysed(run, job, journal).cases:
         nulls = {key for key, value in asdict(summary).items() if value is None}
         assert nulls - {"setting", "accuracy_removed", "accuracy_moved"} <= set(summary.reasons)
+
+
+# --- and in words --------------------------------------------------------------------------------------------------
+
+
+def test_every_number_of_the_protocol_is_documented_with_its_value():
+    text = (content.ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| `")]
+    told = {}
+    for names, values in rows:
+        names = [name.strip("` ") for name in names.split(",")]
+        told |= dict(zip(names, [values] if len(names) == 1 else values.split(", "), strict=True))
+    protocol = asdict(wire.Protocol())
+    assert told.keys() == protocol.keys()
+    assert [float(n) for n in told.pop("looks").split(",")] == list(protocol.pop("looks"))
+    assert {name: float(value) for name, value in told.items()} == protocol
