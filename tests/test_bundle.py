@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import bundle, cache
-from harness.errors import UsageError
+from harness.errors import ContentError, UsageError
 
 
 def test_equal_sources_give_equal_bytes_and_a_name_that_follows_from_them() -> None:
@@ -33,7 +33,7 @@ def test_paths_are_the_repository_s_own_and_every_folder_is_a_package(repository
     assert {f"{folder}/__init__.py" for folder in folders} <= names
     runtimes = {name for name in names if name.startswith("devices/runtimes/")}
     assert runtimes == {"devices/runtimes/__init__.py", "devices/runtimes/onnxruntime.py"}
-    assert {"harness/wire.py", "harness/errors.py", "devices/agent/main.py"} <= names
+    assert {"harness/wire.py", "harness/decode.py", "harness/errors.py", "devices/agent/main.py"} <= names
 
 
 def test_a_changed_runtime_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
@@ -43,6 +43,38 @@ def test_a_changed_runtime_has_another_name(tmp_path: Path, monkeypatch: pytest.
     changed.write_text((repository / "devices/runtimes/empty.py").read_text() + "\n# changed\n")
     monkeypatch.setenv("HARNESS_CONTENT", str(tmp_path))
     assert bundle.build("empty").name != plain.name
+
+
+def test_shared_code_beside_a_user_s_runtime_travels_and_is_imported_under_its_bare_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runtimes"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "_common.py").write_text("from colorsys import ONE_THIRD\n\nVERSION = str(round(9 * ONE_THIRD))\n")
+    text = "from _common import VERSION\n\n\ndef versions():\n    return {'mine': VERSION}\n"
+    (folder / "colorsys.py").write_text(text)  # named, as runtimes are, like a package that it needs
+    monkeypatch.setenv("HARNESS_CONTENT", str(tmp_path))
+    made = bundle.build("colorsys")
+    names = {name for name in zipfile.ZipFile(made).namelist() if name.startswith("devices/runtimes/")}
+    assert names == {f"devices/runtimes/{name}.py" for name in ("__init__", "_common", "colorsys")}
+    done = subprocess.run([sys.executable, str(made), "probe", "colorsys"], capture_output=True, text=True, timeout=60)
+    assert '"versions": {"mine": "3"}' in done.stdout, done.stdout
+    (folder / "_common.py").write_text("VERSION = '4'\n")
+    assert bundle.build("colorsys") != made
+
+
+def test_shared_code_of_one_name_in_two_sensors_folders_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for own in ("one", "two"):
+        (tmp_path / own / "sensors").mkdir(parents=True)
+        (tmp_path / own / "sensors" / "_common.py").touch()
+        (tmp_path / own / "sensors" / f"{own}.py").touch()
+    monkeypatch.setenv("HARNESS_CONTENT", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
+    assert bundle.build("empty", ["one"])
+    with pytest.raises(ContentError, match=r"two/sensors/_common.py: .*one/sensors/_common.py has the same name"):
+        bundle.build("empty", ["one", "two"])
 
 
 def test_an_unknown_runtime_is_refused_before_anything_is_written() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from agent_jobs import CONTENT, Bench, quick
 
-from harness import bundle, transport
+from harness import bundle, transport, wire
 from harness.errors import DeviceError, WireError
 from harness.records import Device, Profile
 from harness.transport import Local
@@ -115,15 +117,36 @@ def test_a_busy_device_is_refused_with_its_holder_s_name(sleepy: Bench) -> None:
     pid = sleepy.device.start(sleepy.bundle, first)
     try:
         assert sleepy.device.alive(first) and not sleepy.device.alive(second)
-        assert sleepy.device.holder() == {"run": "run", "job": "first", "pid": pid}
+        assert sleepy.device.holder() == {"run": "run", "job": "first", "pid": pid, "agent": sleepy.bundle.name}
         with pytest.raises(DeviceError, match=rf"device bench: .*is held by run run \(job first, pid {pid}\)"):
             sleepy.device.start(sleepy.bundle, second)
-        with pytest.raises(DeviceError, match="at work; nothing is removed"):
-            sleepy.device.clean()
         assert not sleepy.device.stop(second)
     finally:
         assert sleepy.device.stop(first)
     assert sleepy.device.holder() is None and sleepy.device.reply(first) is None
+    assert not sleepy.device.stop(first)
+
+
+def test_an_agent_is_stopped_by_its_own_bundle_whatever_others_are_there(sleepy: Bench) -> None:
+    job = sleepy.job(["sleep"], SLEEPY)
+    sleepy.device.start(sleepy.bundle, job)
+    (sleepy.device.workdir / "agents" / "agent-ffffffffffffffff.pyz").write_text("raise SystemExit('of another time')")
+    assert sleepy.device.stop(job) and sleepy.device.holder() is None
+
+
+def test_an_agent_that_is_gone_already_counts_as_stopped(sleepy: Bench) -> None:
+    job = sleepy.job(["sleep"], SLEEPY)
+    sleepy.device.start(sleepy.bundle, job)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    lock = sleepy.device.workdir / "lock"
+    holder = json.loads(lock.read_text())
+    lock.write_text(json.dumps({**holder, "pid": gone.pid}))  # as when it ends between a look and the signal
+    try:
+        assert sleepy.device.stop(job)
+    finally:
+        lock.write_text(json.dumps(holder))
+        assert sleepy.device.stop(job) and not sleepy.device.alive(job)
 
 
 def test_an_agent_that_is_killed_says_nothing_and_is_not_alive(sleepy: Bench) -> None:
@@ -175,11 +198,41 @@ def test_an_answer_that_is_not_an_answer_is_an_error_of_the_device(bench: Bench,
         Local("odd", tmp_path / "odd", str(tmp_path / "nowhere")).probe(bench.bundle, "empty")
 
 
-def test_cleaning_frees_all_that_is_not_kept(bench: Bench) -> None:
-    job = bench.job()
-    bench.run(job)
-    kept = job.cases[0].artifact.sha256
-    freed = bench.device.clean(keep={kept: None})
-    assert freed > 0
-    assert [path.name for path in (bench.device.workdir / "artifacts").iterdir()] == [kept]
-    assert not list((bench.device.workdir / "jobs").iterdir())
+def kept(bench: Bench) -> set[str]:
+    """The names of the artifacts and jobs that a workdir holds."""
+    return {path.name for kind in ("artifacts", "jobs") for path in (bench.device.workdir / kind).iterdir()}
+
+
+def files_of(job: wire.Job) -> set[str]:
+    return {job.job, *(file.sha256 for case in job.cases for file in (case.artifact, case.sample))}
+
+
+def test_beyond_its_cap_a_workdir_keeps_the_job_s_own_files_and_jobs_without_an_end(bench: Bench) -> None:
+    ended, begun = bench.job(["a", "b"], name="ended"), bench.job(["c"], name="begun")
+    bench.run(ended)
+    bench.device.keep_bytes = 0
+    job = bench.job(["b", "d"], name="next")
+    assert kept(bench) == files_of(job) | {begun.job}
+
+
+def test_what_was_used_least_recently_goes_first_and_no_more_than_must(bench: Bench) -> None:
+    jobs = [bench.job([text * 1000], name=text) for text in "abc"]
+    artifacts = [bench.device.workdir / "artifacts" / job.cases[0].artifact.sha256 for job in jobs]
+    for age, artifact in enumerate(artifacts):
+        os.utime(artifact, (1000 + age, 1000 + age))
+    bench.device.put({artifacts[0].name: bench.folder / artifacts[0].name})  # used again
+    bench.device.keep_bytes = sum(path.stat().st_size for path in artifacts[0].parent.iterdir()) - 1
+    bench.device.put_job(jobs[2])
+    assert [artifact.exists() for artifact in artifacts] == [True, False, True]
+
+
+def test_nothing_goes_while_an_agent_is_at_work(sleepy: Bench) -> None:
+    job = sleepy.job(["sleep"], SLEEPY)
+    sleepy.device.start(sleepy.bundle, job)
+    sleepy.device.keep_bytes = 0
+    try:
+        before = kept(sleepy)
+        other = sleepy.job(["fine"], SLEEPY, "other")
+        assert kept(sleepy) == before | files_of(other)
+    finally:
+        sleepy.device.stop(job)
