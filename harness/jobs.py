@@ -84,7 +84,7 @@ def _agree_on_the_journal(line: Transport, folder: Path, job: wire.Job) -> None:
     if not ours.startswith(theirs):
         store.set_journal_aside(folder, job.runtime)
         return
-    wire.check_journal(job, wire.read_journal(ours.decode("utf-8", "replace"), "the run's copy"), "the run's copy")
+    wire.JournalReader(job, "the run's copy of the journal").read(ours.decode("utf-8", "replace"))
     line.restore_journal(job, ours)
 
 
@@ -121,27 +121,25 @@ class _Copy:
     def __init__(self, folder: Path, job: wire.Job, tell: OnProgress) -> None:
         self.folder, self.job, self.tell = folder, job, tell
         known = store.journal_bytes(folder, job.runtime)
-        self.size_bytes, self.events = len(known), known.count(b"\n")
+        self.size_bytes = len(known)
+        self.reader = wire.JournalReader(job, f"journal of {job.job}")
+        self.reader.read(known.decode("utf-8", "replace"))
         self.labels = {case.case_id: case.label for case in job.cases}
         self.began = time.monotonic()
 
     def append(self, lines: bytes) -> None:
         """Check whole lines, keep them, and tell of the last one."""
-        where = f"journal of {self.job.job}"
-        text = lines.decode("utf-8", "replace")
-        events = wire.read_journal(text, where, first=self.events)
-        wire.check_journal(self.job, events, where)
+        events = self.reader.read(lines.decode("utf-8", "replace"))
         store.append_journal(self.folder, self.job.runtime, lines)
         self.size_bytes += len(lines)
-        self.events += len(events)
         for event in events[-1:]:
             self._tell(event)
 
     def end(self, reply: wire.Reply) -> None:
         """Keep the reply. Raises DeviceError unless it is this job's and the copy holds all its events."""
-        if (reply.run, reply.job, reply.events) != (self.job.run, self.job.job, self.events):
+        if (reply.run, reply.job, reply.events) != (self.job.run, self.job.job, self.reader.events):
             raise DeviceError(
-                f"the reply speaks of job {reply.job} with {reply.events} events; job {self.job.job} has {self.events} here",
+                f"the reply of job {reply.job} promises {reply.events} events; {self.job.job} has {self.reader.events} here",
                 "The device's files were changed; start a new run.",
             )
         store.save_reply(self.folder, self.job, reply)

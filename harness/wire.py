@@ -374,26 +374,44 @@ def read_journal(text: str, where: str, first: int = 0) -> List[Event]:
     return events
 
 
-def check_journal(job: Job, events: Sequence[Event], where: str) -> None:
-    """Check that the events of a journal, from its first on, belong to `job` and follow one another. Raises WireError.
+class JournalReader:
+    """Reads a job's journal piece by piece, as it grows; every line must belong to the job and follow the one before.
 
-    Time may go backwards only where the device has booted anew: at a start whose `boot_id` is another one, or unknown.
+    `seq` runs 0, 1, 2, ...; time may go backwards only where the device has booted anew: at a start whose `boot_id` is
+    another one, or unknown.
     """
-    replicates = {case.case_id: case.replicates for case in job.cases}
-    last_t_ns, boot = 0, None
-    for n, event in enumerate(events):
-        try:
-            require(n > 0 or isinstance(event, StartEvent), "a journal must begin with a start", event.kind)
-            if isinstance(event, StartEvent):
-                named = (event.run, event.job)
-                require(named == (job.run, job.job), "run and job must be %s, %s" % (job.run, job.job), named)
-                before, boot = boot, event.facts.get("boot_id")
-                last_t_ns = last_t_ns if boot is not None and boot == before else 0
-            require(event.t_ns >= last_t_ns, "t_ns must not go back from %d" % last_t_ns, event.t_ns)
-            _require_place(event, replicates, job.protocol.looks[-1])
-        except ValueError as error:
-            raise WireError("%s line %d: %s" % (where, n + 1, error)) from None
-        last_t_ns = event.t_ns
+
+    def __init__(self, job: Job, where: str) -> None:
+        self.job, self.where = job, where
+        self.replicates = {case.case_id: case.replicates for case in job.cases}
+        self.events = 0
+        self._last_t_ns = 0
+        self._boot: Any = None
+
+    def read(self, text: str) -> List[Event]:
+        """Return the events of the next whole lines. Raises WireError, and then has read nothing of them."""
+        found = read_journal(text, self.where, first=self.events)
+        last_t_ns, boot = self._last_t_ns, self._boot
+        for n, event in enumerate(found, self.events):
+            try:
+                if isinstance(event, StartEvent):
+                    before, boot = boot, event.facts.get("boot_id")
+                    last_t_ns = last_t_ns if boot is not None and boot == before else 0
+                self._check(n, event, last_t_ns)
+            except ValueError as error:
+                raise WireError("%s line %d: %s" % (self.where, n + 1, error)) from None
+            last_t_ns = event.t_ns
+        self.events += len(found)
+        self._last_t_ns, self._boot = last_t_ns, boot
+        return found
+
+    def _check(self, n: int, event: Event, last_t_ns: int) -> None:
+        require(n > 0 or isinstance(event, StartEvent), "a journal must begin with a start", event.kind)
+        require(event.t_ns >= last_t_ns, "t_ns must not go back from %d" % last_t_ns, event.t_ns)
+        if isinstance(event, StartEvent):
+            ours, named = (self.job.run, self.job.job), (event.run, event.job)
+            require(named == ours, "run and job must be %s, %s" % ours, named)
+        _require_place(event, self.replicates, self.job.protocol.looks[-1])
 
 
 def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -> None:

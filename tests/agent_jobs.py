@@ -95,8 +95,8 @@ class Bench:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def journal(self, job: wire.Job) -> list[wire.Event]:
-        """Read the journal; reading checks that `seq` has no gap."""
-        return wire.read_journal(self.device.follow(job, 0).decode(), "journal")
+        """Read the journal; reading checks that it belongs to the job and has no gap."""
+        return wire.JournalReader(job, "journal").read(self.device.follow(job, 0).decode())
 
     def wait(self, job: wire.Job, limit_s: float = 60.0) -> wire.Reply:
         """Wait for the reply of a detached agent."""

@@ -166,12 +166,13 @@ def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
 
     runs = [load(folder) for folder in folders]
     for folder, each in zip(folders, runs, strict=True):
+        figure = folder / "plots" / "depth.png"
         if any(case.latency_ns for case in each.cases):
-            report.draw(each, folder / "plots" / "depth.png")
-            report.draw(each, folder / "plots" / "depth.svg")
+            report.draw(each, figure)
+            report.draw(each, figure.with_suffix(".svg"))
         if not as_json:
             show_table(each)
-            print(f"\nrun     {folder}\nfigure  {folder / 'plots' / 'depth.png'}")
+            print(f"\nrun     {folder}" + (f"\nfigure  {figure}" if figure.is_file() else ""))
     if as_json:
         shown = [report.to_json(each) for each in runs]
         print_json(shown[0] if len(shown) == 1 else shown)
