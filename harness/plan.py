@@ -68,7 +68,7 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
     runtimes = split(words.runtime, "--runtime") if words.runtime else device.profile.runtimes[:1]
     precisions = split(words.precision, "--precision")
     for runtime in runtimes:
-        content.find("runtime", runtime)
+        content.load("runtime", runtime)
         hint = f'Profile "{device.profile.name}" of device "{device.name}" lists them.'
         content.require_known(f'runtime on device "{device.name}"', runtime, device.profile.runtimes, hint)
         for precision in precisions:
