@@ -1,6 +1,6 @@
 """Put, start, follow, get: the verbs between the controller and a device's workdir.
 
-    workdir/agents/agent-<hash>.pyz    artifacts/<sha256>    wheels/    jobs/<job>/...    lock
+    workdir/agents/agent-<hash>.pyz    artifacts/<sha256>    wheels/    jobs/<job>/...    lock    spin.json
 
 Files are the interface: what is named by its hash is sent once, everything is written whole or not at all, and the
 agent runs detached, so that link and controller may go away at any moment. `Local` is this machine.
