@@ -44,7 +44,8 @@ class BuildRequest:
     @property
     def key(self) -> str:
         """What the artifact depends on: variant, runtime file, converter versions, precision, batch, target, options."""
-        sources = content.source_hash(content.find("runtime", self.runtime), Path(__file__))
+        runtime = content.find("runtime", self.runtime)
+        sources = content.source_hash(runtime, *sorted(runtime.parent.glob("_*.py")), Path(__file__))
         converters = {name: _version(name) for name in content.constant("runtime", self.runtime, "CONVERTERS")}
         described = {**asdict(self), "variant": self.variant.name}
         return digest({"request": described, "sources": sources, "converters": converters})

@@ -122,7 +122,7 @@ def _execute(spec: importlib.machinery.ModuleSpec, module: ModuleType, file: Pat
     """
     assert spec.loader is not None
     before = set(sys.modules)
-    sys.path.insert(0, str(file.parent))
+    sys.path.append(str(file.parent))  # last: a file named torch.py is not torch
     try:
         with blaming(file):
             spec.loader.exec_module(module)
