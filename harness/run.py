@@ -22,11 +22,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import analysis, build, bundle, content, jobs, store, transport, wire
+from harness import analysis, build, bundle, cache, content, jobs, store, transport, wire
 from harness.child import OnProgress, Progress
 from harness.compress import client
 from harness.errors import DeviceError, HarnessError, StoreError, UsageError
-from harness.records import Artifact, Case, Device, Entry, Ladder, LadderRequest, Plan, Run
+from harness.records import Artifact, Case, Device, Entry, Ladder, LadderRequest, Plan, Run, Rung
 
 _CACHE_FREE_BYTES = 2**30
 
@@ -172,7 +172,8 @@ def _prepare_and_measure(folder: Path, record: Run, device: Device, seconds: dic
     with _timed(seconds, "build"):
         entries, artifacts = _build(record.plan, device, ladders, tell)
     _require_same(record, entries)
-    record = replace(record, status="measuring", ladders=ladders, entries=entries, failure=None)
+    kept = tuple(_portable(ladder) for ladder in ladders)
+    record = replace(record, status="measuring", ladders=kept, entries=entries, failure=None)
     store.save(folder, record)
     with _timed(seconds, "measure"):
         for runtime in record.plan.runtimes:
@@ -202,6 +203,16 @@ def _climb(plan: Plan, tell: OnProgress) -> tuple[Ladder, ...]:
         first: LadderRequest = plan.ladders[0]
         ladders.append(client.controls(first.model, first.task, first.seed, tell))
     return tuple(ladder for ladder in ladders if ladder.rungs)
+
+
+def _portable(ladder: Ladder) -> Ladder:
+    """Name the programs of a ladder by their place in the cache: a run that travels carries nobody's home folder."""
+
+    def portable(rung: Rung) -> Rung:
+        program = Path(rung.variant.program).relative_to(cache.root())
+        return replace(rung, variant=replace(rung.variant, program=str(program)))
+
+    return replace(ladder, rungs=tuple(portable(rung) for rung in ladder.rungs))
 
 
 @dataclass(frozen=True)
