@@ -188,7 +188,7 @@ class _Result:
 def _summary(run: Run, entry: Entry, measured: _Measured) -> Summary:
     """Join a ladder row's static facts with what was measured of its case."""
     ladder = next(ladder for ladder in run.ladders if ladder.name == entry.ladder)
-    rung = ladder.rungs[entry.rung or 0]
+    rung = ladder.rungs[entry.rung]
     result = _Result.of(entry, measured)
     return Summary(
         **_shared(ladder, rung, rung.cost, entry, entry.case)
@@ -232,6 +232,8 @@ def _static_reasons(rung: Rung, entry: Entry) -> dict[str, str]:
         reasons |= dict.fromkeys(("case_id", "ops_executed"), "no artifact: " + entry.failure)
     elif entry.ops_executed is None:
         reasons["ops_executed"] = f"the graph of a {entry.case.runtime} artifact cannot be walked"
+    if rung.cost.uncounted:
+        reasons["macs"] = f"without what no rule of the counter covers: {', '.join(rung.cost.uncounted)}"
     return {key: reason for key, reason in reasons.items() if reason}
 
 

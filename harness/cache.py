@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from harness import files
 from harness.errors import StoreError, UsageError
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ def put(kind: str, key: str) -> Iterator[Path]:
     home = root() / kind
     with storing():
         home.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=home))
+        folder = Path(tempfile.mkdtemp(prefix=files.PREFIX, dir=home))
     try:
         yield folder
         with storing():
@@ -110,7 +111,7 @@ def put(kind: str, key: str) -> Iterator[Path]:
 
 def entries() -> tuple[Entry, ...]:
     """Return every complete entry, least recently used first."""
-    found = (path for path in root().glob("*/*") if path.is_dir() and not path.name.startswith(".tmp-"))
+    found = (path for path in root().glob("*/*") if path.is_dir() and not path.name.startswith(files.PREFIX))
     described = (entry for path in found if (entry := _describe(path)))
     return tuple(sorted(described, key=lambda entry: entry.used))
 
@@ -135,21 +136,13 @@ def trim(keep: Path | None = None, cap: int | None = None) -> tuple[Entry, ...]:
 def _publish(folder: Path, entry: Path) -> None:
     """Give a filled folder its name, once all of it is on the disk: a power cut leaves no entry with empty files."""
     for path in (*folder.rglob("*"), folder):
-        _sync(path)
+        files.sync(path)
     try:
         folder.rename(entry)
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else somebody has made it meanwhile: equal by key
             raise
-    _sync(entry.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.sync(entry.parent)
 
 
 def _describe(path: Path) -> Entry | None:
@@ -162,7 +155,7 @@ def _describe(path: Path) -> Entry | None:
 
 
 def _remove_stale() -> None:
-    for path in root().glob("*/.tmp-*"):
+    for path in root().glob(f"*/{files.PREFIX}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _STALE_S:
                 shutil.rmtree(path, ignore_errors=True)

@@ -67,7 +67,7 @@ class Group:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         with self._lock:
             self._ended = True
-            for process in self._running if kind is not None else ():
+            for process in tuple(self._running) if kind is not None else ():
                 process.kill()
 
     def call(self, module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
@@ -80,7 +80,8 @@ class Group:
                     process.kill()
                     raise
                 finally:
-                    self._running.discard(process)
+                    with self._lock:
+                        self._running.discard(process)
             if self._ended:
                 raise KeyboardInterrupt
             return _answer(module, last, code, noise)

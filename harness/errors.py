@@ -6,7 +6,6 @@
     │   └── ContentError    2: a content file lacks what its kind must define
     ├── FoldError           a network that cannot be traced, folded or proved equal
     ├── TrainError          training went wrong (loss not finite, no data)
-    ├── BuildError          a runtime could not compile a variant
     ├── DeviceError         a device is unreachable, busy or lacks something
     ├── WireError           a job or reply that breaks the format
     └── StoreError          a stored run that is damaged, newer than the program, or cannot be written
@@ -50,10 +49,6 @@ class FoldError(HarnessError):
 
 class TrainError(HarnessError):
     """Training cannot go on; finished rungs are kept."""
-
-
-class BuildError(HarnessError):
-    """A runtime could not turn a variant into an artifact."""
 
 
 class DeviceError(HarnessError):

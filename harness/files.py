@@ -21,11 +21,11 @@ def replacing(target: Path) -> Iterator[Path]:
     temporary = target.parent / f"{PREFIX}{secrets.token_hex(8)}"
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def write(target: Path, data: bytes) -> None:
@@ -34,7 +34,8 @@ def write(target: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file or folder to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness import bundle, store, wire
 from harness.child import OnProgress, Progress
 from harness.errors import DeviceError
-from harness.records import Artifact, Run
+from harness.records import Artifact, Entry, Run
 from harness.transport import Transport
 
 _POLL_S = 0.5  # how often the journal is looked at; seldom enough that the device is not disturbed
@@ -33,12 +33,13 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wire.J
     )
     comparisons = tuple((case, reference) for case, reference in pairs if reference is not None)
     compared = {ref: sum(1 for _, other in comparisons if other == ref) for _, ref in comparisons}
+    labels = {entry.case.case_id: _label(record, entry) for entry in reversed(entries)}
     cases: dict[str, wire.JobCase] = {}
     for entry in entries:
         case, artifact = entry.case, artifacts[entry.case.artifact]
         cases[case.case_id] = wire.JobCase(
             case_id=case.case_id,
-            label=f"{entry.ladder} {entry.rung}",
+            label=labels[case.case_id],
             artifact=wire.FileRef(artifact.sha256, artifact.size_bytes),
             sample=wire.FileRef(artifact.sample_sha256, artifact.sample_bytes),
             tolerance=artifact.tolerance,
@@ -59,6 +60,13 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wire.J
     )
 
 
+def _label(record: Run, entry: Entry) -> str:
+    """What people call a row: `easier 3`, or a control by its network's name."""
+    if entry.method != "control":
+        return f"{entry.ladder} {entry.rung}"
+    return next(ladder for ladder in record.ladders if ladder.name == entry.ladder).rungs[entry.rung].network
+
+
 def _replicates(compared: int) -> int:
     """A reference runs in about sqrt(cases of its comparisons), at least 2, processes per block: all rest on it."""
     return max(2, round(math.sqrt(compared + 1))) if compared else 1
@@ -71,29 +79,36 @@ def deploy(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str,
     files = {artifact.sha256: Path(artifact.path) for artifact in chosen}
     files |= {artifact.sample_sha256: Path(artifact.sample_path) for artifact in chosen}
     line.put(files)
-    _agree_on_the_journal(line, folder, job)
+    _give_back(line, folder, job)
     line.put_job(job)
     line.start(bundle.build(job.runtime), job)
 
 
-def _agree_on_the_journal(line: Transport, folder: Path, job: wire.Job) -> None:
-    """Give a device that lost its journal the run's copy; set a copy aside that is not a prefix of the device's."""
-    ours, theirs = store.journal_bytes(folder, job.runtime), line.follow(job, 0)
-    if theirs.startswith(ours):
-        return
-    if not ours.startswith(theirs):
-        store.set_journal_aside(folder, job.runtime)
-        return
-    wire.JournalReader(job, "the run's copy of the journal").read(ours.decode("utf-8", "replace"))
-    line.restore_journal(job, ours)
+def _give_back(line: Transport, folder: Path, job: wire.Job) -> None:
+    """Give a device that lost the end of its journal, or all of it, the run's copy. Raises WireError for a damaged copy."""
+    ours, theirs = store.journal_bytes(folder, job.runtime), _whole(line, job)
+    if len(ours) > len(theirs) and ours.startswith(theirs):
+        wire.JournalReader(job, "the run's copy of the journal").read(ours.decode("utf-8", "replace"))
+        line.restore_journal(job, ours)
+
+
+def _whole(line: Transport, job: wire.Job) -> bytes:
+    """Return the device's whole journal, piece by piece as the line gives it."""
+    journal = b""
+    while piece := line.follow(job, len(journal)):
+        journal += piece
+    return journal
 
 
 def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> None:
     """Copy the journal as it grows until the reply is there. Blocks between looks; never spins.
 
-    Raises DeviceError when the agent died without a reply (its journal is kept, and the run can go on), or when its reply
-    is another job's or promises more than the journal holds; WireError for a line that breaks the format.
+    A copy that is no prefix of the device's journal (a power cut, an edit) is set aside and made anew. Raises DeviceError
+    when the agent died without a reply (its journal is kept, and the run can go on), or when its reply is another job's
+    or promises more than the journal holds; WireError for a line that breaks the format.
     """
+    if not _whole(line, job).startswith(store.journal_bytes(folder, job.runtime)):
+        store.set_journal_aside(folder, job.runtime)
     copy = _Copy(folder, job, tell)
     quiet_since = time.monotonic()
     while True:
@@ -105,14 +120,22 @@ def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> No
         elif reply is not None:
             copy.end(reply)
             return
-        elif time.monotonic() - quiet_since > _SILENCE_S and not line.alive(job):
-            said = line.log_tail(job)
-            raise DeviceError(
-                f"the agent on {line.name} ended without a reply: {said or 'killed, or out of memory'}",
-                f"Nothing measured is lost; go on with: harness run --resume {job.run}",
-            )
+        elif time.monotonic() - quiet_since > _SILENCE_S:
+            _require_alive(line, job)
+            quiet_since = time.monotonic()
         else:
             time.sleep(_POLL_S)
+
+
+def _require_alive(line: Transport, job: wire.Job) -> None:
+    """Raise DeviceError when the agent is gone and has left no reply, not even just now."""
+    if line.alive(job) or line.reply(job) is not None:
+        return
+    said = line.log_tail(job)
+    raise DeviceError(
+        f"the agent on {line.name} ended without a reply: {said or 'killed, or out of memory'}",
+        f"Nothing measured is lost; go on with: harness run --resume {job.run}",
+    )
 
 
 class _Copy:

@@ -18,11 +18,9 @@ _PLAIN_EVERY_S = 10.0
 
 
 @contextmanager
-def narrate(quiet: bool = False) -> Iterator[OnProgress]:
-    """Give a function that shows Progress; `quiet` swallows it."""
-    if quiet:
-        yield lambda progress: None
-    elif sys.stderr.isatty():
+def narrate() -> Iterator[OnProgress]:
+    """Give a function that shows Progress."""
+    if sys.stderr.isatty():
         with _bar() as show:
             yield show
     else:

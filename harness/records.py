@@ -45,7 +45,6 @@ class Profile:
     runtimes: tuple[str, ...]
     threads: int = 1
     target: Mapping[str, str] = field(default_factory=dict)
-    sensors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,7 +252,7 @@ class Entry:
     case: Case
     ladder: str
     method: Method
-    rung: int | None
+    rung: int
     variant: str
     reference: str | None
     ops_executed: int | None = None

@@ -56,12 +56,8 @@ def start(plan: Plan, device: Device, *, results: Path, command: Sequence[str], 
     )
     folder = store.create(results, record)
     tell(Progress(f"run {record.run}"))
-    try:
-        with store.held(folder):
-            return _carry_out(folder, record, device, tell)
-    except UsageError:
-        shutil.rmtree(folder)
-        raise
+    with store.held(folder):
+        return _carry_out(folder, record, device, tell)
 
 
 def resume(folder: Path, device: Device, *, tell: OnProgress) -> Path:
@@ -75,13 +71,7 @@ def resume(folder: Path, device: Device, *, tell: OnProgress) -> Path:
             tell(Progress(f"run {record.run} is complete; nothing to do"))
             return folder
         tell(Progress(f"run {record.run}: going on"))
-        line = transport.connect(device)
-        for runtime in record.plan.runtimes:  # nothing else happens here while an agent is timing
-            job = store.load_job(folder, runtime)
-            if job is not None and (line.alive(job) or line.reply(job) is not None):
-                _follow(line, folder, job, tell)
-        preflight(record.plan, device, folder.parent.parent)
-        return _carry_out(folder, record, device, tell)
+        return _carry_out(folder, record, device, tell, resumed=True)
 
 
 def preflight(plan: Plan, device: Device, results: Path) -> None:
@@ -128,25 +118,30 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with `+` when files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(content.ROOT)]
+    """The checkout's commit, with `+` when files differ from it; None outside a checkout of ours."""
+    if not (content.ROOT / ".git").exists():  # installed: a repository around it would be somebody else's
+        return None
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+" if status else "")
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", str(content.ROOT), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 # --- one run, stage by stage ---------------------------------------------------------------------------------------
 
 
-def _carry_out(folder: Path, record: Run, device: Device, tell: OnProgress) -> Path:
+def _carry_out(folder: Path, record: Run, device: Device, tell: OnProgress, resumed: bool = False) -> Path:
     """Walk the stages, keeping run.json true at each; an interruption or error is recorded and passed on."""
     seconds: dict[str, float] = dict(record.seconds)
     try:
+        if resumed:
+            _catch_up(folder, record, device, seconds, tell)
         if not _is_measured(folder, record):
             record = _prepare_and_measure(folder, record, device, seconds, tell)
         with _timed(seconds, "store"):
@@ -154,15 +149,35 @@ def _carry_out(folder: Path, record: Run, device: Device, tell: OnProgress) -> P
     except KeyboardInterrupt:
         _save_if_possible(folder, replace(store.load(folder), status="interrupted", seconds=seconds))
         raise KeyboardInterrupt(f"What is done is kept; go on with: harness run --resume {record.run}") from None
-    except UsageError:
-        raise
     except HarnessError as error:
-        failed = replace(store.load(folder), status="failed", failure=error.message, seconds=seconds)
-        _save_if_possible(folder, failed)
-        error.hint = error.hint or f"What is done is kept; go on with: harness run --resume {record.run}"
+        _record_failure(folder, error, seconds, resumed)
         raise
     store.save(folder, replace(record, seconds=seconds))
     return folder
+
+
+def _catch_up(folder: Path, record: Run, device: Device, seconds: dict[str, float], tell: OnProgress) -> None:
+    """Follow an agent that is still at work, or has ended meanwhile, before anything else happens on these cores."""
+    line = transport.connect(device)
+    with _timed(seconds, "measure"):
+        for runtime in record.plan.runtimes:
+            job = store.load_job(folder, runtime)
+            if job is not None and (line.alive(job) or line.reply(job) is not None):
+                _follow(line, folder, job, tell)
+    preflight(record.plan, device, folder.parent.parent)
+
+
+def _record_failure(folder: Path, error: HarnessError, seconds: dict[str, float], resumed: bool) -> None:
+    """Keep what is done and say how to go on; a wrong word in a run that has nothing yet leaves nothing behind.
+
+    Such a word is one that only the network could judge, as the name of an activation.
+    """
+    stored = store.load(folder)
+    if isinstance(error, UsageError) and stored.status == "preparing" and not resumed:
+        shutil.rmtree(folder)
+        return
+    _save_if_possible(folder, replace(stored, status="failed", failure=error.message, seconds=seconds))
+    error.hint = error.hint or f"What is done is kept; go on with: harness run --resume {stored.run}"
 
 
 def _prepare_and_measure(folder: Path, record: Run, device: Device, seconds: dict[str, float], tell: OnProgress) -> Run:
@@ -171,7 +186,7 @@ def _prepare_and_measure(folder: Path, record: Run, device: Device, seconds: dic
         ladders = _climb(record.plan, tell)
     with _timed(seconds, "build"):
         entries, artifacts = _build(record.plan, device, ladders, tell)
-    _require_same(record, entries)
+    entries = _agree(record, entries)
     kept = tuple(_portable(ladder) for ladder in ladders)
     record = replace(record, status="measuring", ladders=kept, entries=entries, failure=None)
     store.save(folder, record)
@@ -275,15 +290,23 @@ def _with_references(entries: Sequence[Entry]) -> Iterator[Entry]:
         yield replace(entry, reference=None if head.failure else head.case.case_id)
 
 
-def _require_same(record: Run, entries: Sequence[Entry]) -> None:
-    """A run that goes on must measure what it began with. Raises StoreError when a ladder came out different."""
-    before = [None if entry.failure else entry.case.case_id for entry in record.entries]
-    now = [None if entry.failure else entry.case.case_id for entry in entries]
-    if before and any(old not in (None, new) for old, new in zip(before, now, strict=True)):
-        raise StoreError(
-            f"run {record.run}: its ladders came out different this time (cache cleared, and sources or packages changed)",
-            "It cannot go on; start a new run.",
-        )
+def _agree(record: Run, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the entries to measure: a run that goes on measures what it began with, no more and no less.
+
+    Raises StoreError when a ladder came out different, or when a row that was built then cannot be built now.
+    """
+    if not record.entries:
+        return entries
+    ids = [None if entry.failure else entry.case.case_id for entry in entries]
+    for old, new, now in zip(record.entries, entries, ids, strict=False):
+        if old.failure is None and new.failure is not None:
+            raise StoreError(f"{new.ladder} {new.rung} was built before and could not be now: {new.failure}")
+        if len(record.entries) != len(entries) or (now not in (None, old.case.case_id) and old.failure is None):
+            raise StoreError(
+                f"run {record.run}: its ladders came out different this time (cache cleared, and sources or packages changed)",
+                "It cannot go on; start a new run.",
+            )
+    return record.entries
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------
@@ -298,15 +321,22 @@ def _measure(
         return
     store.save_job(folder, job)
     line = transport.connect(device)
-    if not line.alive(job) and line.reply(job) is None:
-        jobs.deploy(line, folder, job, artifacts)
-    _follow(line, folder, job, tell)
+    with _stopped_on_interruption(line, job):
+        if not line.alive(job) and line.reply(job) is None:
+            jobs.deploy(line, folder, job, artifacts)
+        jobs.follow(line, folder, job, tell)
 
 
 def _follow(line: transport.Transport, folder: Path, job: wire.Job, tell: OnProgress) -> None:
-    """Follow a job to its reply; Ctrl-C ends its agent too."""
-    try:
+    with _stopped_on_interruption(line, job):
         jobs.follow(line, folder, job, tell)
+
+
+@contextmanager
+def _stopped_on_interruption(line: transport.Transport, job: wire.Job) -> Iterator[None]:
+    """Ctrl-C ends the agent too: whoever presses it wants quiet."""
+    try:
+        yield
     except KeyboardInterrupt:
         with suppress(HarnessError):  # the interruption is what the user must hear of
             line.stop(job)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import content, files, tables, wire
+from harness.analysis import Jobs, Journals, Replies
 from harness.errors import StoreError, UsageError
 from harness.records import Run
 
@@ -72,16 +73,22 @@ def create(root: Path, run: Run) -> Path:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a run's folder: one harness at a time writes into it. Raises StoreError when another holds it."""
-    handle = os.open(folder, os.O_RDONLY)
+    with _reported(folder):
+        handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, folder)
         yield
-    except BlockingIOError:
-        raise StoreError(
-            f"{folder}: another harness is at work on this run", "Let it finish, or end it first."
-        ) from None
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    with _reported(folder):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = f"{folder}: another harness is at work on this run"
+            raise StoreError(busy, "Let it finish, or end it first.") from None
 
 
 def find(root: Path, word: str | None) -> Path:
@@ -150,7 +157,7 @@ def _require_whole(file: Path, run: Run) -> None:
     """Check what one part of a record says of another: names are plain, entries point at rungs that are there."""
     heights = {ladder.name: len(ladder.rungs) for ladder in run.ladders}
     for entry in run.entries:
-        if entry.ladder not in heights or not 0 <= (entry.rung or 0) < heights[entry.ladder]:
+        if entry.ladder not in heights or not 0 <= entry.rung < heights[entry.ladder]:
             raise _damaged(file, f"entries: no rung {entry.rung} in a ladder {entry.ladder!r}")
     for name in (run.run, run.device, *run.plan.runtimes):
         try:
@@ -167,23 +174,23 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a number that JSON has")
 
 
-def write(file: Path, data: bytes) -> None:
-    """Write `data` atomically: temporary file, fsync, rename. Raises StoreError."""
-    with _reported(file):
+_GO_ON = "nothing measured is lost: go on with harness run --resume."
+
+
+def write(file: Path, data: bytes, go_on: str = _GO_ON) -> None:
+    """Write `data` atomically: temporary file, fsync, rename. Raises StoreError, whose hint ends with `go_on`."""
+    with _reported(file, go_on):
         file.parent.mkdir(parents=True, exist_ok=True)
         files.write(file, data)
 
 
 @contextlib.contextmanager
-def _reported(path: Path) -> Iterator[None]:
+def _reported(path: Path, go_on: str = _GO_ON) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         move = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"
-        raise StoreError(
-            f"{path}: cannot be written: {error.strerror}",
-            f"{move}; nothing measured is lost: go on with harness run --resume.",
-        ) from None
+        raise StoreError(f"{path}: cannot be written: {error.strerror}", f"{move}; {go_on}") from None
 
 
 # --- the journal's copy --------------------------------------------------------------------------------------------
@@ -254,17 +261,20 @@ def set_journal_aside(folder: Path, runtime: str) -> None:
         file.rename(file.with_suffix(".damaged"))
 
 
-Jobs = dict[str, wire.Job | None]
-Journals = dict[str, Sequence[wire.Event]]
-Replies = dict[str, wire.Reply | None]
-
-
 def measured(folder: Path, runtimes: Iterable[str]) -> tuple[Jobs, Journals, Replies]:
     """Read a run's jobs, journals and replies by runtime. Raises WireError."""
     names = tuple(runtimes)
     jobs: Jobs = {runtime: load_job(folder, runtime) for runtime in names}
-    journals: Journals = {runtime: events(folder, runtime) for runtime in names}
+    journals: Journals = {runtime: _journal(folder, runtime, job) for runtime, job in jobs.items()}
     return jobs, journals, {runtime: load_reply(folder, runtime) for runtime in names}
+
+
+def _journal(folder: Path, runtime: str, job: wire.Job | None) -> Sequence[wire.Event]:
+    """Read a journal as that of its job; nothing where the run never came so far as to make one."""
+    if job is None:
+        return ()
+    file = job_folder(folder, runtime) / "events.jsonl"
+    return wire.JournalReader(job, str(file)).read(journal_bytes(folder, runtime).decode("utf-8", "replace"))
 
 
 # --- frames --------------------------------------------------------------------------------------------------------

@@ -16,18 +16,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import errors, files, wire
-from harness.errors import DeviceError, WireError
+from harness import files, wire
+from harness.errors import DeviceError, HarnessError, StoreError, WireError
 from harness.records import Device
 
 _COMMAND_LIMIT_S = 180.0
 _MAX_FOLLOW_BYTES = 64 * 2**20
 _MAX_REPLY_BYTES = 2**24
+_ARTIFACT_S, _REPLY_S = 24 * 3600.0, 7 * 24 * 3600.0  # how long what is unused is spared
+_ERRORS: Mapping[str, type[HarnessError]] = {
+    "DeviceError": DeviceError,
+    "WireError": WireError,
+    "StoreError": StoreError,
+}
 ROOM_BYTES = 2**30  # artifacts of a ladder, its journal, and room to breathe
 KEEP_BYTES = 5 * 2**30  # artifacts and finished jobs that a workdir keeps
 
@@ -117,10 +125,10 @@ class Local:
         answer = self._ask(self._put_bundle(bundle), "probe", runtime)
         if "cause" in answer:
             raise DeviceError(
-                f"device {self.name}: runtime {runtime} does not work there: {answer['detail']}",
+                f"device {self.name}: runtime {runtime} does not work there: {answer.get('detail')}",
                 f"It was imported with {self.python}.",
             )
-        return answer
+        return {key: _told(answer, key, dict, self.name) for key in ("versions", "facts")}
 
     def free_bytes(self) -> int:
         """Return the free space of the workdir's file system."""
@@ -160,43 +168,47 @@ class Local:
         """Write the job, whose files are there, into its folder. Raises DeviceError.
 
         Artifacts and jobs that have ended go, least recently used first, until the others fit under `keep_bytes`; this
-        job's own stay. While an agent is at work nothing is removed.
+        job's own stay, artifacts used within a day (somebody may be about to start), and replies of the last week
+        (somebody may still come for them). While an agent is at work nothing is removed.
         """
         with self._explained():
             folder = self._job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
             files.write(folder / "job.json", wire.encode(job).encode())
-            with (self.workdir / "lock").open("ab") as lock:  # held meanwhile: no agent begins
-                if _is_free(lock.fileno()):
+            with (self.workdir / "lock").open("ab") as lock:  # held meanwhile: no agent begins, nobody else trims
+                if _is_free(lock.fileno(), fcntl.LOCK_EX):
                     self._trim(job)
 
     def _trim(self, job: wire.Job) -> None:
         own = {job.job, *(file.sha256 for case in job.cases for file in (case.artifact, case.sample))}
-        artifacts = self.workdir.glob("artifacts/[!.]*")  # what begins with a dot is being written
-        ended = (reply.parent for reply in self.workdir.glob("jobs/*/reply.json"))
-        entries = sorted((*artifacts, *ended), key=lambda entry: entry.stat().st_mtime)
-        excess = sum(map(_size, entries)) - self.keep_bytes
+        artifacts = [_Kept.of(path, _ARTIFACT_S) for path in self.workdir.glob("artifacts/[!.]*")]
+        ended = [_Kept.of(reply.parent, _REPLY_S) for reply in self.workdir.glob("jobs/*/reply.json")]
+        entries = sorted(artifacts + ended, key=lambda entry: entry.used)
+        excess = sum(entry.size_bytes for entry in entries) - self.keep_bytes
         for entry in entries:
-            if excess <= 0:
-                return
-            if entry.name not in own:
-                excess -= _size(entry)
-                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+            if excess > 0 and entry.path.name not in own and entry.is_stale():
+                excess -= entry.size_bytes
+                entry.remove()
+        for path in self.workdir.glob(f"artifacts/{files.PREFIX}*"):  # what a killed put left half-written
+            leftover = _Kept.of(path, _ARTIFACT_S)
+            if leftover.is_stale():
+                leftover.remove()
 
     def restore_journal(self, job: wire.Job, journal: bytes) -> None:
         """Give back the controller's copy of a journal where the device's is shorter. Raises DeviceError."""
         with self._explained():
             folder = self._job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
-            if len(self.follow(job, 0)) < len(journal):
-                files.write(folder / "events.jsonl", journal)
+            file = folder / "events.jsonl"
+            if not file.is_file() or file.stat().st_size < len(journal):
+                files.write(file, journal)
 
     # --- at work -----------------------------------------------------------------------------------------------------
 
     def start(self, bundle: Path, job: wire.Job) -> int:
         """Start an agent on the job, detached; return its process id. Raises DeviceError naming the holder if busy."""
         answer = self._ask(self._put_bundle(bundle), "start", str(self.workdir), job.job)
-        return int(answer["pid"])
+        return int(_told(answer, "pid", int, self.name))
 
     def follow(self, job: wire.Job, offset: int) -> bytes:
         """Return the whole lines of the journal from byte `offset` on. Raises DeviceError."""
@@ -302,18 +314,28 @@ class Local:
 
 
 def _answer(answer: Any, name: str) -> dict[str, Any]:
+    """Check what a device answered; an error that it gives is raised as the one it names, if it may name it."""
     if not isinstance(answer, dict):
         raise DeviceError(f"device {name}: it answered {str(answer)[:200]!r}, not an object")
     refused = answer.get("error")
-    if refused is not None:
-        kind = getattr(errors, str(refused.get("type")), DeviceError)
-        raise kind(f"device {name}: {refused.get('message')}", str(refused.get("hint", "")))
-    return answer
+    if refused is None:
+        return answer
+    told = refused if isinstance(refused, dict) else {"message": str(refused)[:200]}
+    kind = _ERRORS.get(str(told.get("type")), DeviceError)
+    raise kind(f"device {name}: {told.get('message')}", str(told.get("hint", "")))
 
 
-def _is_free(fd: int) -> bool:
+def _told(answer: Mapping[str, Any], key: str, kind: type, name: str) -> Any:
+    value = answer.get(key)
+    if not isinstance(value, kind):
+        raise DeviceError(f"device {name}: its answer must give {key}, it gave {value!r:.200}")
+    return value
+
+
+def _is_free(fd: int, how: int = fcntl.LOCK_SH) -> bool:
+    """Whether the lock could be taken; it is held, as `how` says, until the file is closed."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -329,8 +351,28 @@ def _copy(source: Path, target: Path) -> str:
     return digest.hexdigest()
 
 
-def _size(entry: Path) -> int:
-    return sum(file.stat().st_size for file in (entry.rglob("*") if entry.is_dir() else [entry]) if file.is_file())
+@dataclass(frozen=True)
+class _Kept:
+    """Something in a workdir that may be removed once it has not been used for `spared_s`."""
+
+    path: Path
+    size_bytes: int
+    used: float
+    spared_s: float
+
+    @classmethod
+    def of(cls, path: Path, spared_s: float) -> _Kept:
+        try:
+            inside = (file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+            return cls(path, sum(inside), path.stat().st_mtime, spared_s)
+        except FileNotFoundError:  # gone meanwhile
+            return cls(path, 0, time.time(), spared_s)
+
+    def is_stale(self) -> bool:
+        return time.time() - self.used > self.spared_s
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True) if self.path.is_dir() else self.path.unlink(missing_ok=True)
 
 
 def _plain(name: Any, device: str) -> str:

@@ -161,6 +161,24 @@ def test_a_device_that_lost_its_disk_gets_its_journal_back(warm: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_a_damaged_copy_of_the_journal_is_set_aside_and_made_anew_from_the_device_s(warm: Cli) -> None:
+    process = warm.start(*MAIN)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and not (
+        warm.runs and store.journal_bytes(warm.runs[0], "empty").count(b"process") > 5
+    ):
+        time.sleep(0.1)
+    kill(process.pid)
+    process.communicate(timeout=PATIENCE_S)
+    (folder,) = warm.runs
+    copy = folder / "jobs" / "empty" / "events.jsonl"
+    copy.write_bytes(copy.read_bytes()[:1000] + b"\0\n")
+    finish(warm)
+    require_each_once(folder)
+    assert copy.with_suffix(".damaged").is_file()
+
+
+@pytest.mark.slow
 def test_a_second_harness_on_the_same_run_is_refused_and_harms_nothing(warm: Cli) -> None:
     process = warm.start(*MAIN)
     deadline = time.monotonic() + PATIENCE_S

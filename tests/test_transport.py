@@ -203,6 +203,12 @@ def kept(bench: Bench) -> set[str]:
     return {path.name for kind in ("artifacts", "jobs") for path in (bench.device.workdir / kind).iterdir()}
 
 
+def age(bench: Bench) -> None:
+    """Make everything in the workdir as old as can be."""
+    for path in bench.device.workdir.rglob("*"):
+        os.utime(path, (0, 0))
+
+
 def files_of(job: wire.Job) -> set[str]:
     return {job.job, *(file.sha256 for case in job.cases for file in (case.artifact, case.sample))}
 
@@ -210,9 +216,43 @@ def files_of(job: wire.Job) -> set[str]:
 def test_beyond_its_cap_a_workdir_keeps_the_job_s_own_files_and_jobs_without_an_end(bench: Bench) -> None:
     ended, begun = bench.job(["a", "b"], name="ended"), bench.job(["c"], name="begun")
     bench.run(ended)
+    age(bench)
     bench.device.keep_bytes = 0
     job = bench.job(["b", "d"], name="next")
     assert kept(bench) == files_of(job) | {begun.job}
+
+
+def test_what_somebody_may_be_about_to_use_or_to_fetch_is_spared(bench: Bench) -> None:
+    ended, begun = bench.job(["a", "b"], name="ended"), bench.job(["c"], name="begun")
+    bench.run(ended)
+    bench.device.keep_bytes = 0
+    job = bench.job(["b", "d"], name="next")
+    assert kept(bench) == files_of(job) | files_of(ended) | files_of(begun)
+
+
+def test_what_a_killed_controller_left_half_written_goes_in_time(bench: Bench) -> None:
+    bench.job(["a"], name="one")
+    leftover = bench.device.workdir / "artifacts" / ".tmp-0123"
+    leftover.write_text("half")
+    bench.job(["a"], name="again")
+    assert leftover.exists()
+    os.utime(leftover, (0, 0))
+    bench.job(["a"], name="two")
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ['{"error": "text"}', '{"error": {"type": "__doc__"}}', '{"error": {"type": "UsageError"}}', "{}", '{"pid": "x"}'],
+)
+def test_whatever_a_device_answers_is_its_error_and_never_the_user_s(bench: Bench, tmp_path: Path, answer: str) -> None:
+    impostor = tmp_path / "python"
+    impostor.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    impostor.chmod(0o755)
+    odd = Local("odd", tmp_path / "odd", str(impostor))
+    for ask in (lambda: odd.probe(bench.bundle, "empty"), lambda: odd.start(bench.bundle, bench.job())):
+        with pytest.raises(DeviceError, match="device odd: "):
+            ask()
 
 
 def test_what_was_used_least_recently_goes_first_and_no_more_than_must(bench: Bench) -> None:

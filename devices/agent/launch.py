@@ -60,7 +60,7 @@ def _start(verb: str, threads: int, errors: Any) -> "subprocess.Popen[bytes]":
 def _read(answer: bytes, code: int, log: Path, wall_ns: int) -> Outcome:
     value: Dict[str, Any] = {}
     with contextlib.suppress(WireError):  # what a runtime says of itself passes the journal's door before it is kept
-        value = wire.parse(answer.decode(), "answer")
+        value = wire.parse(answer.decode("utf-8", "replace"), "answer")
     if "result" in value:
         return Outcome(value["result"], "", "", wall_ns)
     if "cause" in value:

@@ -9,6 +9,7 @@
 Answers are one JSON object on standard output; an error is {"error": {"type", "message", "hint"}} and exit code 1.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -48,7 +49,8 @@ def main() -> int:
     except HarnessError as error:
         return _refuse(type(error).__name__, error.message, error.hint)
     except OSError as error:
-        return _refuse("DeviceError", "%s: %s" % (error.filename or "the device", error.strerror), "Free some space.")
+        hint = "Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return _refuse("DeviceError", "%s: %s" % (error.filename or "the device", error.strerror or error), hint)
     except Stopped:
         return STOPPED
     return 0
@@ -68,14 +70,21 @@ def run(workdir: str, job: str) -> Dict[str, Any]:
 
 def start(workdir: str, job: str) -> Dict[str, Any]:
     """Measure a job in a process of its own session, which keeps the lock that is taken here."""
-    from devices.agent import lock
-
     job_run, fd = _open(Path(workdir), job)
     pid = os.fork()
     if pid == 0:
-        _detach(job_run)
-    lock.sign(fd, job_run.job.run, job, pid, job_run.agent)
+        _detach(job_run, fd)
+    _wait_for_signature(Path(workdir) / "lock")
     return {"started": job, "pid": pid}
+
+
+def _wait_for_signature(path: Path) -> None:
+    """Return when the agent has signed its lock, or has ended already: whoever asks next can name it."""
+    from devices.agent import lock
+
+    end = time.monotonic() + _STOP_PATIENCE_S
+    while time.monotonic() < end and lock.holder(path) == {}:
+        time.sleep(0.01)
 
 
 def _open(workdir: Path, name: str) -> Tuple[Any, int]:
@@ -90,11 +99,17 @@ def _open(workdir: Path, name: str) -> Tuple[Any, int]:
     return JobRun(workdir, job, Path(sys.argv[0]).name), fd
 
 
-def _detach(job_run: Any) -> NoReturn:
-    """The child's side of `start`: leave the session and the terminal, measure, end. Its words go to agent.log."""
+def _detach(job_run: Any, fd: int) -> NoReturn:
+    """The child's side of `start`: leave the session and the terminal, measure, end. Its words go to agent.log.
+
+    It signs the lock itself, first: whatever interrupts the parent, an agent at work can be named and stopped.
+    """
+    from devices.agent import lock
+
     code = 1
     try:
         os.setsid()
+        lock.sign(fd, job_run.job.run, job_run.job.job, os.getpid(), job_run.agent)
         log = os.open(str(job_run.folder / "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):

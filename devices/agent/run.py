@@ -63,12 +63,21 @@ class JobRun:
         history, protocol = self.history, self.job.protocol
         self.memory = spin.Memory(self.workdir / "spin.json", cpu, protocol.spin_s)
         rounds = history.spin_rounds or self.memory.rounds or spin.calibrate(protocol.spin_s)
-        known = [history.best_spin, self.memory.best if self.memory.rounds == rounds else {}]
-        best = {threads: min(k[threads] for k in known if threads in k) for threads in {*known[0], *known[1]}}
+        known = [history.best_spin, self._spun(), self.memory.best if self.memory.rounds == rounds else {}]
+        best = {threads: min(k[threads] for k in known if threads in k) for threads in set().union(*known)}
         self.spinner = spin.Spinner(rounds, best, protocol.spin_tolerance)
         wanted = sorted({case.threads for case in self.job.cases})
         missed = {str(threads): best[threads] for threads in wanted if not self.spinner.settle(threads)}
         return {"spin_rounds": rounds, "spin_stored_ns": missed}
+
+    def _spun(self) -> Dict[int, int]:
+        """The best spin beside the processes of the journal so far, by thread count: a resumed job forgets none."""
+        best: Dict[int, int] = {}
+        for event in self.journal.past:
+            if isinstance(event, wire.ProcessEvent) and event.case_id in self.cases:
+                threads = self.cases[event.case_id].threads
+                best[threads] = min(best.get(threads, event.spin_before_ns), event.spin_before_ns, event.spin_after_ns)
+        return best
 
     # --- measuring ---------------------------------------------------------------------------------------------------
 

@@ -120,8 +120,8 @@ def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None
     for device, each in planned:
         try:
             with narrate() as tell:
-                start = story.start(each, device, results=results, command=sys.argv[1:], session=session, tell=tell)
-            folders.append(start)
+                folder = story.start(each, device, results=results, command=sys.argv[1:], session=session, tell=tell)
+            folders.append(folder)
         except HarnessError as error:
             if len(planned) == 1:
                 raise
@@ -167,12 +167,14 @@ def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
     runs = [load(folder) for folder in folders]
     for folder, each in zip(folders, runs, strict=True):
         figure = folder / "plots" / "depth.png"
+        if not as_json:
+            show_table(each)
+            print(f"\nrun     {folder}")
         if any(case.latency_ns for case in each.cases):
             report.draw(each, figure)
             report.draw(each, figure.with_suffix(".svg"))
-        if not as_json:
-            show_table(each)
-            print(f"\nrun     {folder}" + (f"\nfigure  {figure}" if figure.is_file() else ""))
+            if not as_json:
+                print(f"figure  {figure}")
     if as_json:
         shown = [report.to_json(each) for each in runs]
         print_json(shown[0] if len(shown) == 1 else shown)

@@ -16,9 +16,8 @@ _ADVICE: Mapping[str, str] = {
     "setting-ignored": "The runtime does not do what it was asked for: drop the option, or name another value.",
     "out-of-memory": "Lower --batch, free memory on the device, or leave these rungs to a larger one.",
     "timeout": "A process took longer than the protocol allows: lower --batch, or look at what holds the device up.",
-    "crash": "Its last words are in worker.log in the job's folder on the device.",
-    "signal": "Its last words are in worker.log in the job's folder on the device; a runtime built for another "
-    "processor dies like this.",
+    "crash": "All that it said stands in the run's jobs/<runtime>/events.jsonl; the others are not touched by it.",
+    "signal": "A runtime built for another processor dies like this, and one with a bug: try it with another --option.",
 }
 _OTHERWISE = "The message names what broke; the other rows are not touched by it."
 

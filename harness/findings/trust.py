@@ -107,6 +107,11 @@ def contended(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
     """Processes beside which the calibrated spin was slow: a neighbour, who changes ratios too."""
     what = "ran while a spin beside them was slower than the device's best: something else used the machine"
     advice = "Pairing does not cancel this, it changes ratios too: stop what else runs there and measure again."
+    if job.facts.get("spin_stored_ns"):
+        what = (
+            "ran while a spin beside them was slower than the device's best of earlier jobs, never reached in this one"
+        )
+        advice = "A neighbour was there all along, or the device has become slower; three such jobs renew the best."
     yield from _disturbed("contended", job, [(s, s.contended) for s in cases], what, advice)
 
 

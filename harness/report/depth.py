@@ -54,8 +54,8 @@ def draw(run: Run, out: Path, published: papers.Published | None = None) -> tupl
     with mpl.rc_context(style.RC):
         figure = _figure(run, table, published)
         figure.savefig(picture, format=out.suffix[1:], metadata=_UNDATED.get(out.suffix))
-    store.write(out, picture.getvalue())
-    store.write(out.with_suffix(".csv"), to_csv(table).encode())
+    store.write(out, picture.getvalue(), "or give another file with --out.")
+    store.write(out.with_suffix(".csv"), to_csv(table).encode(), "or give another file with --out.")
     return out, out.with_suffix(".csv")
 
 
