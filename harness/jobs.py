@@ -79,12 +79,12 @@ def deploy(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str,
     files = {artifact.sha256: Path(artifact.path) for artifact in chosen}
     files |= {artifact.sample_sha256: Path(artifact.sample_path) for artifact in chosen}
     line.put(files)
-    _give_back(line, folder, job)
+    give_back(line, folder, job)
     line.put_job(job)
     line.start(bundle.build(job.runtime), job)
 
 
-def _give_back(line: Transport, folder: Path, job: wire.Job) -> None:
+def give_back(line: Transport, folder: Path, job: wire.Job) -> None:
     """Give a device that lost the end of its journal, or all of it, the run's copy. Raises WireError for a damaged copy."""
     ours, theirs = store.journal_bytes(folder, job.runtime), _whole(line, job)
     if len(ours) > len(theirs) and ours.startswith(theirs):

@@ -28,7 +28,6 @@ from harness.errors import DeviceError, HarnessError, StoreError, WireError
 from harness.records import Device
 
 _COMMAND_LIMIT_S = 180.0
-_MAX_FOLLOW_BYTES = 64 * 2**20
 _MAX_REPLY_BYTES = 2**24
 _ARTIFACT_S, _REPLY_S = 24 * 3600.0, 7 * 24 * 3600.0  # how long what is unused is spared
 _ERRORS: Mapping[str, type[HarnessError]] = {
@@ -37,6 +36,7 @@ _ERRORS: Mapping[str, type[HarnessError]] = {
     "StoreError": StoreError,
 }
 ROOM_BYTES = 2**30  # artifacts of a ladder, its journal, and room to breathe
+PIECE_BYTES = 64 * 2**20  # of a journal that are read at once; more than its longest line
 KEEP_BYTES = 5 * 2**30  # artifacts and finished jobs that a workdir keeps
 
 
@@ -64,7 +64,7 @@ class Transport(Protocol):
         """Start an agent on the job, detached, and return its process id. A busy device is a DeviceError with its holder."""
 
     def follow(self, job: wire.Job, offset: int) -> bytes:
-        """Return the whole lines of the journal from byte `offset` on."""
+        """Return whole lines of the journal from byte `offset` on, a piece at a time; empty at its end."""
 
     def alive(self, job: wire.Job) -> bool:
         """Return whether an agent is at work on this job."""
@@ -99,11 +99,13 @@ class Local:
         workdir: Path = Path("~/.edge-harness"),
         python: str = sys.executable,
         keep_bytes: int = KEEP_BYTES,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
         self.name = name
         self.workdir = workdir.expanduser().absolute()
         self.python = python
         self.keep_bytes = keep_bytes
+        self.piece_bytes = piece_bytes
 
     # --- before ------------------------------------------------------------------------------------------------------
 
@@ -211,12 +213,12 @@ class Local:
         return int(_told(answer, "pid", int, self.name))
 
     def follow(self, job: wire.Job, offset: int) -> bytes:
-        """Return the whole lines of the journal from byte `offset` on. Raises DeviceError."""
+        """Return whole lines of the journal from byte `offset` on, at most `piece_bytes`. Raises DeviceError."""
         with self._explained():
             try:
                 with (self._job_folder(job) / "events.jsonl").open("rb") as file:
                     file.seek(offset)
-                    data = file.read(_MAX_FOLLOW_BYTES)
+                    data = file.read(self.piece_bytes)
             except FileNotFoundError:
                 return b""
         return data[: data.rfind(b"\n") + 1]
