@@ -43,6 +43,16 @@ def kill(pid: int | None, number: int = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
+def until_some_are_measured(cli: Cli) -> None:
+    """Wait until the run's copy of the journal holds a few processes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if cli.runs and store.journal_bytes(cli.runs[0], "empty").count(b"process") > 5:
+            return
+        time.sleep(0.1)
+    raise AssertionError("nothing was measured")
+
+
 def finish(cli: Cli) -> Done:
     """Resume until the run is done, however often that takes (an agent of the run may still be at work)."""
     (folder,) = cli.runs
@@ -122,11 +132,7 @@ def test_killing_while_the_ladder_is_trained_loses_no_finished_rung(cli: Cli) ->
 @pytest.mark.slow
 def test_ctrl_c_stops_the_agent_keeps_what_is_measured_and_exits_130(warm: Cli) -> None:
     process = warm.start(*MAIN)
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and not (
-        warm.runs and store.journal_bytes(warm.runs[0], "empty").count(b"process") > 5
-    ):
-        time.sleep(0.1)
+    until_some_are_measured(warm)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
@@ -163,11 +169,7 @@ def test_a_device_that_lost_its_disk_gets_its_journal_back(warm: Cli) -> None:
 @pytest.mark.slow
 def test_a_damaged_copy_of_the_journal_is_set_aside_and_made_anew_from_the_device_s(warm: Cli) -> None:
     process = warm.start(*MAIN)
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and not (
-        warm.runs and store.journal_bytes(warm.runs[0], "empty").count(b"process") > 5
-    ):
-        time.sleep(0.1)
+    until_some_are_measured(warm)
     kill(process.pid)
     process.communicate(timeout=PATIENCE_S)
     (folder,) = warm.runs
@@ -198,11 +200,7 @@ def test_a_resume_with_a_wrong_word_leaves_the_run_as_it_was(warm: Cli) -> None:
     (own / "mine.py").write_text((Path(__file__).parents[1] / "models" / "tiny.py").read_text())
     shutil.copy(Path(__file__).parents[1] / "models" / "_resnet.py", own)
     process = warm.start("--content", str(own.parent), *MAIN, "--model", "mine")
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and not (
-        warm.runs and store.journal_bytes(warm.runs[0], "empty").count(b"process") > 5
-    ):
-        time.sleep(0.1)
+    until_some_are_measured(warm)
     kill(process.pid)
     kill(agent_pid(warm))
     process.communicate(timeout=PATIENCE_S)
