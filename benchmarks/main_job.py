@@ -14,6 +14,9 @@ from typing import Any
 
 from benchmarks.figures import Figure
 from harness import store, wire
+from harness.child import Progress
+from harness.compress import client
+from harness.records import LadderRequest
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,26 @@ def measure() -> list[Figure]:
             f"devices:\n  local:\n    profile: host\n    workdir: {world / 'workdir'}\n"
         )
         first, second = _run(world), _run(world)
-        return [*_first(first), *_second(second)]
+        return [*_first(first), _training(), *_second(second)]
+
+
+def _training() -> Figure:
+    """Seconds of training within the default ladder, made once more from nothing: what its progress tells of."""
+    spent, began, fitting = 0.0, time.monotonic(), False
+
+    def listen(progress: Progress) -> None:
+        nonlocal spent, began, fitting
+        now = time.monotonic()
+        spent += now - began if fitting else 0.0
+        began, fitting = now, "training" in progress.text or "fine-tuning" in progress.text
+
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["XDG_CACHE_HOME"] = cache
+        client.climb(LadderRequest("easier", "resnet18", "digits"), listen)
+        del os.environ["XDG_CACHE_HOME"]
+    return Figure(
+        "training in the default ladder", "<= 150 s", f"{spent:.0f} s", spent <= 150, "5 epochs, then 8 times 1"
+    )
 
 
 def _run(world: Path) -> _Outcome:
@@ -57,15 +79,14 @@ def _run(world: Path) -> _Outcome:
 
 def _first(first: _Outcome) -> list[Figure]:
     run = store.load(first.folder)
-    training_s = run.seconds["ladders"]
+    ladders_s = run.seconds["ladders"]
     accuracy = run.cases[0].accuracy or 0.0
     worst64, worst32 = (
         max(getattr(case, key) or 0.0 for case in run.cases) for key in ("fold_error_f64", "fold_error")
     )
     return [
         Figure("first `harness run --device local`, installed", "< 480 s", f"{first.wall_s:.0f} s", first.wall_s < 480),
-        Figure("its ladder stage, nine rungs", "<= 150 s training", f"{training_s:.0f} s", training_s <= 150,
-               "the whole ladder stage, folding and export included"),
+        Figure("its ladder stage, nine rungs", "", f"{ladders_s:.0f} s", None, "training, folding, proof and export"),
         Figure("test accuracy at full depth", ">= 0.97", f"{accuracy:.3f}", accuracy >= 0.97),
         Figure("largest fold error, float64", "<= 1e-12", f"{worst64:.1e}", worst64 <= 1e-12),
         Figure("largest fold error, float32", "<= 1e-5", f"{worst32:.1e}", worst32 <= 1e-5),

@@ -24,14 +24,12 @@ T = TypeVar("T")
 def parse(text: str, most: int, where: str) -> Any:
     """Parse at most `most` characters of JSON; `where` names the source in errors.
 
-    Refuses duplicate keys, NaN, infinities and integers beyond 64 bits, wherever they stand. Raises WireError.
+    Refuses duplicate keys, NaN and infinities, wherever they stand. Raises WireError.
     """
     if len(text) > most:
         raise WireError("%s: %d characters, at most %d are accepted" % (where, len(text), most))
     try:
-        return json.loads(
-            text, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded, object_pairs_hook=_distinct
-        )
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise WireError("%s: not JSON: %s" % (where, error)) from None
 
@@ -40,7 +38,7 @@ def build(kind: Type[T], value: Any, where: str) -> T:
     """Turn parsed JSON into the dataclass `kind`. Raises WireError at the first broken rule, its own rules included."""
     try:
         return typing.cast(T, _convert(kind, value, where))
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise WireError("%s: %s" % (where, error)) from None
 
 
@@ -55,7 +53,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_fields(hint, value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return _convert_any(value, where)
     if origin is typing.Union:  # Optional[X] is the only union there is
         return None if value is None else _convert(arguments[0], value, where)
     if origin is dict:
@@ -80,6 +78,16 @@ def _convert_fields(kind: Any, value: Any, where: str) -> Any:
     return kind(**{name: _convert(hints[name], item, where + "." + name) for name, item in value.items()})
 
 
+def _convert_any(value: Any, where: str) -> Any:
+    """What a device says of itself may be anything, but no integer beyond 64 bits."""
+    if isinstance(value, dict):
+        return {key: _convert_any(item, where + "." + key) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_convert_any(item, where) for item in value]
+    _expect(type(value) is not int or -MAX_INT <= value <= MAX_INT, "an integer of at most 64 bits", value, where)
+    return value
+
+
 def _convert_items(arguments: Tuple[Any, ...], value: Any, where: str) -> Tuple[Any, ...]:
     _expect(isinstance(value, (list, tuple)), "a list", value, where)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -92,7 +100,7 @@ def _convert_items(arguments: Tuple[Any, ...], value: Any, where: str) -> Tuple[
 
 def _convert_integers(value: Any, where: str) -> Tuple[int, ...]:
     """The long lists of samples: no call per item."""
-    _expect(all(type(item) is int for item in value), "a list of integers", "another type", where)
+    _expect(set(map(type, value)) <= {int}, "a list of integers", "another type", where)
     for extreme in (min(value, default=0), max(value, default=0)):
         _convert_scalar(int, extreme, where)
     return tuple(value)
@@ -120,11 +128,6 @@ def _finite(text: str) -> float:
     value = float(text)
     require(math.isfinite(value), "a number must be finite", text)
     return value
-
-
-def _bounded(text: str) -> int:
-    require(len(text) <= 20 and abs(int(text)) <= MAX_INT, "an integer must have at most 64 bits", text)
-    return int(text)
 
 
 def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:

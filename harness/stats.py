@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit  # scipy.stats would take ten times as long to import
 
 from harness.records import Estimate, Speedup, Verdict
 from harness.wire import ProcessEvent, Protocol
@@ -300,6 +299,8 @@ def _half_width(values: Floats, alpha: float) -> float | None:
 
 
 def _width(sd: float, n: int, alpha: float) -> float:
+    from scipy.special import stdtrit  # takes longer to import than showing a run takes
+
     return float(stdtrit(n - 1, 1 - alpha / 2)) * sd / math.sqrt(n)
 
 

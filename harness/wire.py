@@ -14,6 +14,7 @@ its types.
 import base64
 import dataclasses
 import json
+import operator
 import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
@@ -200,7 +201,7 @@ class ProcessEvent(Event):
         # the last window of a warm-up may run over `max_samples`
         require(len(self.warmup_ns) <= 2 * MAX_SAMPLES, "warmup_ns must have bounded length", len(self.warmup_ns))
         starts = self.start_ns
-        require(all(a <= b for a, b in zip(starts, starts[1:])), "start_ns must not go backwards", "")
+        require(all(map(operator.le, starts, starts[1:])), "start_ns must not go backwards", "")
 
 
 @dataclass(frozen=True)

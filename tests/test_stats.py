@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 from scipy.stats import t
 
 from devices.agent import stopping
@@ -227,8 +228,8 @@ def test_blocks_needed_is_the_first_count_that_reaches_the_half_width():
     values = rng.normal(0, 0.05, 6)
     more = stats.blocks_needed(values, PROTOCOL)
     spread = values.std(ddof=1)
-    assert stats.stdtrit(5 + more, 1 - ALPHA / 2) * spread / math.sqrt(6 + more) <= PROTOCOL.half_width
-    assert stats.stdtrit(4 + more, 1 - ALPHA / 2) * spread / math.sqrt(5 + more) > PROTOCOL.half_width
+    assert stdtrit(5 + more, 1 - ALPHA / 2) * spread / math.sqrt(6 + more) <= PROTOCOL.half_width
+    assert stdtrit(4 + more, 1 - ALPHA / 2) * spread / math.sqrt(5 + more) > PROTOCOL.half_width
     assert stats.blocks_needed(np.zeros(6), PROTOCOL) == 0
     assert stats.blocks_needed(values[:1], PROTOCOL) is None
     assert stats.blocks_needed(values * 10_000, PROTOCOL) == stats.MAX_BLOCKS - 6

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from harness import __version__
 from harness.errors import HarnessError
 
 BUG, INTERRUPTED = 70, 130
@@ -62,6 +63,11 @@ def complain(error: HarnessError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(error.hint, file=sys.stderr)
+
+
+def first_line(text: str) -> None:
+    """Say at once, on standard error, what is going on; what follows may have to import much."""
+    print(f"edge-harness {__version__}: {text}", file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__
-from harness.cli.guard import InventoryFile, Json, Results, complain, guarded, print_columns, print_json
+from harness.cli.guard import InventoryFile, Json, Results, complain, first_line, guarded, print_columns, print_json
 from harness.cli.look import load, show_table
 from harness.errors import HarnessError, UsageError
 
@@ -91,6 +90,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """See whether a device is ready: room, and which of its runtimes can be imported there."""
+    first_line(f"looking at {device}")
     from harness import inventory as door
     from harness import run as story
 
@@ -106,7 +106,7 @@ def check(
 def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None, as_json: bool) -> None:
     from harness import inventory, plan
 
-    _first_line(f"{words.model} on {words.device}")
+    first_line(f"{words.model} on {words.device}")
     planned = plan.make(words, inventory.locate(inventory_file))
     if dry_run:
         print_json([plan.describe(device, each) for device, each in planned])
@@ -135,7 +135,7 @@ def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool
     from harness import run as story
     from harness.progress import narrate
 
-    _first_line(f"resuming {word}")
+    first_line(f"resuming {word}")
     folder = store.find(results, word)
     device = inventory.device(store.load(folder).device, inventory.locate(inventory_file))
     with narrate() as tell:
@@ -153,11 +153,6 @@ def _require_alone(context: typer.Context) -> None:
                 f"{flag} cannot be said beside --resume: a run goes on as it was planned",
                 "Start a new run for another plan.",
             )
-
-
-def _first_line(text: str) -> None:
-    """Say at once what is going on; what follows may have to import much."""
-    print(f"edge-harness {__version__}: {text}", file=sys.stderr, flush=True)
 
 
 def _report(folders: list[Path], as_json: bool, failed: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.guard import Json, Results, guarded, print_json
+from harness.cli.guard import Json, Results, first_line, guarded, print_json
 
 if TYPE_CHECKING:
     from harness.records import Run
@@ -51,6 +51,7 @@ def plot(
 
     table = report.published(published) if published else None
     folder = store.find(results, run)
+    first_line(f"drawing {folder.name}")  # matplotlib takes its time
     file = out or folder / "plots" / ("depth.png" if published is None else f"depth-{published}.png")
     figure, points = report.draw(load(folder), file, table)
     if as_json:
