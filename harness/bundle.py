@@ -39,7 +39,8 @@ def build(runtime: str, sensors: Sequence[str] = ()) -> Path:
 
 def _files(runtime: str, sensors: Sequence[str]) -> dict[str, bytes]:
     """What travels, by path in the zip."""
-    sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in ("errors", "decode", "wire")}
+    sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in ("errors", "decode")}
+    sources |= {f"harness/wire/{file.name}": file for file in (content.PACKAGE / "wire").glob("*.py")}
     agent = content.ROOT / "devices" / "agent"
     sources |= {f"devices/agent/{file.name}": file for file in agent.glob("*.py")}
     wanted = [("devices/runtimes", content.find("runtime", runtime))]

@@ -33,7 +33,7 @@ def test_paths_are_the_repository_s_own_and_every_folder_is_a_package(repository
     assert {f"{folder}/__init__.py" for folder in folders} <= names
     runtimes = {name for name in names if name.startswith("devices/runtimes/")}
     assert runtimes == {"devices/runtimes/__init__.py", "devices/runtimes/onnxruntime.py"}
-    assert {"harness/wire.py", "harness/decode.py", "harness/errors.py", "devices/agent/main.py"} <= names
+    assert {"harness/wire/job.py", "harness/decode.py", "harness/errors.py", "devices/agent/main.py"} <= names
 
 
 def test_a_changed_runtime_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:

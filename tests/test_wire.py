@@ -39,6 +39,9 @@ def test_every_kind_of_event_comes_back_as_it_went() -> None:
         PROCESS,
         wire.StartEvent(1, 0, 5, "start", "run", "job", "abc", 12, False, {"python": "3.8"}, {"1": 20}),
         wire.StateEvent(1, 0, 5, "state", 1, "before", (("loadavg", "system", "load", "ok", 0.5, "1"),)),
+        wire.WaitEvent(1, 0, 5, "wait", 1, 3, False, "hottest zone 3 degC above the start"),
+        wire.SoakEvent(1, 0, 5, "soak", CASE.case_id, (1,), (2,), (None,), True, "no thermal zone"),
+        wire.TuneEvent(1, 0, 5, "tune", "apply", (wire.Tuned("turbo", "/sys/x", "1", "0", "0", "ok"),)),
         wire.FailedEvent(1, 0, 5, "failed", CASE.case_id, 1, 0, 1, "signal", "SIGSEGV", True),
         wire.EndEvent(1, 0, 5, "end", "budget", 4, {CASE.case_id: None}, {CASE.case_id: 3}),
     )

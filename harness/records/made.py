@@ -1,0 +1,141 @@
+"""What is made: fold groups, costs, variants, rungs, ladders, artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.records.asked import Method
+
+Padding = Literal["kept", "moved"]
+
+FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by: relative max-abs, of outputs
+
+
+@dataclass(frozen=True)
+class Group:
+    """One fold group of a network: what was merged into what, or why it was left. MACs and weights per example."""
+
+    path: str
+    layers: tuple[str, ...]
+    kind: str
+    reason: str | None
+    macs_before: int
+    macs_after: int
+    weights_before: int
+    weights_after: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one inference of one example costs, counted on the traced, folded graph.
+
+    `depth`: convolution and linear operators on the longest path. `macs` are nominal, `macs_useful` without taps that
+    only meet padding; `flops` = 2 x macs (convolution and linear). `weight_bytes` and `activation_bytes` at float32:
+    all parameters and buffers read, and all operators' outputs. `uncounted` names operators that no rule covers.
+    """
+
+    depth: int
+    macs: int
+    macs_useful: int
+    flops: int
+    parameters: int
+    weight_bytes: int
+    activation_bytes: int
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is deployed: a folded rung, named by the hash of its graph and weights; `program` is its torch.export file."""
+
+    name: str
+    program: str
+    input_shape: tuple[int, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One position of a ladder: a shallower network, its cost, accuracy and fold errors.
+
+    Accuracies are fractions of the test split: `accuracy` of the rung as deployed; `accuracy_removed` with the last
+    activation gone and padding kept, `accuracy_moved` after the padding moved, both before fine-tuning. Fold errors are
+    relative max-abs differences of outputs. `choice`: why the method took what it took here; None where it was told.
+    """
+
+    rung: int
+    network: str
+    removed: int
+    activations: int
+    eligible: int
+    removed_names: tuple[str, ...]
+    setting: float | None
+    padding: Padding
+    cost: Cost
+    fold_error: float
+    fold_error_f64: float
+    accuracy: float | None
+    accuracy_removed: float | None
+    accuracy_moved: float | None
+    variant: Variant
+    groups: tuple[Group, ...]
+    choice: Choice | None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Why a method took this activation: the score per candidate (lowest first out), and whether the data settle it.
+
+    `gap` is the difference between the first two candidates; `gap_error` its bootstrap standard error (None: no data).
+    """
+
+    chosen: str
+    scores: Mapping[str, float]
+    gap: float | None
+    gap_error: float | None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`.
+
+    `test_examples` is the size of the test split: what one step of an accuracy is worth.
+    """
+
+    name: str
+    method: Method
+    model: str
+    task: str
+    recipe: Mapping[str, Any]
+    seed: int
+    rungs: tuple[Rung, ...]
+    seconds: float = 0.0
+    cached: bool = False
+    test_examples: int | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A variant compiled for runtime, precision, target and options, named by the hash of its bytes.
+
+    `sample_path` holds inputs and torch's outputs for the check on the device; `ops_executed` counts the operators of
+    the built graph where the format can be walked.
+    """
+
+    sha256: str
+    path: str
+    size_bytes: int
+    variant: str
+    runtime: str
+    precision: str
+    batch: int
+    sample_sha256: str
+    sample_path: str
+    sample_bytes: int
+    tolerance: float
+    ops_executed: int | None
+    versions: Mapping[str, str]
+    seconds: float = 0.0

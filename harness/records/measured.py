@@ -1,0 +1,241 @@
+"""What is measured: cases and their rows, estimates, comparisons, findings, jobs, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from harness.records.asked import Method, Plan
+from harness.records.canonical import digest
+from harness.records.made import Ladder, Padding
+from harness.wire import Tuned
+
+Verdict = Literal["faster", "slower", "same", "unclear"]
+Severity = Literal["info", "warning", "error"]
+Status = Literal["ok", "failed", "skipped"]
+RunStatus = Literal["preparing", "measuring", "done", "failed", "interrupted"]
+RunState = Literal["stable", "noisy", "throttled", "contended", "fell-back"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Device x artifact x runtime x precision x threads x batch x options: the unit that is measured."""
+
+    device: str
+    artifact: str
+    runtime: str
+    precision: str
+    threads: int
+    batch: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def case_id(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the case as canonical JSON."""
+        return digest(asdict(self))[:16]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a ladder as a case: several entries may share one case (and its measurement), each with its own reference."""
+
+    case: Case
+    ladder: str
+    method: Method
+    rung: int
+    variant: str
+    reference: str | None
+    ops_executed: int | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Tail:
+    """A tail quantile of the pooled samples, ns: its value, its 95 % order-statistic interval, and a one-sided bound.
+
+    `bound` is LoadGen's: with 99 % confidence the quantile lies below it. Each is None where n is too small for it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    bound: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Latency of a case, ns: median of process medians with its 95 % interval; tails, mean and sd of the pooled samples.
+
+    `tails` hold p90, p95 and p99 with their bounds. `lag1` is the median over processes of the lag-1 autocorrelation of
+    their inferences; `effective_samples` what the pooled samples are worth as independent ones. None below 3 samples.
+    """
+
+    median: float
+    low: float | None
+    high: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    mean: float
+    sd: float | None
+    samples: int
+    processes: int
+    tails: Mapping[str, Tail] = field(default_factory=dict)
+    lag1: float | None = None
+    effective_samples: float | None = None
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Reference's latency over the case's, paired within blocks, with its 95 % interval (valid at every planned look).
+
+    `joint_low` and `joint_high` are wider: they hold for all rungs of the ladder at once.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    verdict: Verdict | None
+    joint_low: float | None = None
+    joint_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Components:
+    """Where the variance of log process medians arises, from the reference's replicates: sd as fractions, 0 at least.
+
+    `process`: between processes of one block; `block`: between blocks, beyond that.
+    """
+
+    process: float
+    block: float
+    processes: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """One word for a run, and the evidence: the first that applies of fell-back, throttled, contended, noisy; else stable."""
+
+    state: RunState
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A typed warning: which cases, with which numbers, the likely cause, and advice that knows the situation."""
+
+    kind: str
+    severity: Severity
+    cases: tuple[str, ...]
+    numbers: Mapping[str, float | int | str | None]
+    cause: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One row of `harness show --json`: a ladder's rung, as deployed to one runtime, with everything known of it.
+
+    `effective` are the settings as read back on the device (`options` those asked for), `blocks` the blocks that hold
+    the case; `contended`, `not_steady` and `throttled` count processes. A case that failed after good blocks keeps their latency.
+    """
+
+    case_id: str | None
+    ladder: str
+    rung: int | None
+    removed: int | None
+    eligible: int | None
+    setting: float | None
+    activations: int | None
+    removed_names: tuple[str, ...]
+    model: str
+    task: str
+    method: Method
+    variant: str
+    depth: int
+    macs: int
+    macs_useful: int
+    flops: int
+    parameters: int
+    weight_bytes: int
+    activation_bytes: int
+    ops_executed: int | None
+    accuracy: float | None
+    accuracy_removed: float | None
+    accuracy_moved: float | None
+    padding: Padding
+    fold_error: float | None
+    fold_error_f64: float | None
+    artifact_error: float | None
+    runtime: str
+    precision: str
+    threads: int
+    batch: int
+    options: Mapping[str, str]
+    effective: Mapping[str, Any]
+    status: Status
+    latency_ns: Estimate | None
+    speedup: Speedup | None
+    energy_j: None
+    energy_status: str
+    blocks: int
+    contended: int
+    not_steady: int
+    reference: str | None
+    reasons: Mapping[str, str]
+    throttled: int = 0
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """How one job went: why it stopped, the half-widths reached, the blocks still needed, the live A/A floor.
+
+    `protocol` is that of the job, as it was measured. `floor` is the reference's ratio to itself per reference case: no
+    smaller difference is called `faster` or `slower`. `blocks` counts whole ones. `components`: by reference case. `waits`:
+    `gates`, how often the agent waited for the device to cool, `timed_out` and `seconds`. `tuned`: settings brought about.
+    `usage`: over all counted processes, `foreign_cpu` and `steal` (cores, the median and the worst process), swapping and
+    the like.
+    """
+
+    job: str
+    runtime: str
+    protocol: Mapping[str, Any]
+    reason: str
+    blocks: int
+    half_widths: Mapping[str, float | None]
+    blocks_needed: Mapping[str, int | None]
+    floor: Mapping[str, Speedup]
+    facts: Mapping[str, Any]
+    versions: Mapping[str, str]
+    components: Mapping[str, Components] = field(default_factory=dict)
+    waits: Mapping[str, float] = field(default_factory=dict)
+    tuned: tuple[Tuned, ...] = ()
+    usage: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One device, one folder under `results/`: what was asked, from what, what came out. `run.json`."""
+
+    schema: int
+    run: str
+    session: str
+    device: str
+    virtual: bool
+    status: RunStatus
+    created: str
+    command: tuple[str, ...]
+    plan: Plan
+    provenance: Mapping[str, Any]
+    ladders: tuple[Ladder, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    jobs: tuple[JobRecord, ...] = ()
+    cases: tuple[Summary, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    analysis_version: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
+    verdict: RunVerdict | None = None
+    calibration: Mapping[str, Any] | None = None

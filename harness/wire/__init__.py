@@ -1,0 +1,67 @@
+"""What travels between controller and device: the job, the journal's events, the reply, sample tensors.
+
+Both sides use this file, so it is standard library only and runs on Python 3.8. Everything is JSON. Reading is
+the third of the four doors (CONTRIBUTING.md, Bad input): version, required and unknown keys, types, finite numbers,
+bounded sizes (`decode`), names that cannot leave the job's folder, events that belong to the job. Past it, code trusts
+its types.
+
+    controller                                      device (workdir)
+    job.json, artifacts/<sha256>     -- put -->     jobs/<job>/job.json, artifacts/<sha256>
+    events.jsonl (copy)           <-- follow --     jobs/<job>/events.jsonl   the journal: the truth, append-only
+    reply                            <-- get --     jobs/<job>/reply.json     written last
+"""
+
+from harness.wire.events import (
+    ENDS,
+    EVENTS,
+    EndEvent,
+    Event,
+    FailedEvent,
+    ProcessEvent,
+    Reply,
+    SoakEvent,
+    StartEvent,
+    StateEvent,
+    Tuned,
+    TuneEvent,
+    Usage,
+    WaitEvent,
+)
+from harness.wire.job import MAX_SAMPLES, REGIMES, VERSION, FileRef, Job, JobCase, Protocol, Setting, require_name
+from harness.wire.reading import MAX_LINE_BYTES, JournalReader, decode, decode_event, encode, parse, read_journal
+from harness.wire.tensors import Sample, Tensor
+
+__all__ = [
+    "ENDS",
+    "EVENTS",
+    "MAX_LINE_BYTES",
+    "MAX_SAMPLES",
+    "REGIMES",
+    "VERSION",
+    "EndEvent",
+    "Event",
+    "FailedEvent",
+    "FileRef",
+    "Job",
+    "JobCase",
+    "JournalReader",
+    "ProcessEvent",
+    "Protocol",
+    "Reply",
+    "Sample",
+    "Setting",
+    "SoakEvent",
+    "StartEvent",
+    "StateEvent",
+    "Tensor",
+    "TuneEvent",
+    "Tuned",
+    "Usage",
+    "WaitEvent",
+    "decode",
+    "decode_event",
+    "encode",
+    "parse",
+    "read_journal",
+    "require_name",
+]
