@@ -1,0 +1,55 @@
+"""Runs on disk and back: one folder per run, atomic writes, versions with stepwise upgrades.
+
+    results/<device>/<UTC time>-<short id>/
+        run.json            what was asked, from what, what came out (records.Run)
+        samples.parquet     case_id, block, replicate, attempt, phase, index, start_ns, latency_ns, valid
+        state.parquet       block, when, sensor, scope, kind, status, start_ns, value, unit
+        jobs/<runtime>/     job.json, events.jsonl (the journal: the truth), reply.json
+        plots/
+
+Statistics are recomputed from the journal when `analysis_version` is older than the program's; nothing here computes.
+"""
+
+from __future__ import annotations
+
+from harness.store.frames import Frames, frames, save_frames
+from harness.store.journals import (
+    append_journal,
+    events,
+    job_folder,
+    journal_bytes,
+    load_job,
+    load_reply,
+    measured,
+    save_job,
+    save_reply,
+    set_journal_aside,
+)
+from harness.store.places import find, folders, held, require_writable
+from harness.store.runs import SCHEMA, create, load, save
+from harness.store.writing import write
+
+__all__ = [
+    "SCHEMA",
+    "Frames",
+    "append_journal",
+    "create",
+    "events",
+    "find",
+    "folders",
+    "frames",
+    "held",
+    "job_folder",
+    "journal_bytes",
+    "load",
+    "load_job",
+    "load_reply",
+    "measured",
+    "require_writable",
+    "save",
+    "save_frames",
+    "save_job",
+    "save_reply",
+    "set_journal_aside",
+    "write",
+]

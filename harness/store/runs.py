@@ -1,0 +1,76 @@
+"""run.json: a run's record, with its version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import wire
+from harness.errors import StoreError
+from harness.records import Run
+from harness.store.writing import reported, write
+
+SCHEMA = 1
+_UPGRADES: dict[int, Any] = {}  # from version n: a function from the JSON tree of version n to that of version n + 1
+
+
+def create(root: Path, run: Run) -> Path:
+    """Make the folder of a new run under `root` and write its first run.json. Raises StoreError."""
+    folder = root / run.device / run.run
+    with reported(folder):
+        folder.mkdir(parents=True)
+    save(folder, run)
+    return folder
+
+
+def save(folder: Path, run: Run) -> None:
+    """Write run.json, whole or not at all. Raises StoreError."""
+    from pydantic import TypeAdapter
+
+    tree = TypeAdapter(Run).dump_python(run, mode="json")
+    write(folder / "run.json", json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def load(folder: Path) -> Run:
+    """Read run.json, upgrading older versions. Raises StoreError: damaged, or from a newer program."""
+    from pydantic import TypeAdapter, ValidationError
+
+    file = folder / "run.json"
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        version = tree["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(file, str(error)) from None
+    if type(version) is not int or not 1 <= version <= SCHEMA:
+        raise StoreError(f"{file}: schema {version!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
+    for old in range(version, SCHEMA):
+        tree = _UPGRADES[old](tree)
+    try:
+        run = TypeAdapter(Run).validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(file, f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}") from None
+    _require_whole(file, run)
+    return run
+
+
+def _require_whole(file: Path, run: Run) -> None:
+    """Check what one part of a record says of another: names are plain, entries point at rungs that are there."""
+    heights = {ladder.name: len(ladder.rungs) for ladder in run.ladders}
+    for entry in run.entries:
+        if entry.ladder not in heights or not 0 <= entry.rung < heights[entry.ladder]:
+            raise _damaged(file, f"entries: no rung {entry.rung} in a ladder {entry.ladder!r}")
+    for name in (run.run, run.device, *run.plan.runtimes):
+        try:
+            wire.require_name(name, "a name")
+        except ValueError as error:
+            raise _damaged(file, str(error)) from None
+
+
+def _damaged(file: Path, how: str) -> StoreError:
+    return StoreError(f"{file}: damaged: {how}", "Its samples and journal, beside it, may still be whole.")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number that JSON has")
