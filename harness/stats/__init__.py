@@ -1,0 +1,69 @@
+"""Samples to estimates, intervals, comparisons and verdicts. Pure: numbers in, frozen records out.
+
+The process is the unit of replication: thousands of inferences within one share its memory layout, its clock and its
+neighbours, and an interval over them would be far too narrow. So every process counts once, by the logarithm of its
+median; a block counts once, by the mean over its processes; and intervals are Student's t over blocks:
+
+    y_b = mean over replicates r of ln median(latency_ns of process b, r)
+    d_b = y_b(reference) - y_b(case)                                 paired: what slows a whole block cancels
+    speed-up = exp(mean d),  interval = exp(mean d -+ hw),  hw = t(1 - a / 2, n - 1) * sd(d) / sqrt(n)
+
+with a = alpha / number of looks, so that the interval holds at all planned looks together (Bonferroni). The agent
+stops by the same rule, written in plain Python (devices/agent/stopping.py); a test holds the two together.
+
+A latency is the median of process medians, m; its interval is for that median, t over blocks on the log scale:
+
+    exp(ln m -+ hw),  hw = sqrt(pi / 2) * t(1 - 0.05 / 2, n - 1) * sd(y) / sqrt(n)
+
+sqrt(pi / 2) is the standard error of a median over that of a mean, for normal logs and many blocks (a little less for
+few: there the interval errs on the wide side). The median stays where one disturbed process would move a mean.
+
+Latencies are integers of nanoseconds, never negative. A clock coarser than the inference reads 0; on the log scale
+one nanosecond, the unit of what is stored, stands for a smaller median, so that ratios stay finite. No interval is
+narrower than what the clock can see: its resolution over the median, for a ratio the sum of both sides'. The agent's
+stopping rule knows nothing of this bound; with a clock of nanoseconds it is far below what blocks can reach.
+"""
+
+from __future__ import annotations
+
+from harness.stats.comparisons import (
+    MAX_BLOCKS,
+    SAME,
+    Reach,
+    blocks_needed,
+    differences,
+    floor,
+    floor_size,
+    half_width,
+    least,
+    projected,
+    reach,
+    speedup,
+    verdict,
+)
+from harness.stats.estimates import CONFIDENCE, QUANTILE_SAMPLES, absent, estimate
+from harness.stats.processes import RESOLUTION_NS, Floats, Process, last_attempts
+
+__all__ = [
+    "CONFIDENCE",
+    "MAX_BLOCKS",
+    "QUANTILE_SAMPLES",
+    "RESOLUTION_NS",
+    "SAME",
+    "Floats",
+    "Process",
+    "Reach",
+    "absent",
+    "blocks_needed",
+    "differences",
+    "estimate",
+    "floor",
+    "floor_size",
+    "half_width",
+    "last_attempts",
+    "least",
+    "projected",
+    "reach",
+    "speedup",
+    "verdict",
+]
