@@ -64,7 +64,9 @@ def test_the_median_is_that_of_process_medians_not_of_pooled_samples():
 def test_one_process_has_no_interval_and_the_reasons_say_so():
     one = stats.estimate([process([5.0])])
     assert (one.low, one.high, one.sd, one.p90) == (None, None, None, None)
-    assert set(stats.absent(one)) == {f"latency_ns.{key}" for key in ("low", "high", "sd", "p90", "p95", "p99")}
+    tails = {f"tails.{name}.{key}" for name in one.tails for key in ("value", "low", "high", "bound")}
+    missing = {"low", "high", "sd", "p90", "p95", "p99", "lag1", "effective_samples"} | tails
+    assert set(stats.absent(one)) == {f"latency_ns.{key}" for key in missing}
     assert "needs 368" in stats.absent(one)["latency_ns.p99"]
 
 

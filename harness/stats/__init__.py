@@ -41,29 +41,42 @@ from harness.stats.comparisons import (
     speedup,
     verdict,
 )
-from harness.stats.estimates import CONFIDENCE, QUANTILE_SAMPLES, absent, estimate
+from harness.stats.components import components
+from harness.stats.estimates import CONFIDENCE, absent, estimate
+from harness.stats.ladders import joint, with_joint
 from harness.stats.processes import RESOLUTION_NS, Floats, Process, last_attempts
+from harness.stats.steady import SHIFT, Change, change, effective, lag1
+from harness.stats.tails import BOUND_SAMPLES, QUANTILE_SAMPLES
 
 __all__ = [
+    "BOUND_SAMPLES",
     "CONFIDENCE",
     "MAX_BLOCKS",
     "QUANTILE_SAMPLES",
     "RESOLUTION_NS",
     "SAME",
+    "SHIFT",
+    "Change",
     "Floats",
     "Process",
     "Reach",
     "absent",
     "blocks_needed",
+    "change",
+    "components",
     "differences",
+    "effective",
     "estimate",
     "floor",
     "floor_size",
     "half_width",
+    "joint",
+    "lag1",
     "last_attempts",
     "least",
     "projected",
     "reach",
     "speedup",
     "verdict",
+    "with_joint",
 ]

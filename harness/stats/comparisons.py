@@ -44,9 +44,9 @@ def reach(
 
 def least(reaches: Sequence[Reach]) -> Reach:
     """The widest and longest of several comparisons of one case; None where one of them does not know."""
-    widths, needed = [each.half_width for each in reaches], [each.blocks_needed for each in reaches]
+    reached, needed = [each.half_width for each in reaches], [each.blocks_needed for each in reaches]
     return Reach(
-        None if None in widths else max(width for width in widths if width is not None),
+        None if None in reached else max(width for width in reached if width is not None),
         None if None in needed else max(more for more in needed if more is not None),
     )
 
@@ -57,7 +57,8 @@ def speedup(
     """How many times as fast the case is as its reference, paired within blocks.
 
     The interval holds at every planned look; it is None below two common blocks. The reference against itself is 1 by
-    definition: no interval, no verdict (`floor` is what it can say). None when no block holds both.
+    definition: no interval, no verdict (`floor` is what it can say). None when no block holds both. Where a process of
+    a common block was throttled to the last attempt, the verdict is `unclear`: it ran at another clock than its partner.
     """
     counted, baseline = last_attempts(case), last_attempts(reference)
     if counted and baseline and counted[0].case_id == baseline[0].case_id:
@@ -66,7 +67,8 @@ def speedup(
     if ratios.size == 0:
         return None
     mean, width = float(ratios.mean()), reach(counted, baseline, protocol, resolution_ns).half_width
-    return _speedup(mean, width, verdict(mean, width, floor_size(floor(baseline, protocol, resolution_ns))))
+    said = verdict(mean, width, floor_size(floor(baseline, protocol, resolution_ns)))
+    return _speedup(mean, width, "unclear" if _throttled(counted, baseline) else said)
 
 
 def floor(reference: Iterable[Process], protocol: Protocol, resolution_ns: float = 0.0) -> Speedup | None:
@@ -100,7 +102,7 @@ def verdict(mean: float, half_width: float | None, floor: float | None) -> Verdi
 
     `faster` or `slower`: the whole interval lies beyond 1 and the effect exceeds the floor. `same`: neither, the whole
     interval lies within +-2 %, and the floor is at most 2 % (an effect below the floor may well be `same`). All else, a
-    missing interval or floor included, is `unclear`.
+    missing interval or floor included, is `unclear`. (`speedup` says so as well where a counted process was throttled.)
     """
     if half_width is None or floor is None:
         return "unclear"
@@ -143,7 +145,13 @@ def projected(half_width: float, blocks: int, total: int, protocol: Protocol) ->
     return half_width * widths.width(1.0, total, alpha) / widths.width(1.0, blocks, alpha)
 
 
+def _throttled(case: Sequence[Process], reference: Sequence[Process]) -> bool:
+    """Whether a process was throttled in a block that holds both."""
+    common = {process.block for process in case} & {process.block for process in reference}
+    return any(process.throttled for process in (*case, *reference) if process.block in common)
+
+
 def _speedup(mean: float, width: float | None, verdict: Verdict | None) -> Speedup:
     if width is None:
         return Speedup(math.exp(mean), None, None, verdict)
-    return Speedup(math.exp(mean), math.exp(mean - width), math.exp(mean + width), verdict)
+    return Speedup(math.exp(mean), *widths.limits(mean, width), verdict)

@@ -43,7 +43,8 @@ def change(latency_ns: Floats) -> Change | None:
     levels = np.array([np.median(latency_ns[a:b]) for a, b in pairwise(edges)])
     logs = np.log(np.maximum(levels, 1.0))
     first, last, shift = _widest(logs)
-    if abs(math.expm1(shift)) <= SHIFT or abs(shift) <= _SCORE * _standard_error(logs, first, last, shift):
+    score = (_SCORE + _SCORE_PER_WINDOW / windows) * _standard_error(logs, first, last, shift)
+    if abs(math.expm1(shift)) <= SHIFT or abs(shift) <= score:
         return None
     return Change(int(edges[first]), int(edges[last]) - 1, math.expm1(shift))
 

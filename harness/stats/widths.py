@@ -9,6 +9,8 @@ import numpy as np
 
 from harness.stats.processes import RESOLUTION_NS, Floats, Process
 
+_EXPONENT = 700.0  # e^709.8 is the largest float
+
 
 def half_width(values: Floats, alpha: float) -> float | None:
     """Half-width of the interval of the mean of these values that misses with probability `alpha`; None below two."""
@@ -20,6 +22,11 @@ def width(sd: float, n: int, alpha: float) -> float:
     from scipy.special import stdtrit  # takes longer to import than showing a run takes
 
     return float(stdtrit(n - 1, 1 - alpha / 2)) * sd / math.sqrt(n)
+
+
+def limits(centre: float, width: float) -> tuple[float, float]:
+    """Return exp(centre -+ width), finite and above 0: two blocks that differ wildly give more than a float can hold."""
+    return math.exp(max(centre - width, -_EXPONENT)), math.exp(min(centre + width, _EXPONENT))
 
 
 def clock(resolution_ns: float, *sides: Sequence[Process]) -> float:

@@ -1,0 +1,107 @@
+"""Tail quantiles of pooled inferences, with order-statistic intervals and LoadGen's one-sided bound.
+
+The two-sided 95 % interval of the p-quantile runs from the l-th to the u-th smallest of n samples, with l and u from the
+binomial distribution of how many lie below it: exact for independent samples, of whatever distribution. Inferences are
+not independent: they follow each other within a process, and share its layout and their block's clock. So ranks are
+those of n_eff samples, stretched to n (Woodruff, JASA 1952; Korn & Graubard, Survey Methodology 1998):
+
+    n_eff = n / deff * (t(0.975, n_eff) / t(0.975, blocks - 1))^2,   t(.., n_eff) taken as the normal 1.96
+
+with deff, at least 1, the larger of two: what the share of samples below the quantile varies by between blocks, over what
+it would for independent ones; and (1 + rho) / (1 - rho) with rho the lag-1 autocorrelation within processes (with one
+block the only one known: the interval then speaks of that block alone). Where n_eff cannot support a limit, it is None.
+
+The one-sided bound is LoadGen's ("early stopping", MLPerf inference) and, for parity with it, takes inferences as
+independent: with t the largest for which P(Binom(n, 1 - p) <= t) <= 1 %, drop the t - 1 largest, report the maximum left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.records import Tail
+from harness.stats.processes import Floats, Process
+from harness.stats.steady import effective
+
+# The smallest n for which a two-sided 95 % order-statistic interval of the quantile exists: q^n <= 0.025.
+QUANTILE_SAMPLES: Mapping[str, int] = {"p90": 36, "p95": 72, "p99": 368}
+# The smallest n with a one-sided 99 % bound.
+BOUND_SAMPLES: Mapping[str, int] = {"p90": 64, "p95": 130, "p99": 662}
+
+_MISS = 0.025  # on each side
+_BOUND_MISS = 0.01
+
+
+def tails(processes: Sequence[Process]) -> dict[str, Tail]:
+    """Return p90, p95 and p99 of the pooled inferences of these processes (all counted ones of one case), ns."""
+    ordered = sorted(processes, key=lambda process: process.block)
+    pooled, blocks = np.concatenate([p.samples for p in ordered]), _sizes(ordered)
+    worth = sum(effective(p.samples.size, p.lag1) for p in ordered) / pooled.size
+    ascending = np.sort(pooled)
+    return {name: _tail(name, pooled, ascending, blocks, worth) for name in QUANTILE_SAMPLES}
+
+
+def _sizes(ordered: Sequence[Process]) -> Floats:
+    """How many samples each block holds, in order."""
+    blocks = np.array([process.block for process in ordered])
+    sizes = np.array([process.samples.size for process in ordered], dtype=np.float64)
+    return np.add.reduceat(sizes, np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1)))
+
+
+def _tail(name: str, pooled: Floats, ascending: Floats, blocks: Floats, worth: float) -> Tail:
+    """One quantile; `pooled` in order of blocks, of the sizes `blocks`; `worth`: share left after autocorrelation."""
+    n, share = pooled.size, int(name[1:]) / 100
+    if n < QUANTILE_SAMPLES[name]:  # fewer than any bound needs
+        return Tail(None, None, None, None)
+    value = float(np.quantile(ascending, share))
+    independent = int(_independent(pooled <= value, blocks, worth))
+    low, high = (None if rank is None else float(ascending[rank - 1]) for rank in ranks(n, max(independent, 1), share))
+    return Tail(value, low, high, bound(ascending, share))
+
+
+def _independent(below: np.ndarray[tuple[int], np.dtype[np.bool_]], blocks: Floats, worth: float) -> float:
+    """How many independent samples tell as much of the share that lies below the quantile (`n_eff` above)."""
+    n, k = below.size, blocks.size
+    alone = n * worth
+    if k < 2:
+        return alone
+    from scipy.special import ndtri, stdtrit  # takes longer to import than showing a run takes
+
+    starts = np.concatenate([[0], np.cumsum(blocks)[:-1]]).astype(int)
+    share = below.mean()
+    off = np.add.reduceat(below.astype(np.float64), starts) - share * blocks
+    between = k / (k - 1) * float(off @ off) / n**2
+    grouped = share * (1 - share) / between if between > 0 else alone
+    return float(min(alone, grouped) * (ndtri(1 - _MISS) / stdtrit(k - 1, 1 - _MISS)) ** 2)
+
+
+def ranks(n: int, independent: int, share: float) -> tuple[int | None, int | None]:
+    """Return the ranks, from 1, between which the quantile lies in 95 % of cases; n samples worth `independent` ones.
+
+    For independent == n the order-statistic interval of the binomial distribution. None where there is no such rank.
+    """
+    low = _binomial(_MISS, independent, share)
+    high = _binomial(1 - _MISS, independent, share) + 1
+    stretch = (n + 1) / (independent + 1)
+    return (
+        max(1, int(low * stretch)) if low >= 1 else None,
+        min(n, int(np.ceil(high * stretch - 1e-9))) if high <= independent else None,
+    )
+
+
+def bound(ascending: Floats, share: float) -> float | None:
+    """Return LoadGen's one-sided 99 % bound of a quantile of sorted samples; None where n is too small for one."""
+    dropped = _binomial(_BOUND_MISS, ascending.size, 1 - share) - 1
+    return float(ascending[ascending.size - dropped]) if dropped >= 1 else None
+
+
+def _binomial(probability: float, n: int, share: float) -> int:
+    """The smallest k with P(Binom(n, share) <= k) >= probability."""
+    from scipy.special import bdtr
+
+    middle, spread = n * share, (n * share * (1 - share)) ** 0.5
+    first = max(0, int(middle - 6 * spread) - 2)  # below lies less than any probability asked for
+    tried = np.arange(first, min(n, int(middle + 6 * spread) + 2) + 1)
+    return first + int(np.argmax(bdtr(tried, n, share) >= probability))
