@@ -15,9 +15,9 @@ SHIFT = 0.02  # a smaller shift of level is not called one
 _WINDOWS = 32  # a series is looked at in at most so many windows
 _LEAST = 10  # inferences in a window: fewer leave a median at the mercy of outliers
 _SEGMENT = 3  # windows in a segment, at least
-_SCORE = (
-    6.0  # standard errors; by simulation (tests/stats/test_steady.py) under 1 % false alarms, AR(1) up to 0.5 included
-)
+# Standard errors that chance reaches in under 1 % of series (white or AR(1) up to 0.5, 2 % heavy outliers), by simulation;
+# the fewer windows, the less is known of their spread: tests/stats/test_steady.py.
+_SCORE, _SCORE_PER_WINDOW = 4.5, 24.0
 
 
 @dataclass(frozen=True)
