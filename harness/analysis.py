@@ -53,17 +53,12 @@ class _Measured:
     def of(cls, job: wire.Job | None, journal: Sequence[wire.Event], reply: wire.Reply | None) -> _Measured:
         events = [event for event in journal if isinstance(event, wire.ProcessEvent)] if job else []
         starts = [event for event in journal if isinstance(event, wire.StartEvent)]
-        contended = _contention(job, starts, events) if job else {}
-        processes: dict[str, tuple[stats.Process, ...]] = {}
-        for event in events:
-            process = stats.Process.of(event, contended=contended[event.seq])
-            processes[event.case_id] = (*processes.get(event.case_id, ()), process)
         ended = [event for event in journal if isinstance(event, wire.FailedEvent) and event.final]
         return cls(
             job=job,
             reply=reply,
-            processes=processes,
-            errors={case: max(e.artifact_error for e in events if e.case_id == case) for case in processes},
+            processes=processes(job, journal) if job else {},
+            errors=_worst_errors(events),
             effective={event.case_id: event.effective for event in events},
             failed={event.case_id: f"{event.cause}: {event.detail}" for event in ended},
             facts=reply.facts if reply else starts[-1].facts if starts else {},
@@ -122,6 +117,25 @@ class _Measured:
             floor = stats.floor(self.processes.get(reference, ()), job.protocol, self.resolution_ns)
             if floor is not None:
                 yield reference, floor
+
+
+def _worst_errors(events: Iterable[wire.ProcessEvent]) -> Mapping[str, float]:
+    worst: dict[str, float] = {}
+    for event in events:
+        worst[event.case_id] = max(event.artifact_error, worst.get(event.case_id, 0.0))
+    return worst
+
+
+def processes(job: wire.Job, journal: Iterable[wire.Event]) -> Mapping[str, tuple[stats.Process, ...]]:
+    """All processes of a job's journal, by case, in order; contention judged by the best spin of the whole journal."""
+    journal = tuple(journal)
+    events = [event for event in journal if isinstance(event, wire.ProcessEvent)]
+    starts = [event for event in journal if isinstance(event, wire.StartEvent)]
+    contended = _contention(job, starts, events)
+    found: dict[str, list[stats.Process]] = {}
+    for event in events:
+        found.setdefault(event.case_id, []).append(stats.Process.of(event, contended=contended[event.seq]))
+    return {case: tuple(group) for case, group in found.items()}
 
 
 def _contention(

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness import bundle, store, wire
 from harness.child import OnProgress, Progress
-from harness.errors import DeviceError
+from harness.errors import DeviceError, HarnessError
 from harness.records import Artifact, Entry, Run
 from harness.transport import Transport
 
@@ -47,7 +48,7 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wire.J
             threads=case.threads,
             batch=case.batch,
             options=dict(case.options),
-            replicates=_replicates(compared.get(case.case_id, 0)),
+            replicates=replicates(compared.get(case.case_id, 0)),
         )
     return wire.Job(
         run=record.run,
@@ -67,7 +68,7 @@ def _label(record: Run, entry: Entry) -> str:
     return next(ladder for ladder in record.ladders if ladder.name == entry.ladder).rungs[entry.rung].network
 
 
-def _replicates(compared: int) -> int:
+def replicates(compared: int) -> int:
     """A reference runs in about sqrt(cases of its comparisons), at least 2, processes per block: all rest on it."""
     return max(2, round(math.sqrt(compared + 1))) if compared else 1
 
@@ -82,6 +83,28 @@ def deploy(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str,
     give_back(line, folder, job)
     line.put_job(job)
     line.start(bundle.build(job.runtime), job)
+
+
+def bring(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str, Artifact], tell: OnProgress) -> None:
+    """Bring a job to its reply: send what is missing and start an agent, unless one is at work or done; then follow it.
+
+    Ctrl-C ends the agent too: whoever presses it wants quiet. Raises what `deploy` and `follow` raise.
+    """
+    with stopped_on_interruption(line, job):
+        if not line.alive(job) and line.reply(job) is None:
+            deploy(line, folder, job, artifacts)
+        follow(line, folder, job, tell)
+
+
+@contextmanager
+def stopped_on_interruption(line: Transport, job: wire.Job) -> Iterator[None]:
+    """End the agent when whoever follows it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(HarnessError):  # the interruption is what the user must hear of
+            line.stop(job)
+        raise
 
 
 def give_back(line: Transport, folder: Path, job: wire.Job) -> None:

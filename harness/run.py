@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import analysis, build, bundle, cache, content, jobs, store, transport, wire
+from harness import analysis, build, bundle, cache, content, jobs, store, transport
 from harness.child import OnProgress, Progress
 from harness.compress import client
 from harness.errors import DeviceError, HarnessError, StoreError, UsageError
@@ -163,7 +163,8 @@ def _catch_up(folder: Path, record: Run, device: Device, seconds: dict[str, floa
         for runtime in record.plan.runtimes:
             job = store.load_job(folder, runtime)
             if job is not None and (line.alive(job) or line.reply(job) is not None):
-                _follow(line, folder, job, tell)
+                with jobs.stopped_on_interruption(line, job):
+                    jobs.follow(line, folder, job, tell)
     preflight(record.plan, device, folder.parent.parent)
 
 
@@ -320,27 +321,7 @@ def _measure(
     if job is None or store.load_reply(folder, runtime) is not None:
         return
     store.save_job(folder, job)
-    line = transport.connect(device)
-    with _stopped_on_interruption(line, job):
-        if not line.alive(job) and line.reply(job) is None:
-            jobs.deploy(line, folder, job, artifacts)
-        jobs.follow(line, folder, job, tell)
-
-
-def _follow(line: transport.Transport, folder: Path, job: wire.Job, tell: OnProgress) -> None:
-    with _stopped_on_interruption(line, job):
-        jobs.follow(line, folder, job, tell)
-
-
-@contextmanager
-def _stopped_on_interruption(line: transport.Transport, job: wire.Job) -> Iterator[None]:
-    """Ctrl-C ends the agent too: whoever presses it wants quiet."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        with suppress(HarnessError):  # the interruption is what the user must hear of
-            line.stop(job)
-        raise
+    jobs.bring(transport.connect(device), folder, job, artifacts, tell)
 
 
 def _finish(folder: Path, record: Run) -> Run:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import job, keep, look, name
+from harness.cli import calibrate, job, keep, look, name
 from harness.cli.guard import complain
 from harness.errors import UsageError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 job.add_to(app)
+calibrate.add_to(app)
 look.add_to(app)
 name.add_to(app)
 keep.add_to(app)

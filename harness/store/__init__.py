@@ -12,6 +12,7 @@ Statistics are recomputed from the journal when `analysis_version` is older than
 
 from __future__ import annotations
 
+from harness.store.calibrations import load_calibration, quote_calibration, save_calibration
 from harness.store.frames import Frames, frames, save_frames
 from harness.store.journals import (
     append_journal,
@@ -42,11 +43,14 @@ __all__ = [
     "job_folder",
     "journal_bytes",
     "load",
+    "load_calibration",
     "load_job",
     "load_reply",
     "measured",
+    "quote_calibration",
     "require_writable",
     "save",
+    "save_calibration",
     "save_frames",
     "save_job",
     "save_reply",
