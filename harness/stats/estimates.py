@@ -75,9 +75,16 @@ def _interval(processes: Sequence[Process], medians: Floats, seen: float) -> tup
 
 
 def _resampled(processes: Sequence[Process], medians: Floats) -> tuple[float, float]:
+    """By percentiles of resampled whole blocks, expanded by what few blocks lack (Hesterberg, Am. Stat. 2015, 4.2).
+
+    The percentiles are those of a normal at -+ t(0.975, n - 1) * sqrt(n / (n - 1)): a resample varies as if n were n - 1.
+    """
+    from scipy.special import ndtr, stdtrit  # takes longer to import than showing a run takes
+
     _, block = np.unique([process.block for process in processes], return_inverse=True)
-    counts = resampling.draws(medians, int(block.max()) + 1, _TIMES)
-    beyond = (1 - CONFIDENCE) / 2
+    n = int(block.max()) + 1
+    counts = resampling.draws(medians, n, _TIMES)
+    beyond = float(ndtr(-stdtrit(n - 1, (1 + CONFIDENCE) / 2) * math.sqrt(n / (n - 1))))
     low, high = np.quantile(resampling.medians(medians, counts[:, block]), (beyond, 1 - beyond))
     return float(low), float(high)
 

@@ -19,7 +19,8 @@ def draws(values: Floats, blocks: int, times: int) -> npt.NDArray[np.int64]:
     """
     seed = hashlib.sha256(np.ascontiguousarray(values, dtype="<f8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
-    return generator.multinomial(blocks, np.full(blocks, 1 / blocks), size=times)
+    drawn = generator.integers(0, blocks, (times, blocks)) + blocks * np.arange(times)[:, None]
+    return np.bincount(drawn.ravel(), minlength=times * blocks).reshape(times, blocks)
 
 
 def medians(values: Floats, counts: npt.NDArray[np.int64]) -> Floats:

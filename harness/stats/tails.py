@@ -11,6 +11,11 @@ with deff, at least 1, the larger of two: what the share of samples below the qu
 it would for independent ones; and (1 + rho) / (1 - rho) with rho the lag-1 autocorrelation within processes (with one
 block the only one known: the interval then speaks of that block alone). Where n_eff cannot support a limit, it is None.
 
+Few blocks seldom hold the worst one there is, and it is the worst that make a tail. So for the upper limit one block more
+is counted, unseen, with twice the share beyond the quantile of the worst that was seen. Without it the upper limit misses
+in 8-17 % instead of 2.5 % where one process in twelve meets a neighbour; with it, the limit is None more often and holds
+(benchmarks/coverage.py).
+
 The one-sided bound is LoadGen's ("early stopping", MLPerf inference) and, for parity with it, takes inferences as
 independent: with t the largest for which P(Binom(n, 1 - p) <= t) <= 1 %, drop the t - 1 largest, report the maximum left.
 """
@@ -20,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.records import Tail
 from harness.stats.processes import Floats, Process
@@ -56,25 +62,29 @@ def _tail(name: str, pooled: Floats, ascending: Floats, blocks: Floats, worth: f
     if n < QUANTILE_SAMPLES[name]:  # fewer than any bound needs
         return Tail(None, None, None, None)
     value = float(np.quantile(ascending, share))
-    independent = int(_independent(pooled <= value, blocks, worth))
-    low, high = (None if rank is None else float(ascending[rank - 1]) for rank in ranks(n, max(independent, 1), share))
-    return Tail(value, low, high, bound(ascending, share))
+    worth_low, worth_high = _independent(pooled <= value, blocks, worth)
+    low, high = ranks(n, worth_low, share)[0], ranks(n, worth_high, share)[1]
+    below, above = (None if rank is None else float(ascending[rank - 1]) for rank in (low, high))
+    return Tail(value, below, above, bound(ascending, share))
 
 
-def _independent(below: np.ndarray[tuple[int], np.dtype[np.bool_]], blocks: Floats, worth: float) -> float:
-    """How many independent samples tell as much of the share that lies below the quantile (`n_eff` above)."""
+def _independent(below: npt.NDArray[np.bool_], blocks: Floats, worth: float) -> tuple[int, int]:
+    """How many independent samples tell as much of the share that lies below the quantile: for its limits, at least 1."""
     n, k = below.size, blocks.size
-    alone = n * worth
     if k < 2:
-        return alone
+        return max(1, int(n * worth)), max(1, int(n * worth))
     from scipy.special import ndtri, stdtrit  # takes longer to import than showing a run takes
 
     starts = np.concatenate([[0], np.cumsum(blocks)[:-1]]).astype(int)
-    share = below.mean()
-    off = np.add.reduceat(below.astype(np.float64), starts) - share * blocks
-    between = k / (k - 1) * float(off @ off) / n**2
-    grouped = share * (1 - share) / between if between > 0 else alone
-    return float(min(alone, grouped) * (ndtri(1 - _MISS) / stdtrit(k - 1, 1 - _MISS)) ** 2)
+    share, shares = below.mean(), np.add.reduceat(below.astype(np.float64), starts) / blocks
+    seen = k / (k - 1) * float(np.sum((blocks * (shares - share) / n) ** 2))
+    unseen = ((min(1.0, 2 * float(1 - shares.min())) - (1 - share)) / k) ** 2
+    few = (ndtri(1 - _MISS) / stdtrit(k - 1, 1 - _MISS)) ** 2
+    low, high = (
+        max(1, int(few * min(n * worth, share * (1 - share) / variance if variance else n)))
+        for variance in (seen, seen + unseen)
+    )
+    return low, high
 
 
 def ranks(n: int, independent: int, share: float) -> tuple[int | None, int | None]:
