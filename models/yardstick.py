@@ -15,7 +15,7 @@ from torch import nn
 TASK = "tiny"
 LAYERS = 100
 CHANNELS = 8
-SAME = 10  # networks of equal work
+SAME = 20  # networks of equal work
 PLUS = (2, 3, 5, 5, 10)  # percent of the layers, rounded; repeated: more than one network of that effect
 
 

@@ -1,0 +1,154 @@
+"""False verdicts and power, by experiment: `python -m benchmarks noise`, or one condition: `noise-quiet`, `noise-loaded`.
+
+The yardstick of about 100 microseconds is calibrated in job after job of 10 blocks of 0.3 s: 20 networks of equal work
+and 5 slower ones against one reference, until there are 300 A/A comparisons; once on the machine as it is, once beside a
+load that comes and goes (`load`). Both take under two hours together, and go on where they were cut off. What they
+measured is kept, a line a process, in `benchmarks/data/noise-<condition>.csv.gz`, so that other rules can be tried on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.figures import Figure
+from benchmarks.load import neighbour
+from harness import analysis, calibrate, inventory, stats, store, wire
+from harness.calibration import REFERENCE, Calibration
+from harness.child import Progress
+
+JOBS = 15
+RUNTIME = "onnxruntime"
+DATA = Path(__file__).resolve().parent / "data"
+KEPT = 100  # latencies kept of each process: what rules on raw samples are given
+WORK = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-harness" / "bench"
+
+
+def measure() -> list[Figure]:
+    """Both conditions."""
+    return [*quiet(), *loaded()]
+
+
+def quiet() -> list[Figure]:
+    """The machine as it is."""
+    return _condition("quiet")
+
+
+def loaded() -> list[Figure]:
+    """Beside a load that comes and goes."""
+    with neighbour():
+        return _condition("loaded")
+
+
+def _condition(name: str) -> list[Figure]:
+    """Measure what is missing of a condition, keep its data, and say how its bars stand."""
+    results = WORK / f"noise-{name}"
+    folder = _folder(results)
+    found = calibrate.evaluate(folder)
+    DATA.mkdir(exist_ok=True)
+    frame = pd.DataFrame(_processes(folder))
+    frame.to_csv(DATA / f"noise-{name}.csv.gz", index=False, float_format="%.0f")
+    np.savez_compressed(DATA / f"noise-{name}-raw.npz", latency_ns=_raw(folder))
+    (DATA / f"noise-{name}.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
+    return figures(name, found)
+
+
+def _folder(results: Path) -> Path:
+    """The calibration of this condition, whole: begun anew, or gone on with."""
+    device = inventory.device("local", inventory.locate(None))
+
+    def tell(progress: Progress) -> None:
+        print(f"  {progress.text}", flush=True)
+
+    begun = sorted((results / "local" / "calibrations").glob("*/calibrate.json"))
+    if begun:
+        return calibrate.go_on(begun[-1].parent, device, tell)
+    return calibrate.start(results, device, RUNTIME, 0.0, JOBS, tell)
+
+
+def _whole(folder: Path) -> Iterator[tuple[int, wire.Job, list[wire.Event]]]:
+    for number in range(JOBS):
+        own = folder / f"{number:03}"
+        job = store.load_job(own, RUNTIME)
+        if job is not None:
+            yield number, job, store.events(own, RUNTIME)
+
+
+def _processes(folder: Path) -> Iterator[dict[str, object]]:
+    """Every process whose last attempt counts, with what rules on processes look at; ns."""
+    for number, job, journal in _whole(folder):
+        labels = {case.case_id: case.label for case in job.cases}
+        for case, group in analysis.processes(job, journal).items():
+            for process in stats.last_attempts(group):
+                yield {
+                    "job": number,
+                    "case": labels[case],
+                    "block": process.block,
+                    "replicate": process.replicate,
+                    "attempt": process.attempt,
+                    "contended": int(process.contended),
+                    "samples": len(process.latency_ns),
+                    "median_ns": process.median_ns,
+                    "mean_ns": float(np.mean(process.latency_ns)),
+                    "p10_ns": float(np.quantile(process.latency_ns, 0.1)),
+                    "min_ns": float(np.min(process.latency_ns)),
+                }
+
+
+def _raw(folder: Path) -> np.ndarray:
+    """The first latencies of each of those processes, in the same order, ns."""
+    rows = [
+        np.asarray(process.latency_ns)[:KEPT]
+        for _, job, journal in _whole(folder)
+        for group in analysis.processes(job, journal).values()
+        for process in stats.last_attempts(group)
+    ]
+    return np.array([np.pad(row, (0, KEPT - row.size), mode="edge") for row in rows], dtype=np.int32)
+
+
+def figures(name: str, found: Calibration) -> list[Figure]:
+    """How the bars stand in one condition."""
+    false = found.false
+    lines = [
+        Figure(
+            f"A/A on a {name} machine: called faster or slower, {false.tries} comparisons",
+            "<= 1 %",
+            f"{false.hits} ({100 * (false.share or 0.0):.2g} %; 95 %: {100 * false.low:.2g} to {100 * false.high:.2g} %)",
+            (false.share or 0.0) <= 0.01,
+            f"{found.jobs} jobs; sd between processes {100 * (found.process_sd or 0):.1f} %, A/A floor "
+            f"{100 * (found.floor or 0):.1f} %, {100 * found.contended:.0f} % of processes contended",
+        )
+    ]
+    for effect in found.effects:
+        at_five = name == "quiet" and effect.added == 0.05
+        share = effect.found.share or 0.0
+        lines.append(
+            Figure(
+                f"+{100 * effect.added:.0f} % work on a {name} machine: called slower within {found.blocks // found.jobs} blocks",
+                ">= 90 %, never faster" if at_five else "never faster",
+                f"{effect.found.hits} of {effect.found.tries} ({100 * share:.0f} %), faster: {effect.wrong}",
+                effect.wrong == 0 and (share >= 0.9 or not at_five),
+                f"{100 * effect.measured:+.1f} % measured over all jobs",
+            )
+        )
+    return lines
+
+
+def conditions() -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
+    """The conditions whose data are there: name, a row a process, and their raw latencies."""
+    for name in ("quiet", "loaded"):
+        with contextlib.suppress(FileNotFoundError):
+            frame = pd.read_csv(DATA / f"noise-{name}.csv.gz")
+            yield name, frame, np.load(DATA / f"noise-{name}-raw.npz")["latency_ns"]
+
+
+def is_equal(case: str) -> bool:
+    """Whether a case does the reference's work."""
+    return case == REFERENCE or case.startswith("same-")
