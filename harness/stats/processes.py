@@ -60,7 +60,7 @@ class Process:
         """Median latency, ns."""
         return float(np.median(self.latency_ns))
 
-    @property
+    @cached_property
     def log_median(self) -> float:
         """Natural logarithm of the median in ns, at least that of RESOLUTION_NS."""
         return math.log(max(self.median_ns, RESOLUTION_NS))
