@@ -158,7 +158,7 @@ def _whole_blocks(journal: Iterable[wire.Event]) -> int:
     for event in journal:
         if isinstance(event, wire.ProcessEvent):
             begun = max(begun, event.block)
-        elif isinstance(event, wire.StateEvent) and event.when == "after":
+        elif isinstance(event, wire.StateEvent) and event.when == "after" and not event.case_id:
             ended = max(ended, event.block)
     return max(ended, begun - 1)
 
