@@ -5,6 +5,7 @@ A kill may tear the last line; it is cut off when the journal is opened again, a
 
 import os
 import time
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, List, Type, TypeVar
 
@@ -34,6 +35,14 @@ def clock_resolution_ns() -> int:
     return smallest
 
 
+def _plain(value: Any) -> Any:
+    """Turn records within an event into objects; the long rows of numbers stay as they are, uncopied."""
+    if is_dataclass(value):
+        return vars(value)
+    records = isinstance(value, (tuple, list)) and value and is_dataclass(value[0])
+    return [vars(each) for each in value] if records else value
+
+
 class Journal:
     """An open journal. `past` holds the events found in it. Raises WireError if a whole line is damaged."""
 
@@ -45,19 +54,19 @@ class Journal:
         self._fd = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._fd, len(whole))
 
-    def append(self, kind: Type[E], **fields: Any) -> E:
-        """Write one event, durably, and return it. Raises OSError.
+    def append(self, kind: Type[E], sync: bool = True, **fields: Any) -> E:
+        """Write one event, durably, and return it; without `sync` it is durable with the next that is. Raises OSError.
 
         Where it could not be written (a full disk), nothing of the line is left. Where it could not be synced, it stays
         as it is, whole: what the disk holds is unknown then, and the agent must end. A torn line is cut when it goes on.
         """
         name = next(name for name, known in wire.EVENTS.items() if known is kind)
         event = kind(v=wire.VERSION, seq=self.seq, t_ns=now_ns(), kind=name, **fields)
-        self._write((wire.encode(vars(event)) + "\n").encode())
+        self._write((wire.encode({key: _plain(value) for key, value in vars(event).items()}) + "\n").encode(), sync)
         self.seq += 1
         return event
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes, sync: bool) -> None:
         end = os.fstat(self._fd).st_size
         rest = memoryview(line)
         try:
@@ -66,7 +75,8 @@ class Journal:
         except OSError:
             os.ftruncate(self._fd, end)
             raise
-        os.fsync(self._fd)
+        if sync:
+            os.fsync(self._fd)
 
     def close(self) -> None:
         """Let go of the file."""

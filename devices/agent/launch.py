@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from devices.agent import state
 from devices.agent.journal import now_ns
@@ -15,29 +16,42 @@ from harness import wire
 from harness.errors import WireError
 
 _TAIL_BYTES = 2000
+_WATCH_S = 1.0
 
 
 class Outcome(NamedTuple):
-    """What a process gave: a result, or the cause and detail of its failure. `wall_ns`: from start to exit."""
+    """What a process gave: a result, or the cause and detail of its failure. `wall_ns`: from start to exit.
+
+    `used`: what it said of itself at its end (`worker.used`), None where it said nothing.
+    """
 
     result: Optional[Dict[str, Any]]
     cause: str
     detail: str
     wall_ns: int
+    used: Optional[Dict[str, Any]] = None
 
 
-def launch(verb: str, request: Dict[str, Any], threads: int, log: Path, limit_s: float) -> Outcome:
+def launch(
+    verb: str,
+    request: Dict[str, Any],
+    threads: int,
+    log: Path,
+    limit_s: float,
+    watch: Optional[Callable[[], Any]] = None,
+) -> Outcome:
     """Run `agent.pyz <verb>` in a process of its own with `request` on its standard input.
 
     It answers one JSON object on standard output, {"result": ..} or {"cause": .., "detail": ..}; all else that it
     prints goes to `log`, emptied before. The process is killed after `limit_s`, and whenever this one is interrupted.
+    `watch` is called about once a second meanwhile.
     """
     kills = state.oom_kills()
     began = now_ns()
     message = json.dumps({**request, "began_ns": began, "parent": os.getpid()}).encode()
     with log.open("wb") as errors, _start(verb, threads, errors) as process:
         try:
-            answer, _ = process.communicate(message, timeout=limit_s)
+            answer = _await(process, message, limit_s, watch)
         except subprocess.TimeoutExpired:
             process.kill()
             return Outcome(None, "timeout", "no result after %g s; %s" % (limit_s, tail(log)), now_ns() - began)
@@ -51,6 +65,25 @@ def launch(verb: str, request: Dict[str, Any], threads: int, log: Path, limit_s:
     return _read(answer, process.returncode, log, wall_ns)
 
 
+def _await(
+    process: "subprocess.Popen[bytes]", message: bytes, limit_s: float, watch: Optional[Callable[[], Any]]
+) -> bytes:
+    """Send the message and wait, blocked but for `watch`; return the answer. Raises subprocess.TimeoutExpired."""
+    now = time.monotonic()
+    end, following = now + limit_s, now + (_WATCH_S if watch else limit_s)
+    left: Optional[bytes] = message
+    while True:
+        try:
+            return process.communicate(left, timeout=max(0.0, min(end, following) - time.monotonic()))[0]
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end:
+                raise
+        left = None  # it may be given only once
+        if watch is not None:
+            watch()
+        following = time.monotonic() + _WATCH_S
+
+
 def _start(verb: str, threads: int, errors: Any) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}  # read by OpenMP when a runtime is imported
     command: List[str] = [sys.executable, str(Path(sys.argv[0]).resolve()), verb]
@@ -62,7 +95,7 @@ def _read(answer: bytes, code: int, log: Path, wall_ns: int) -> Outcome:
     with contextlib.suppress(WireError):  # what a runtime says of itself passes the journal's door before it is kept
         value = wire.parse(answer.decode("utf-8", "replace"), "answer")
     if "result" in value:
-        return Outcome(value["result"], "", "", wall_ns)
+        return Outcome(value["result"], "", "", wall_ns, value.get("used"))
     if "cause" in value:
         return Outcome(None, value["cause"], value["detail"], wall_ns)
     return Outcome(None, "crash", "exit code %d without a result; %s" % (code, tail(log)), wall_ns)

@@ -37,6 +37,11 @@ def main() -> int:
         from devices.agent import worker
 
         worker.serve(worker.measure_case if verb == "worker" else worker.probe)
+    if verb == "put-back-later":
+        from devices.agent import tune
+
+        tune.keep_watch(*arguments)
+        return 0
     verbs: Dict[str, Callable[..., Dict[str, Any]]] = {
         "run": run,
         "start": start,
@@ -167,12 +172,12 @@ def status(workdir: str) -> Dict[str, Any]:
 
 def probe(runtime: str) -> Dict[str, Any]:
     """Say what the runtime and the device are; {"cause", "detail"} instead of versions when it cannot be imported."""
+    from devices.agent import facts
     from devices.agent import run as runs
-    from devices.agent import state
 
     _plain(runtime, "runtime")
     with tempfile.TemporaryDirectory() as folder:
-        return {**runs.probe(runtime, Path(folder) / "worker.log"), "facts": state.facts()}
+        return {**runs.probe(runtime, Path(folder) / "worker.log"), "facts": facts.read()}
 
 
 def _plain(name: str, what: str) -> str:

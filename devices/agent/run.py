@@ -4,12 +4,14 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from devices.agent import schedule, spin, state
+from devices.agent import cooldown, facts, schedule, soak, spin
 from devices.agent.journal import Journal, replace_file
 from devices.agent.launch import Outcome, launch
 from devices.agent.schedule import History, Slot
+from devices.agent.sensing import sysroot
+from devices.agent.watch import Watch
 from harness import wire
 
 PROBE_LIMIT_S = 120.0
@@ -30,13 +32,15 @@ class JobRun:
         self.job = job
         self.cases = {case.case_id: case for case in job.cases}
         self.journal = Journal(self.folder / "events.jsonl")
-        self.history = History(self.journal.past)
+        self.history = History(self.journal.past, job.protocol.regime)
         self.agent = agent
 
     def finish(self) -> None:
         """Measure what is missing, end the journal, write the reply. Raises OSError (disk), WireError (journal)."""
         if self.history.end is None:
             self._start()
+            self.watch = Watch(self.journal, self.spinner.effective)
+            self._warm()
             self._end(self._measure())
             self.memory.learn(self.spinner.rounds, self.spinner.seen, self.job.protocol.spin_tolerance)
         replace_file(self.folder / "reply.json", wire.encode(self._reply()))
@@ -44,8 +48,8 @@ class JobRun:
     # --- beginning ---------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        facts = {**state.facts(), **probe(self.job.runtime, self.folder / "worker.log")}
-        facts.update(self._settle(facts["cpu"]))
+        found = {**facts.read(), **probe(self.job.runtime, self.folder / "worker.log")}
+        found.update(self._settle(found["cpu"]))
         self._note(
             wire.StartEvent,
             run=self.job.run,
@@ -53,7 +57,7 @@ class JobRun:
             agent=self.agent,
             pid=os.getpid(),
             resumed=bool(self.journal.past),
-            facts=facts,
+            facts=found,
             spin_ns={str(threads): best for threads, best in self.spinner.best.items()},
         )
         self.deadline = time.monotonic() + self.job.protocol.budget_s - self.history.spent_ns / 1e9
@@ -79,6 +83,24 @@ class JobRun:
                 best[threads] = min(best.get(threads, event.spin_before_ns), event.spin_before_ns, event.spin_after_ns)
         return best
 
+    def _warm(self) -> None:
+        """Bring a device to its sustained state, where that is to be measured; not counted against the budget."""
+        protocol, boot = self.job.protocol, self.history.facts.get("boot_id")
+        if protocol.regime != "sustained" or soak.still_warm(self.journal.past, boot):
+            return
+        case = soak.case_of(self.job)
+        began = time.monotonic()
+        told = soak.soak(sysroot(), protocol, lambda how, watch: self._launch(case, how, watch))
+        self._note(wire.SoakEvent, case_id=case.case_id, **told)
+        self.deadline += time.monotonic() - began
+
+    def _cool(self, block: int) -> None:
+        """Wait until the device has cooled down, where that is to be waited for; not counted against the budget."""
+        if cooldown.wanted(self.job.protocol):
+            waited = cooldown.wait(sysroot(), self.job.protocol, self.history.reference_degc)
+            self.deadline += waited.waited_ns / 1e9
+            self._note(wire.WaitEvent, block=block, **waited._asdict())
+
     # --- measuring ---------------------------------------------------------------------------------------------------
 
     def _measure(self) -> Tuple[str, int]:
@@ -94,7 +116,8 @@ class JobRun:
 
     def _block(self, block: int) -> bool:
         """Bring a block to its end; False when the budget ended first."""
-        self._note(wire.StateEvent, block=block, when="before", readings=state.readings())
+        self._cool(block)
+        self.watch.block_begins(block)
         slots = schedule.pending(self.job, self.history, block)
         while slots:
             for slot in slots:
@@ -103,45 +126,54 @@ class JobRun:
                 if not schedule.settled(self.job, self.history, slot):
                     self._process(slot)
             slots = schedule.pending(self.job, self.history, block)
-        self._note(wire.StateEvent, block=block, when="after", readings=state.readings())
+        self.watch.block_ends(block)
         return True
 
     def _process(self, slot: Slot) -> None:
-        case, protocol = self.cases[slot.case_id], self.job.protocol
+        case, where = self.cases[slot.case_id], self._where(slot)
+        beside = self.watch.process(where)
         before = self.spinner.before(case.threads)
-        outcome = launch(
-            "worker", self._request(case), case.threads, self.folder / "worker.log", protocol.process_limit_s
-        )
+        outcome = self._launch(case, self.job.protocol, beside.during)
+        beside.exited()
         if outcome.result is None:
-            self._failed(slot, outcome)
+            beside.finish()
+            self._failed(where, outcome)
             return
         after = self.spinner.after(case.threads)
-        self._note(
+        event = self._note(
             wire.ProcessEvent,
-            **self._where(slot),
+            **where,
             **outcome.result,
             wall_ns=outcome.wall_ns,
             spin_before_ns=before,
             spin_after_ns=after,
             contended=self.spinner.slow(max(before, after), case.threads),
+            throttled=beside.finish(),
+            usage=beside.usage(outcome.used),
         )
+        if event.throttled:
+            self._cool(slot.block)
 
-    def _failed(self, slot: Slot, outcome: Outcome) -> None:
-        failures = self.history.failures.get(slot.case_id, 0) + 1
+    def _launch(self, case: wire.JobCase, protocol: wire.Protocol, watch: Callable[[], None]) -> Outcome:
+        log, request = self.folder / "worker.log", self._request(case, protocol)
+        return launch("worker", request, case.threads, log, self.job.protocol.process_limit_s, watch)
+
+    def _failed(self, where: Dict[str, Any], outcome: Outcome) -> None:
+        failures = self.history.failures.get(where["case_id"], 0) + 1
         final = outcome.cause in schedule.FINAL_CAUSES or failures >= schedule.MOST_FAILURES
-        self._note(wire.FailedEvent, **self._where(slot), cause=outcome.cause, detail=outcome.detail, final=final)
+        self._note(wire.FailedEvent, **where, cause=outcome.cause, detail=outcome.detail, final=final)
 
     def _where(self, slot: Slot) -> Dict[str, Any]:
         return {**slot._asdict(), "attempt": self.history.attempts.get(slot, 0) + 1}
 
-    def _request(self, case: wire.JobCase) -> Dict[str, Any]:
+    def _request(self, case: wire.JobCase, protocol: wire.Protocol) -> Dict[str, Any]:
         artifacts = self.workdir / "artifacts"
         return {
             "runtime": self.job.runtime,
             "artifact": str(artifacts / case.artifact.sha256),
             "sample": str(artifacts / case.sample.sha256),
             "case": asdict(case),
-            "protocol": asdict(self.job.protocol),
+            "protocol": asdict(protocol),
         }
 
     # --- ending ------------------------------------------------------------------------------------------------------
@@ -157,9 +189,9 @@ class JobRun:
         return list(dict.fromkeys(case for case, reference in self.job.comparisons if case != reference))
 
     def _reply(self) -> wire.Reply:
-        end, facts = self.history.end, self.history.facts
+        end, known = self.history.end, self.history.facts
         assert end is not None
-        versions = facts.get("versions")
+        versions = known.get("versions")
         return wire.Reply(
             run=self.job.run,
             job=self.job.job,
@@ -169,12 +201,14 @@ class JobRun:
             half_widths=end.half_widths,
             blocks_needed=end.blocks_needed,
             failed=self.history.given_up,
-            facts=facts,
+            facts=known,
             versions=versions if isinstance(versions, dict) else {},
         )
 
-    def _note(self, kind: Any, **fields: Any) -> None:
-        self.history.add(self.journal.append(kind, **fields))
+    def _note(self, kind: Any, **fields: Any) -> Any:
+        event = self.journal.append(kind, **fields)
+        self.history.add(event)
+        return event
 
 
 def _worst(values: List[Optional[Any]]) -> Optional[Any]:

@@ -1,7 +1,9 @@
 """What a job still has to measure: pure functions of the job and of what its journal holds.
 
-A slot is (case, block, replicate). It is settled by a process that was not contended, or by the last attempt allowed;
-its last attempt counts. A resumed job therefore repeats exactly the slots that are missing.
+A slot is (case, block, replicate). It is settled by a process that was valid, or by the last attempt allowed; its last
+attempt counts. A process is valid unless it was contended, the device slept meanwhile, or it was throttled - which in the
+regime `sustained` is part of what is measured: there the evidence is kept and counts for nothing. A resumed job therefore
+repeats exactly the slots that are missing.
 """
 
 import math
@@ -10,6 +12,7 @@ from statistics import median
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from devices.agent import stopping
+from devices.agent.throttle import SUSPENDED
 from harness import wire
 
 MOST_FAILURES = 2  # failed processes in a row, of one case, after which it is given up
@@ -27,7 +30,8 @@ class Slot(NamedTuple):
 class History:
     """What the journal says so far, kept small: one number per process, never its samples."""
 
-    def __init__(self, events: Iterable[wire.Event] = ()) -> None:
+    def __init__(self, events: Iterable[wire.Event] = (), regime: str = "burst") -> None:
+        self.regime = regime
         self.attempts: Dict[Slot, int] = {}  # processes started, failed ones too
         self.measured: Dict[Slot, int] = {}  # processes that measured
         self.clean: Set[Slot] = set()
@@ -37,6 +41,7 @@ class History:
         self.best_spin: Dict[int, int] = {}
         self.spin_rounds: Optional[int] = None
         self.facts: Dict[str, object] = {}
+        self.reference_degc: Optional[float] = None  # the hottest zone when the job began
         self.end: Optional[wire.EndEvent] = None
         self.spent_ns = 0
         self._last_t_ns = 0
@@ -48,7 +53,7 @@ class History:
         if isinstance(event, wire.StartEvent):
             self._start(event)
         else:
-            self.spent_ns += max(0, event.t_ns - self._last_t_ns)
+            self.spent_ns += max(0, event.t_ns - self._last_t_ns - _unspent_ns(event, self._last_t_ns))
         self._last_t_ns = event.t_ns
         if isinstance(event, wire.ProcessEvent):
             self._process(event)
@@ -58,6 +63,9 @@ class History:
             self.end = event
 
     def _start(self, event: wire.StartEvent) -> None:
+        hottest = event.facts.get("hottest_degc")
+        if self.reference_degc is None and isinstance(hottest, (int, float)):
+            self.reference_degc = float(hottest)
         self.facts = event.facts
         rounds = event.facts.get("spin_rounds")
         self.spin_rounds = rounds if isinstance(rounds, int) else None
@@ -69,7 +77,7 @@ class History:
         self.measured[slot] = self.measured.get(slot, 0) + 1
         self.failures.pop(event.case_id, None)
         self.log_median[slot] = math.log(max(1.0, median(event.latency_ns)))
-        if not event.contended:
+        if not event.contended and not invalid(event, self.regime):
             self.clean.add(slot)
 
     def _failed(self, event: wire.FailedEvent) -> None:
@@ -84,6 +92,18 @@ class History:
         for slot in sorted(self.log_median):
             found.setdefault((slot.case_id, slot.block), []).append(self.log_median[slot])
         return found
+
+
+def _unspent_ns(event: wire.Event, last_t_ns: int) -> int:
+    """How much of the time up to an event does not count against the budget: waiting to cool, loading until warm."""
+    if isinstance(event, wire.SoakEvent):
+        return event.t_ns - last_t_ns
+    return event.waited_ns if isinstance(event, wire.WaitEvent) else 0
+
+
+def invalid(event: wire.ProcessEvent, regime: str) -> bool:
+    """Whether what was seen of the device forbids to count a process: throttling in a cool regime, sleep in any."""
+    return any(regime == "burst" or sentence.startswith(SUSPENDED) for sentence in event.throttled)
 
 
 def order(job: wire.Job, block: int) -> List[Slot]:

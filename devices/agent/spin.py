@@ -103,6 +103,10 @@ class Spinner:
         self._last = (threads, elapsed)
         return elapsed
 
+    def effective(self) -> Optional[float]:
+        """The clock that the last spin saw, as a fraction of the best seen (1); None when there was none just before."""
+        return None if self._last is None else self.best[self._last[0]] / self._last[1]
+
     def slow(self, elapsed: int, threads: int) -> bool:
         """Whether a spin took longer than the device's best by more than the tolerance (a fraction)."""
         return elapsed > self.best[threads] * (1 + self.tolerance)

@@ -10,11 +10,12 @@ import importlib
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 from devices.agent.journal import now_ns
 
@@ -35,7 +36,7 @@ def serve(handle: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
     if not request:
         os._exit(1)  # the agent died before it could ask
     _die_with(request["parent"])
-    answer = json.dumps(_attempt(handle, request), allow_nan=False).encode()
+    answer = json.dumps({**_attempt(handle, request), "used": used()}, allow_nan=False).encode()
     with os.fdopen(speech, "wb") as out:
         out.write(answer)
     sys.stderr.flush()
@@ -55,6 +56,26 @@ def measure_case(request: Dict[str, Any]) -> Dict[str, Any]:
 def probe(request: Dict[str, Any]) -> Dict[str, Any]:
     """What the runtime says of itself here: the versions of its packages."""
     return {"versions": load_runtime(request["runtime"]).versions()}
+
+
+def used() -> Dict[str, Any]:
+    """What this process has used since it began, as the kernel counted it: the fields of `wire.Usage` that it can know."""
+    counted = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "cpu_ns": int((counted.ru_utime + counted.ru_stime) * 1e9),
+        "switches_voluntary": counted.ru_nvcsw,
+        "switches_involuntary": counted.ru_nivcsw,
+        "major_faults": counted.ru_majflt,
+        "migrations": _migrations(Path("/proc/self/sched")),
+    }
+
+
+def _migrations(path: Path) -> Optional[int]:
+    """How often the main thread changed its core; None where the kernel does not say."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"nr_migrations\s*:\s*(\d+)", path.read_text())
+        return int(found.group(1)) if found else None
+    return None
 
 
 def load_runtime(name: str) -> Any:
