@@ -1,0 +1,302 @@
+"""Settings of the device, brought about for a job and undone after it, whatever becomes of the agent. `harness run --tune`.
+
+    workdir/tune.json    what to put back, written before the first change; gone when everything is as it was
+    workdir/tune.lock    held by whoever changes or puts back
+
+The agent puts back itself at the end of a job, also on Ctrl-C and after an error. Beside it runs a dead-man, a process of
+its own session that does nothing but look, once a second, whether the agent still lives, and puts back when it does not.
+If both are killed the next agent does it first; after a boot nothing is left to put back.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from devices.agent.journal import replace_file
+from devices.agent.sensing import sysroot
+from harness.errors import DeviceError
+from harness.wire import Setting, Tuned
+
+_COMMAND_LIMIT_S = 60.0
+_LOOK_S = 1.0
+_MOST_S = 24 * 3600.0  # no job lasts longer: then the dead-man puts back all the same
+_MOST_CHARACTERS = 2000
+_ALLOWED = ("/sys/", "/proc/sys/")
+
+
+class Change(NamedTuple):
+    """One target of a setting: a file (`apply` is empty) or a command; `before` is what was found there."""
+
+    name: str
+    target: str
+    before: str
+    asked: str
+    apply: Tuple[str, ...]
+    query: Tuple[str, ...]
+    restore: Tuple[str, ...]
+
+
+@contextlib.contextmanager
+def applied(
+    workdir: Path, settings: Sequence[Setting], on_restored: Callable[[List[Tuned]], None]
+) -> Iterator[List[Tuned]]:
+    """Bring the settings about for the block, and put back what was there; yields what was found in force.
+
+    First, what an agent that was killed has left is put back. Raises DeviceError, with everything as it was, when a setting
+    is not there or reads back otherwise.
+    """
+    put_back(workdir)
+    if not settings:
+        yield []
+        return
+    with _locked(workdir):
+        changes = _planned(settings, workdir)
+        _write(workdir, changes)
+    guard = _start_guard(workdir)
+    try:
+        with _locked(workdir):
+            tuned = [_applied(change) for change in changes]
+        _require_all(tuned)
+        yield tuned
+    finally:
+        restored = put_back(workdir)
+        guard.terminate()
+        guard.wait()
+        on_restored(restored)
+
+
+def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
+    """Put back what tune.json says, last first, and remove it; what could not be put back stays in it and is said.
+
+    `only_of`: only if that process wrote it. After another boot there is nothing to put back.
+    """
+    with _locked(workdir):
+        stored = _stored(workdir)
+        if not stored or (only_of is not None and stored["pid"] != only_of):
+            return []
+        changes = [_change(item) for item in stored["changes"]] if stored["boot_id"] == _boot_id() else []
+        done = [(change, _restored(change)) for change in reversed(changes)]
+        left = [change for change, tuned in reversed(done) if tuned.status != "ok"]
+        for change, tuned in done:
+            if tuned.status != "ok":
+                print("tune: %s %s stays: %s" % (change.name, change.target, tuned.reason), file=sys.stderr)
+        if left:
+            _write(workdir, left)
+        else:
+            _file(workdir).unlink()
+        return [tuned for _, tuned in done]
+
+
+def keep_watch(workdir: str, pid: str, started: str) -> None:
+    """The dead-man: look until the agent has put back, or is gone, or a day has passed; in the last two cases put back."""
+    end = time.monotonic() + _MOST_S
+    while _file(Path(workdir)).exists() and _started(int(pid)) == started and time.monotonic() < end:
+        time.sleep(_LOOK_S)
+    put_back(Path(workdir), only_of=int(pid))
+
+
+# --- what to change ------------------------------------------------------------------------------------------------
+
+
+def _planned(settings: Sequence[Setting], workdir: Path) -> List[Change]:
+    """Every target of every setting with what is there now. Raises DeviceError when a name has no target here."""
+    changes = [change for setting in settings for change in _targets(setting, workdir)]
+    for setting in settings:
+        if all(change.name != setting.name for change in changes):
+            files = ", ".join(other.file or other.apply[0] for other in settings if other.name == setting.name)
+            raise DeviceError(
+                "tune %s: this device has no %s" % (setting.name, files), "Drop %s from --tune." % setting.name
+            )
+    return changes
+
+
+def _targets(setting: Setting, workdir: Path) -> Iterator[Change]:
+    if setting.file:
+        for file in _matching(setting):
+            yield Change(setting.name, str(file), _read(file, setting.name), _wanted(setting, file), (), (), ())
+        return
+    before = _asked_of(setting.query)
+    if before is not None:
+        apply, restore = (
+            tuple(word.replace("{before}", before).replace("{workdir}", str(workdir)) for word in command)
+            for command in (setting.apply, setting.restore)
+        )
+        yield Change(setting.name, " ".join(apply), before, setting.value, apply, setting.query, restore)
+
+
+def _matching(setting: Setting) -> List[Path]:
+    """The files that a pattern matches, none outside /sys and /proc/sys. Raises DeviceError for one that is."""
+    root = sysroot()
+    pattern = os.path.normpath(setting.file)
+    if not pattern.startswith(_ALLOWED):
+        raise DeviceError(
+            "tune %s: %s must lie in /sys or /proc/sys" % (setting.name, setting.file), "Mend the profile."
+        )
+    found = sorted(root.glob(pattern.lstrip("/")))
+    inside = tuple(str((root / folder.strip("/")).resolve()) + os.sep for folder in _ALLOWED)
+    for file in found:
+        if not str(file.resolve()).startswith(inside):
+            raise DeviceError("tune %s: %s leads out of /sys" % (setting.name, file), "Mend the profile.")
+    return found
+
+
+def _wanted(setting: Setting, file: Path) -> str:
+    if not setting.value.startswith("@"):
+        return setting.value
+    return _read(file.with_name(Path(setting.value[1:]).name), setting.name)
+
+
+def _read(file: Path, name: str) -> str:
+    try:
+        return file.read_text(errors="replace").strip()[:_MOST_CHARACTERS]
+    except OSError as error:
+        raise DeviceError(
+            "tune %s: %s cannot be read: %s" % (name, file, error.strerror), "Drop %s from --tune." % name
+        ) from None
+
+
+def _asked_of(query: Sequence[str]) -> Optional[str]:
+    """What a query says, None where its program is missing or fails."""
+    try:
+        done = subprocess.run(
+            list(query), stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_LIMIT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip()[:_MOST_CHARACTERS]
+
+
+# --- changing, and putting back ------------------------------------------------------------------------------------
+
+
+def _applied(change: Change) -> Tuned:
+    reason = _carry_out(change.apply, change.target, change.asked)
+    found = _found(change)
+    fits = re.search(change.asked, found or "") is not None if change.apply else _equal(found, change.asked)
+    return _tuned(change, change.asked, found, reason, fits)
+
+
+def _restored(change: Change) -> Tuned:
+    found, reason = _found(change), ""
+    if not _equal(found, change.before):
+        reason = _carry_out(change.restore, change.target, change.before)
+        found = _found(change)
+    return _tuned(change, change.before, found, reason, _equal(found, change.before))
+
+
+def _tuned(change: Change, asked: str, found: Optional[str], reason: str, fits: bool) -> Tuned:
+    status = "ok" if fits else "error" if found is None else "refused"
+    said = "" if fits else reason or "asked for %s, in force is %s" % (asked, found)
+    return Tuned(change.name, change.target, change.before, asked, found, status, said)
+
+
+def _carry_out(command: Sequence[str], target: str, value: str) -> str:
+    """Run the command, or write the value; returns why it failed, nothing when it did not."""
+    try:
+        if command:
+            subprocess.run(
+                list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_LIMIT_S, check=True
+            )
+        else:
+            Path(target).write_text(value)
+    except PermissionError:
+        return "%s may not be written: only root may" % target
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return ""
+
+
+def _found(change: Change) -> Optional[str]:
+    if change.query:
+        return _asked_of(change.query)
+    with contextlib.suppress(OSError):
+        return Path(change.target).read_text(errors="replace").strip()[:_MOST_CHARACTERS]
+    return None
+
+
+def _equal(found: Optional[str], asked: str) -> bool:
+    if found is None or found == asked:
+        return found == asked
+    with contextlib.suppress(ValueError):
+        return float(found) == float(asked)
+    return False
+
+
+def _require_all(tuned: Sequence[Tuned]) -> None:
+    for each in tuned:
+        if each.status != "ok":
+            raise DeviceError(
+                "tune %s: %s: %s" % (each.name, each.target, each.reason),
+                "Everything is as it was. Drop %s from --tune, or let the device's user be root." % each.name,
+            )
+
+
+# --- tune.json and the dead-man ------------------------------------------------------------------------------------
+
+
+def _file(workdir: Path) -> Path:
+    return workdir / "tune.json"
+
+
+@contextlib.contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
+    with (workdir / "tune.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(workdir: Path, changes: Sequence[Change]) -> None:
+    stored = {"pid": os.getpid(), "boot_id": _boot_id(), "changes": [change._asdict() for change in changes]}
+    replace_file(_file(workdir), json.dumps(stored))
+
+
+def _stored(workdir: Path) -> Dict[str, Any]:
+    """What is to be put back; {} when nothing is. A file that is no JSON was not written by us: it is set aside."""
+    try:
+        value = dict(json.loads(_file(workdir).read_text(encoding="utf-8")))
+        return {"pid": int(value["pid"]), "boot_id": value["boot_id"], "changes": list(value["changes"])}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _file(workdir).replace(workdir / "tune.damaged")
+        print("tune: %s was damaged (%s): set aside as tune.damaged" % (_file(workdir), error), file=sys.stderr)
+        return {}
+
+
+def _change(item: Dict[str, Any]) -> Change:
+    commands = {key: tuple(item[key]) for key in ("apply", "query", "restore")}
+    return Change(**{**item, **commands})
+
+
+def _boot_id() -> Optional[str]:
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _start_guard(workdir: Path) -> "subprocess.Popen[bytes]":
+    """Start the dead-man: a session of its own, no lock inherited, nobody's terminal."""
+    pid = os.getpid()
+    command = [sys.executable, str(Path(sys.argv[0]).resolve()), "put-back-later", str(workdir), str(pid)]
+    return subprocess.Popen(
+        [*command, _started(pid)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks since boot: with its number the name of a process; empty when it is gone, or a zombie."""
+    with contextlib.suppress(OSError, IndexError):
+        words = Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()
+        return "" if words[0] == "Z" else words[19]
+    return ""
