@@ -78,6 +78,12 @@ def hold(workdir: Path, settings: Sequence[Setting]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
+def tune_once(workdir: Path, settings: Sequence[Setting], restored: list[Tuned] | None = None) -> None:
+    """Tune, and put back at once."""
+    with tune.applied(workdir, settings, (restored if restored is not None else []).extend):
+        pass
+
+
 def until(condition: object, limit_s: float = 20.0) -> None:
     end = time.monotonic() + limit_s
     while not condition():  # type: ignore[operator]
@@ -110,8 +116,7 @@ def test_a_governor_that_refuses_is_named_and_everything_is_as_it_was(root: Path
     (root / "sys" / "fixed").mkdir()
     stubborn.symlink_to(root / "sys" / "fixed")  # cannot be read or written as a file
     with pytest.raises(DeviceError, match=r"tune governor: .*policy1/scaling_governor cannot be read"):
-        with tune.applied(tmp_path / "workdir", [GOVERNOR], lambda restored: None):
-            pass
+        tune_once(tmp_path / "workdir", [GOVERNOR])
     assert (root / POLICY.format(0) / "scaling_governor").read_text().strip() == "ondemand"
 
 
@@ -119,8 +124,7 @@ def test_a_value_that_reads_back_otherwise_is_refused_and_undone(root: Path, tmp
     before, restored = state(root), list[Tuned]()
     answers = Setting("mode", "^loud$", apply=("true",), query=("echo", "quiet"), restore=("true",))
     with pytest.raises(DeviceError, match=r"tune mode: true: asked for .*loud.*, in force is quiet") as caught:
-        with tune.applied(tmp_path / "workdir", [GOVERNOR, answers], restored.extend):
-            pass
+        tune_once(tmp_path / "workdir", [GOVERNOR, answers], restored)
     assert "Drop mode from --tune" in caught.value.hint
     assert state(root) == before
     assert len(restored) == 3
@@ -144,8 +148,7 @@ def test_a_command_is_given_what_was_there_before_to_put_it_back(root: Path, tmp
 def test_a_name_of_which_the_device_has_no_target_is_refused(root: Path, tmp_path: Path) -> None:
     turbo = Setting("turbo", "1", "/sys/devices/system/cpu/intel_pstate/no_turbo")
     with pytest.raises(DeviceError, match=r"this device has no /sys/devices/system/cpu/intel_pstate/no_turbo"):
-        with tune.applied(tmp_path / "workdir", [turbo], lambda restored: None):
-            pass
+        tune_once(tmp_path / "workdir", [turbo])
 
 
 def test_one_of_several_alternatives_is_enough(root: Path, tmp_path: Path) -> None:
@@ -161,16 +164,14 @@ def test_one_of_several_alternatives_is_enough(root: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("file", ["/etc/passwd", "/sys/../etc/passwd", "/proc/1/comm"])
 def test_a_file_outside_sysfs_is_refused(file: str, root: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"must lie in /sys or /proc/sys"):
-        with tune.applied(tmp_path / "workdir", [Setting("x", "1", file)], lambda restored: None):
-            pass
+        tune_once(tmp_path / "workdir", [Setting("x", "1", file)])
 
 
 def test_a_link_out_of_sysfs_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("0")
     (root / "sys" / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(DeviceError, match=r"leads out of /sys"):
-        with tune.applied(tmp_path / "workdir", [Setting("x", "1", "/sys/link")], lambda restored: None):
-            pass
+        tune_once(tmp_path / "workdir", [Setting("x", "1", "/sys/link")])
     assert (tmp_path / "secret").read_text() == "0"
 
 
