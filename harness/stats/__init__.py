@@ -2,7 +2,7 @@
 
 The process is the unit of replication: thousands of inferences within one share its memory layout, its clock and its
 neighbours, and an interval over them would be far too narrow. So every process counts once, by the logarithm of its
-median; a block counts once, by the mean over its processes; and intervals are Student's t over blocks:
+median; a block counts once, by the mean over its processes; and intervals of speed-ups are Student's t over blocks:
 
     y_b = mean over replicates r of ln median(latency_ns of process b, r)
     d_b = y_b(reference) - y_b(case)                                 paired: what slows a whole block cancels
@@ -11,12 +11,19 @@ median; a block counts once, by the mean over its processes; and intervals are S
 with a = alpha / number of looks, so that the interval holds at all planned looks together (Bonferroni). The agent
 stops by the same rule, written in plain Python (devices/agent/stopping.py); a test holds the two together.
 
-A latency is the median of process medians, m; its interval is for that median, t over blocks on the log scale:
+A latency is the median of process medians, m; its interval is for that median. Below 20 blocks t over blocks on the log
+scale, from there on the percentiles of resampled whole blocks (`estimates`, `resampling`):
 
     exp(ln m -+ hw),  hw = sqrt(pi / 2) * t(1 - 0.05 / 2, n - 1) * sd(y) / sqrt(n)
 
 sqrt(pi / 2) is the standard error of a median over that of a mean, for normal logs and many blocks (a little less for
-few: there the interval errs on the wide side). The median stays where one disturbed process would move a mean.
+few: there the interval errs on the wide side). The median stays where one disturbed process would move a mean. An interval
+speaks of the run: of its blocks as they were. What a device does next week no interval tells.
+
+Rooms: `processes` (what is counted), `steady` (change points, autocorrelation), `estimates` and `tails` (one case),
+`components` (where variance arises), `comparisons` (a case and its reference), `ladders` (all rungs at once).
+benchmarks/coverage.py shows by simulation that each 95 % interval holds the truth in at least 93 % of runs, with drift,
+autocorrelation, outliers, process effects and a shared reference.
 
 Latencies are integers of nanoseconds, never negative. A clock coarser than the inference reads 0; on the log scale
 one nanosecond, the unit of what is stored, stands for a smaller median, so that ratios stay finite. No interval is

@@ -73,6 +73,7 @@ def test_blocks_that_differ_are_worth_fewer_samples_than_blocks_alike():
     rng = np.random.default_rng(1)
     alike, differ = (stats.estimate(spread(rng, 12, 400, own)).tails["p90"] for own in (0.0, 0.1))
     assert None not in (alike.low, alike.high, differ.low)
+    assert differ.value / differ.low > alike.value / alike.low
     assert differ.high is None  # twelve levels cannot show the worst one in ten
     assert differ.bound is not None  # LoadGen takes all 4800 as independent
 
@@ -84,7 +85,7 @@ def test_the_interval_of_p90_covers_it():
         tail = stats.estimate(spread(rng, 12, 200, own=0.01)).tails["p90"]
         held += tail.low <= truth and (tail.high is None or truth <= tail.high)
         limits += tail.high is not None
-    assert held / tries >= 0.93 and limits / tries >= 0.8
+    assert held / tries >= 0.93 and limits / tries >= 0.3
 
 
 @given(st.lists(st.lists(st.sampled_from([0, 1, 5, 10**12]), min_size=1, max_size=60), min_size=1, max_size=5))
@@ -98,3 +99,15 @@ def test_any_tail_is_ordered_and_what_is_missing_has_a_reason(blocks):
         assert tail.bound is None or tail.value is not None
         for key in ("value", "low", "high", "bound"):
             assert (getattr(tail, key) is None) == (f"latency_ns.tails.{name}.{key}" in reasons)
+
+
+def test_equal_latencies_have_tails_of_no_width():
+    for blocks in (1, 40):
+        found = stats.estimate([process([7] * 50, block=b) for b in range(blocks)]).tails["p90"]
+        assert (found.value, found.low, found.high) == (7, 7, 7)
+
+
+def test_blocks_that_differ_much_bound_p90_from_thirty_six_on():
+    rng = np.random.default_rng(3)
+    few, enough = (stats.estimate(spread(rng, blocks, 100, own=0.3)).tails["p90"].high for blocks in (34, 40))
+    assert few is None and enough is not None
