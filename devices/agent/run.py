@@ -4,9 +4,9 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from devices.agent import cooldown, facts, schedule, soak, spin
+from devices.agent import cooldown, facts, schedule, soak, spin, tune
 from devices.agent.journal import Journal, replace_file
 from devices.agent.launch import Outcome, launch
 from devices.agent.schedule import History, Slot
@@ -34,20 +34,22 @@ class JobRun:
         self.journal = Journal(self.folder / "events.jsonl")
         self.history = History(self.journal.past, job.protocol.regime)
         self.agent = agent
+        self.watch: Optional[Watch] = None
 
     def finish(self) -> None:
         """Measure what is missing, end the journal, write the reply. Raises OSError (disk), WireError (journal)."""
         if self.history.end is None:
-            self._start()
-            self.watch = Watch(self.journal, self.spinner.effective)
-            self._warm()
-            self._end(self._measure())
+            with tune.applied(self.workdir, self.job.tune, self._untuned) as tuned:
+                self._start(tuned)
+                self._warm()
+                ending = self._measure()
+            self._end(ending)
             self.memory.learn(self.spinner.rounds, self.spinner.seen, self.job.protocol.spin_tolerance)
         replace_file(self.folder / "reply.json", wire.encode(self._reply()))
 
     # --- beginning ---------------------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, tuned: Sequence[wire.Tuned]) -> None:
         found = {**facts.read(), **probe(self.job.runtime, self.folder / "worker.log")}
         found.update(self._settle(found["cpu"]))
         self._note(
@@ -60,7 +62,15 @@ class JobRun:
             facts=found,
             spin_ns={str(threads): best for threads, best in self.spinner.best.items()},
         )
+        if tuned:
+            self._note(wire.TuneEvent, action="apply", settings=tuple(tuned))
+        self.watch = Watch(self.journal, self.spinner.effective)
         self.deadline = time.monotonic() + self.job.protocol.budget_s - self.history.spent_ns / 1e9
+
+    def _untuned(self, tuned: Sequence[wire.Tuned]) -> None:
+        """Write what was put back, once this agent's start stands in the journal."""
+        if self.watch is not None and tuned:
+            self._note(wire.TuneEvent, action="restore", settings=tuple(tuned))
 
     def _settle(self, cpu: Optional[str]) -> Dict[str, Any]:
         """Make the spinner, with the job's own rounds if it goes on, else the device's; return what to say of it."""
@@ -117,6 +127,7 @@ class JobRun:
     def _block(self, block: int) -> bool:
         """Bring a block to its end; False when the budget ended first."""
         self._cool(block)
+        assert self.watch is not None
         self.watch.block_begins(block)
         slots = schedule.pending(self.job, self.history, block)
         while slots:
@@ -131,6 +142,7 @@ class JobRun:
 
     def _process(self, slot: Slot) -> None:
         case, where = self.cases[slot.case_id], self._where(slot)
+        assert self.watch is not None
         beside = self.watch.process(where)
         before = self.spinner.before(case.threads)
         outcome = self._launch(case, self.job.protocol, beside.during)

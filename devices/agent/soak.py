@@ -48,7 +48,7 @@ def soak(root: Path, protocol: wire.Protocol, run: Run) -> Dict[str, Any]:
     end = time.monotonic() + protocol.soak_s
     seconds: List[Second] = []
     while True:
-        length = min(_PROCESS_S, max(0.1, end - time.monotonic()))
+        length = max(0.1, min(_PROCESS_S, protocol.soak_s / 4, end - time.monotonic()))
         heat: List[Tuple[int, float]] = []
         outcome = run(_loading(protocol, length), partial(_feel, root, heat))
         _feel(root, heat)
