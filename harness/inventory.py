@@ -20,6 +20,7 @@ from ruamel.yaml.error import YAMLError
 from harness import content
 from harness.errors import InventoryError
 from harness.records import Device, Profile
+from harness.wire import Setting
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _Arch = Literal["x86_64", "aarch64", "any"]
@@ -39,11 +40,23 @@ class _InventoryFile(_Strict):
     devices: dict[str, _DeviceFile]
 
 
+class _SettingFile(_Strict):
+    """A file pattern, or three commands; `value` as `wire.Setting` has it."""
+
+    value: str
+    file: str = ""
+    apply: list[str] = []
+    query: list[str] = []
+    restore: list[str] = []
+
+
 class _ProfileFile(_Strict):
     description: str
     arch: _Arch
     runtimes: list[str] = Field(min_length=1)
     threads: int = Field(1, ge=1, le=1024)
+    tune: dict[str, list[_SettingFile]] = {}
+    cooldown_s: float = Field(0.0, ge=0, le=3600)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -84,7 +97,27 @@ def profile(name: str) -> Profile:
     entry = _validate(_ProfileFile, tree, path)
     for runtime in entry.runtimes:
         _require_listed("runtime", runtime, tree, ("runtimes", entry.runtimes.index(runtime)), path)
-    return Profile(name, entry.description, entry.arch, tuple(entry.runtimes), entry.threads)
+    return Profile(
+        name=name,
+        description=entry.description,
+        arch=entry.arch,
+        runtimes=tuple(entry.runtimes),
+        threads=entry.threads,
+        tune={word: _settings(word, entry.tune[word], tree, path) for word in entry.tune},
+        cooldown_s=entry.cooldown_s,
+    )
+
+
+def _settings(word: str, entries: Sequence[_SettingFile], tree: Any, path: Path) -> tuple[Setting, ...]:
+    """The settings that `--tune <word>` brings about; the wire's own rules hold for each."""
+    settings = []
+    for place, entry in enumerate(entries):
+        try:
+            commands = (tuple(entry.apply), tuple(entry.query), tuple(entry.restore))
+            settings.append(Setting(word, entry.value, entry.file, *commands))
+        except ValueError as error:
+            raise _broken(path, tree, ("tune", word, place), str(error), "") from None
+    return tuple(settings)
 
 
 def _device(name: str, entry: _DeviceFile, tree: Any, path: Path) -> Device:

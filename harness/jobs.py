@@ -17,15 +17,18 @@ from pathlib import Path
 from harness import bundle, store, wire
 from harness.child import OnProgress, Progress
 from harness.errors import DeviceError, HarnessError
-from harness.records import Artifact, Entry, Run
+from harness.records import Artifact, Entry, Plan, Profile, Run
 from harness.transport import Transport
 
 _POLL_S = 0.5  # how often the journal is looked at; seldom enough that the device is not disturbed
 _SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still lives
 
 
-def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wire.Job | None:
-    """Return the job of all of a run's cases for one runtime, or None when none of them could be built."""
+def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: Profile) -> wire.Job | None:
+    """Return the job of all of a run's cases for one runtime, or None when none of them could be built.
+
+    The device's profile says how the settings that the plan names are brought about, and how long it may take to cool.
+    """
     entries = [entry for entry in record.entries if entry.case.runtime == runtime and entry.failure is None]
     if not entries:
         return None
@@ -57,8 +60,14 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact]) -> wire.J
         seed=record.plan.seed,
         cases=tuple(cases.values()),
         comparisons=comparisons,
-        protocol=wire.Protocol(budget_s=record.plan.budget_s),
+        protocol=protocol(record.plan, profile),
+        tune=tuple(setting for name in record.plan.tune for setting in profile.tune[name]),
     )
+
+
+def protocol(plan: Plan, profile: Profile) -> wire.Protocol:
+    """How a plan's jobs are measured on a device of this profile."""
+    return wire.Protocol(budget_s=plan.budget_s, regime=plan.regime, cooldown_s=profile.cooldown_s)
 
 
 def _label(record: Run, entry: Entry) -> str:
@@ -195,6 +204,10 @@ class _Copy:
             text = f"block {event.block}, {self.labels[event.case_id]}"
         elif isinstance(event, wire.FailedEvent) and event.final:
             text = f"failed: {self.labels[event.case_id]}: {event.cause}"
+        elif isinstance(event, wire.WaitEvent):
+            text = f"waited {event.waited_ns / 1e9:.0f} s for the device to cool: {event.reason}"
+        elif isinstance(event, wire.SoakEvent):
+            text = f"warmed up for a sustained load: {event.reason}"
         else:
             return
         budget = self.job.protocol.budget_s

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast, get_args
 from harness import content, inventory
 from harness.errors import UsageError
 from harness.records import Device, Eligible, LadderRequest, Plan
+from harness.wire import REGIMES, Protocol
 
 MAX_TRAINING_THREADS = 2  # fixed, because sums in another order give another ladder: part of a rung's key
 
@@ -38,12 +39,15 @@ class Words:
     budget: float = 240.0
     seed: int = 0
     controls: bool = True
+    tune: str | None = None
+    regime: str = "burst"
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
     """Check all words and return what to do on each device. Raises UsageError, InventoryError, ContentError."""
     devices = [inventory.device(name, inventory_file) for name in split(words.device, "--device")]
     ladders = _ladders(words)
+    content.require_known("regime", words.regime, REGIMES)
     _require_range("--batch", words.batch, 1, 4096)
     _require_range("--budget", words.budget, 1, 7 * 24 * 3600)
     _require_range("--seed", words.seed, 0, 2**32 - 1)
@@ -51,9 +55,20 @@ def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
 
 
 def describe(device: Device, plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain JSON, with the device's profile and the seconds of measuring it allows itself."""
-    seconds = plan.budget_s * len(plan.runtimes)
-    return {**asdict(plan), "profile": device.profile.name, "measuring_s_at_most": seconds}
+    """Return a plan as plain JSON, with the device's profile and the seconds that it may take, part by part.
+
+    Training is left out: nothing but training tells how long it takes. A device cools before each block, for so long at
+    most, outside the budget; a sustained regime begins with a load.
+    """
+    jobs, most = len(plan.runtimes), Protocol()
+    burst = plan.regime == "burst"
+    return {
+        **asdict(plan),
+        "profile": device.profile.name,
+        "measuring_s_at_most": plan.budget_s * jobs,
+        "cooling_s_at_most": device.profile.cooldown_s * most.looks[-1] * jobs if burst else 0.0,
+        "soaking_s_at_most": 0.0 if burst else most.soak_s * jobs,
+    }
 
 
 def split(text: str, flag: str) -> tuple[str, ...]:
@@ -87,7 +102,19 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         budget_s=words.budget,
         seed=words.seed,
         controls=words.controls,
+        tune=_tune(words, device),
+        regime=words.regime,
     )
+
+
+def _tune(words: Words, device: Device) -> tuple[str, ...]:
+    """The settings to bring about, by name, in the profile's order: a governor comes before the clocks it rules."""
+    if words.tune is None:
+        return ()
+    asked, offered = split(words.tune, "--tune"), device.profile.tune
+    for name in asked:
+        content.require_known("setting", name, offered, f'Profile "{device.profile.name}" lists them under `tune:`.')
+    return tuple(name for name in offered if name in asked)
 
 
 def _ladders(words: Words) -> tuple[LadderRequest, ...]:

@@ -53,6 +53,7 @@ def start(plan: Plan, device: Device, *, results: Path, command: Sequence[str], 
         command=tuple(command),
         plan=plan,
         provenance=provenance(),
+        calibration=store.calibration_of(results, device.name),
     )
     folder = store.create(results, record)
     tell(Progress(f"run {record.run}"))
@@ -317,7 +318,7 @@ def _measure(
     folder: Path, record: Run, runtime: str, artifacts: Mapping[str, Artifact], device: Device, tell: OnProgress
 ) -> None:
     """Bring one runtime's job to its reply, unless it has one: send what is missing, start an agent, follow it."""
-    job = store.load_job(folder, runtime) or jobs.make(record, runtime, artifacts)
+    job = store.load_job(folder, runtime) or jobs.make(record, runtime, artifacts, device.profile)
     if job is None or store.load_reply(folder, runtime) is not None:
         return
     store.save_job(folder, job)

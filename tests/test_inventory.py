@@ -78,3 +78,43 @@ def test_no_text_whatever_gets_past_the_door_without_an_inventory_error(text: st
             inventory.read(file)
         except InventoryError as error:
             assert str(file) in error.message
+
+
+PROFILE = """\
+description: a board
+arch: any
+runtimes: [empty]
+tune:
+  fan:
+    - file: {file}
+      value: "255"
+"""
+
+
+def profile_with(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "board.yaml").write_text(text)
+    monkeypatch.setenv("HARNESS_CONTENT", str(folder))
+
+
+def test_a_profile_says_what_tune_brings_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile_with(tmp_path, PROFILE.format(file="/sys/class/hwmon/hwmon*/pwm1"), monkeypatch)
+    (setting,) = inventory.profile("board").tune["fan"]
+    assert (setting.name, setting.value, setting.file) == ("fan", "255", "/sys/class/hwmon/hwmon*/pwm1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (PROFILE.format(file="pwm1"), "board.yaml:6: tune.fan.0: a setting needs a file, or apply, query and restore"),
+        (PROFILE.replace("value:", "valeu:"), 'board.yaml:7: tune.fan.0.valeu: no key "valeu"'),
+        (PROFILE + "cooldown_s: -1\n", "board.yaml:8: cooldown_s: input should be greater than or equal to 0"),
+    ],
+)
+def test_a_setting_that_breaks_a_rule_is_told_with_its_line(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_with(tmp_path, text, monkeypatch)
+    with pytest.raises(InventoryError) as caught:
+        inventory.profile("board")
+    assert message in str(caught.value.message)

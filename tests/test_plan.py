@@ -62,3 +62,27 @@ def test_a_wrong_word_is_named_with_the_rule_and_the_nearest_known_one(words: Wo
         plan.make(words, SHIPPED)
     assert message in caught.value.message
     assert caught.value.exit_code == 2
+
+
+def test_settings_to_tune_are_those_of_the_profile_and_keep_its_order() -> None:
+    ((_, planned),) = plan.make(replace(LOCAL, tune="clocks,governor"), SHIPPED)
+    assert planned.tune == ("governor", "clocks")
+
+
+def test_an_unknown_setting_is_told_the_nearest_known_one() -> None:
+    with pytest.raises(UsageError, match=r'no setting "governer"; did you mean "governor"\?'):
+        plan.make(replace(LOCAL, tune="governer"), SHIPPED)
+
+
+def test_a_regime_is_burst_or_sustained_and_stored() -> None:
+    assert plan.make(replace(LOCAL, regime="sustained"), SHIPPED)[0][1].regime == "sustained"
+    with pytest.raises(UsageError, match='no regime "warm"'):
+        plan.make(replace(LOCAL, regime="warm"), SHIPPED)
+
+
+def test_a_plan_says_how_long_cooling_and_soaking_may_take() -> None:
+    ((device, burst),) = plan.make(LOCAL, SHIPPED)
+    cool = replace(device, profile=replace(device.profile, cooldown_s=10.0))
+    assert plan.describe(cool, burst)["cooling_s_at_most"] == 360.0
+    sustained = plan.describe(cool, replace(burst, regime="sustained"))
+    assert (sustained["cooling_s_at_most"], sustained["soaking_s_at_most"]) == (0.0, 600.0)

@@ -33,6 +33,10 @@ Option = Annotated[list[str] | None, typer.Option(help="A runtime's option; may 
 Budget = Annotated[float, typer.Option(help="Seconds of measuring per job, at most.", metavar="S")]
 Seed = Annotated[int, typer.Option(help="Of training and of the order of measuring.")]
 Controls = Annotated[bool, typer.Option(help="Measure the latency controls beside the ladder.")]
+Tune = Annotated[
+    str | None, typer.Option(help="Settings to bring about meanwhile, of the profile.", metavar="NAME[,NAME]")
+]
+Regime = Annotated[str, typer.Option(help="A cool device, or one under lasting load.", metavar="burst|sustained")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.", metavar="RUN")]
 
@@ -61,6 +65,8 @@ def run(
     budget: Budget = 240.0,
     seed: Seed = 0,
     controls: Controls = True,
+    tune: Tune = None,
+    regime: Regime = "burst",
     dry_run: DryRun = False,
     resume: Resume = None,
     results: Results = Path("results"),
@@ -78,7 +84,7 @@ def run(
         raise UsageError("run: name a device, or a run to resume", "For example: harness run --device local")
     words = Words(
         device, model, task, data, method, eligible, entropy, order, runtime, precision,
-        threads, batch, tuple(option or ()), budget, seed, controls,
+        threads, batch, tuple(option or ()), budget, seed, controls, tune, regime,
     )  # fmt: skip
     _run(words, dry_run, results, inventory, as_json)
 
@@ -93,8 +99,12 @@ def check(
     first_line(f"looking at {device}")
     from harness import inventory as door
     from harness import run as story
+    from harness import store
 
-    found = story.check(door.device(device, door.locate(inventory)), results)
+    machine = door.device(device, door.locate(inventory))
+    found = story.check(machine, results)
+    found["tune"] = ", ".join(machine.profile.tune) or f'nothing: profile "{machine.profile.name}" has no `tune:`'
+    found["calibration"] = store.quote_calibration(results, device)
     if as_json:
         print_json(found)
     else:
@@ -109,7 +119,14 @@ def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None
     first_line(f"{words.model} on {words.device}")
     planned = plan.make(words, inventory.locate(inventory_file))
     if dry_run:
-        print_json([plan.describe(device, each) for device, each in planned])
+        from harness import store
+
+        print_json(
+            [
+                {**plan.describe(device, each), "calibration": store.quote_calibration(results, device.name)}
+                for device, each in planned
+            ]
+        )
         return
     from harness import run as story
     from harness.progress import narrate

@@ -12,7 +12,7 @@ Statistics are recomputed from the journal when `analysis_version` is older than
 
 from __future__ import annotations
 
-from harness.store.calibrations import load_calibration, quote_calibration, save_calibration
+from harness.store.calibrations import calibration_of, load_calibration, quote_calibration, save_calibration
 from harness.store.frames import Frames, frames, save_frames
 from harness.store.journals import (
     append_journal,
@@ -34,6 +34,7 @@ __all__ = [
     "SCHEMA",
     "Frames",
     "append_journal",
+    "calibration_of",
     "create",
     "events",
     "find",

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness import calibration
 from harness.calibration import Calibration
@@ -36,6 +37,12 @@ def load_calibration(results: Path, device: str) -> Calibration | None:
         return TypeAdapter(Calibration).validate_json(json.dumps(tree), strict=True)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise StoreError(f"{file}: damaged: {error}", "Remove it, and calibrate again.") from None
+
+
+def calibration_of(results: Path, device: str) -> dict[str, Any] | None:
+    """The device's newest calibration as a run keeps it: its numbers, and as `quote` what it came to. Raises StoreError."""
+    found = load_calibration(results, device)
+    return None if found is None else {"quote": quote_calibration(results, device), **asdict(found)}
 
 
 def quote_calibration(results: Path, device: str) -> str:
