@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.agent import schedule
+from devices.agent import schedule, throttle
 from devices.agent.schedule import History, Slot
 from harness import wire
 
@@ -145,3 +146,37 @@ def test_blocks_are_complete_up_to_the_first_that_lacks_something() -> None:
     assert schedule.complete_blocks(work, History(whole[1:])) == 0
     lost = History([failed(Slot(case, 1, 0), final=True) for case in (REF, A, B)])
     assert schedule.complete_blocks(work, lost) == 1
+
+
+def test_a_throttled_process_is_measured_again_in_a_burst_until_the_attempts_are_used_up() -> None:
+    first, *others = schedule.order(job(), 1)
+    hot = [replace(process(first, attempt=n), throttled=("the firmware says: throttled (0x4)",)) for n in (1, 2, 3)]
+    history = History(hot[:2])
+    assert schedule.pending(job(), history, 1) == [*others, first]
+    history.add(hot[2])
+    assert schedule.pending(job(), history, 1) == others
+
+
+def test_throttling_is_part_of_a_sustained_job_and_sleep_of_none() -> None:
+    slot, *others = schedule.order(job(), 1)
+    hot = replace(process(slot), throttled=("the firmware says: throttled (0x4)",))
+    slept = replace(process(slot), throttled=(throttle.SUSPENDED + " for 3 s",))
+    assert schedule.pending(job(), History([hot], "sustained"), 1) == others
+    assert schedule.pending(job(), History([slept], "sustained"), 1) == [*others, slot]
+    assert schedule.pending(job(), History([slept]), 1) == [*others, slot]
+
+
+def test_neither_waiting_to_cool_nor_loading_until_warm_is_spent() -> None:
+    start = wire.StartEvent(1, 0, 100, "start", "run", "job", "agent", 1, False, {"hottest_degc": 41.5}, {})
+    soak = wire.SoakEvent(1, 1, 5_100, "soak", REF, (), (), (), True, "level")
+    wait = wire.WaitEvent(1, 2, 8_200, "wait", 1, 3_000, True, "cool")
+    history = History([start, soak, wait, wire.StateEvent(1, 3, 8_250, "state", 1, "before", ())])
+    assert (history.spent_ns, history.reference_degc) == (150, 41.5)
+
+
+def test_what_the_hottest_zone_was_when_a_job_began_is_not_forgotten_when_it_goes_on() -> None:
+    starts = [
+        wire.StartEvent(1, 0, 100, "start", "run", "job", "agent", 1, n > 0, {"hottest_degc": degrees}, {})
+        for n, degrees in enumerate((None, 40, 70.0))
+    ]
+    assert History(starts).reference_degc == 40.0
