@@ -45,7 +45,7 @@ class World:
 
     def inferences(self, rng: np.random.Generator, shape: tuple[int, ...], samples: int) -> Floats:
         """Log latencies of processes, beyond their block's level: shape + (samples,)."""
-        start = 50  # until the first value is forgotten
+        start = 50 if self.rho else 0  # until the first value is forgotten
         fresh = rng.normal(0, self.noise * (1 - self.rho**2) ** 0.5, (*shape, samples + start))
         series: Floats = lfilter([1], [1, -self.rho], fresh, axis=-1)[..., start:]
         series += np.where(rng.random(series.shape) < self.slow, rng.exponential(0.5, series.shape), 0.0)
@@ -81,8 +81,8 @@ class Coverage:
 def measure() -> list[Figure]:
     """Return the figures of this file, under a minute's work of two cores."""
     kinds = {
-        "median": (medians, 400),
-        "p90, order statistics (a limit that n cannot support holds everything)": (tails, 200),
+        "median": (medians, 300),
+        "p90, order statistics (a limit that n cannot support holds everything)": (tails, 400),
         "speed-up, at every look": (speedups, 300),
         "speed-ups of a ladder of 8 rungs at once, at every look": (ladders, 100),
     }
@@ -116,7 +116,7 @@ def medians(name: str, tries: int, counts: Sequence[int] = (3, 8, 20, 36)) -> li
 def tails(name: str, tries: int, counts: Sequence[int] = (3, 8, 16, 36), samples: int = 100) -> list[Coverage]:
     """Coverage of the interval of p90; a limit that n cannot support holds everything."""
     rng, world, found = np.random.default_rng(2), WORLDS[name], []
-    alone = world.inferences(rng, (200_000,), 1)[:, 0]
+    alone = replace(world, rho=0).inferences(rng, (1_000_000,), 1)[:, 0]  # one inference does not follow any
     for blocks in counts:
         levels = world.levels(rng, tries, blocks)
         logs = levels[..., None, None] + world.inferences(rng, (tries, blocks, 1), samples)
@@ -191,7 +191,7 @@ def _holds(interval: Estimate | Tail, truth: float) -> bool:
 
 def _quantiles(levels: Floats, alone: Floats, share: float) -> Floats:
     """The quantile of each run: its blocks' levels, and over all processes that might have been measured in them."""
-    grid = np.quantile(alone, (np.arange(1000) + 0.5) / 1000)
+    grid = np.quantile(alone, (np.arange(4000) + 0.5) / 4000)
     return LATENCY_NS * np.exp([np.quantile(np.add.outer(run, grid), share) for run in levels])
 
 
