@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import trees
 from trees import JETSON, PI, X86, write
 
-from devices.agent import throttle
+from devices.agent import firmware, throttle
 from devices.agent.sensing import Snapshot
 from devices.agent.state import State
 
@@ -89,3 +94,38 @@ def test_bits_that_cannot_be_read_are_no_evidence_and_no_zero(tmp_path: Path) ->
     snapshot = device.brief()
     assert snapshot.values("throttle_bits") == {} and "hexadecimal" in snapshot.reasons["throttle_bits firmware"]
     assert throttle.evidence([snapshot, snapshot]) == ()
+
+
+NVML = """
+typedef unsigned long long mask; static int handle;
+int nvmlInit_v2(void) { return 0; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned n, void **found) { *found = n ? 0 : &handle; return 0; }
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *gpu, mask *m) { *m = 0x44; return gpu == &handle ? 0 : 3; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_gpu_s_reasons_come_from_the_driver_s_library_and_a_gpu_without_is_unsupported(tmp_path: Path) -> None:
+    (tmp_path / "nvml.c").write_text(NVML)
+    library = str(tmp_path / "libnvidia-ml.so.1")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "nvml.c")], check=True)
+    program = "import json, sys; from pathlib import Path; from devices.agent.state import State;"
+    program += "print(json.dumps(State(Path(sys.argv[1])).full()))"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root, check=True)
+    readings, reasons = json.loads(done.stdout)
+    gpus = {scope: (status, value) for sensor, scope, _, status, value, _ in readings if sensor == "gpu_clock_reasons"}
+    assert gpus == {"gpu0": ("ok", 0x44), "gpu1": ("unsupported", None)}
+    assert reasons["gpu_clock_reasons gpu1"] == "this GPU does not tell clock event reasons"
+    snapshot = Snapshot(tuple(tuple(reading) for reading in readings), reasons)
+    assert throttle.evidence([snapshot]) == ("gpu0 slowed its clock: hardware thermal slow-down (0x44)",)
+
+
+def test_the_firmware_is_asked_in_the_words_of_vcgencmd_and_what_is_no_mailbox_is_an_error(tmp_path: Path) -> None:
+    assert (firmware._IOCTL, firmware._WORDS.size) == (0xC0086400, 7 * 4 + 1024)
+    snapshot = State(write(tmp_path, {"dev/vcio": ""})).brief()
+    (reading,) = [reading for reading in snapshot.readings if reading[0] == "throttle_bits"]
+    assert reading[3:5] == ("error", None) and "ioctl" in snapshot.reasons["throttle_bits firmware"]
