@@ -18,6 +18,8 @@ def sources(root: Path, files: Files) -> Iterator[Source]:
     yield from _load(root, files)
     yield from _memory(root, files)
     yield from _clocks(root, files)
+    for device in sorted((root / "sys/class/devfreq").glob("*")):  # a Jetson's GPU and memory, for one
+        yield Source("device_clock", device.name, "gauge", "Hz", number(files, device / "cur_freq"))
     yield Source("suspended", "machine", "gauge", "s", suspended_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import trees
 from trees import JETSON, PI, X86, write
 
 from devices.agent import facts, state
-from devices.agent.sensing import Snapshot, sysroot
+from devices.agent.sensing import Snapshot, Source, sysroot, take
 from devices.agent.state import State
 
 
@@ -61,6 +62,7 @@ def test_a_jetson_tells_its_events_and_which_zones_are_powered_down(tmp_path: Pa
     assert readings["temperature", "cv0-thermal"] == ("error", None, "degC")
     assert "powered down" in snapshot.reasons["temperature cv0-thermal"]
     assert readings["overcurrent_events", "oc3"] == ("ok", 27390, "1")
+    assert readings["device_clock", "17000000.gpu"] == ("ok", 624_750_000, "Hz")
     assert [scope for sensor, scope in readings if sensor == "cpu_clock"] == ["policy0", "policy4"]
 
 
@@ -102,6 +104,14 @@ def test_a_zone_that_cannot_be_read_now_is_an_error_and_not_the_end(tmp_path: Pa
     os.close(keeper)
     assert found(snapshot)["temperature", "cpu-thermal"] == ("error", None, "degC")
     assert "temporarily unavailable" in snapshot.reasons["temperature cpu-thermal"]
+
+
+def test_a_file_that_is_not_ours_to_read_is_a_matter_of_permission() -> None:
+    def read() -> float:
+        raise PermissionError(errno.EACCES, "Permission denied", "/sys/kernel/x")
+
+    reading, reason = take(Source("x", "y", "gauge", "1", read))
+    assert reading == ("x", "y", "gauge", "permission", None, "1") and reason == "/sys/kernel/x: Permission denied"
 
 
 def test_a_sensor_that_goes_away_is_unsupported_from_then_on(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ JETSON = COMMON | {
     "sys/class/thermal/thermal_zone0/temp": "51000\n",
     "sys/class/thermal/thermal_zone1/type": "cv0-thermal\n",
     "sys/class/thermal/thermal_zone1/temp": "-256000\n",
+    "sys/class/devfreq/17000000.gpu/cur_freq": "624750000\n",
     "sys/devices/platform/soctherm-oc-event/hwmon/hwmon1/name": "soctherm_oc\n",
     "sys/devices/platform/soctherm-oc-event/hwmon/hwmon1/oc1_event_cnt": "0\n",
     "sys/devices/platform/soctherm-oc-event/hwmon/hwmon1/oc3_event_cnt": "27390\n",
