@@ -125,6 +125,8 @@ def _detach(job_run: Any, fd: int) -> NoReturn:
         code = 0
     except Stopped:
         code = STOPPED
+    except HarnessError as error:  # a setting that the device refuses, for one: its own words say enough
+        print(("%s %s" % (error.message, error.hint)).strip(), file=sys.stderr)
     except BaseException:
         import traceback
 
