@@ -42,6 +42,7 @@ class World:
     rho: float = 0.0
     met: float = 0.0
     slow: float = 0.0
+    longer: float = 1.3  # how much slower a process is that met a neighbour, or has an unlucky memory layout
 
     def inferences(self, rng: np.random.Generator, shape: tuple[int, ...], samples: int) -> Floats:
         """Log latencies of processes, beyond their block's level: shape + (samples,)."""
@@ -49,7 +50,7 @@ class World:
         fresh = rng.normal(0, self.noise * (1 - self.rho**2) ** 0.5, (*shape, samples + start))
         series: Floats = lfilter([1], [1, -self.rho], fresh, axis=-1)[..., start:]
         series += np.where(rng.random(series.shape) < self.slow, rng.exponential(0.5, series.shape), 0.0)
-        own = rng.normal(0, self.process, shape) + np.where(rng.random(shape) < self.met, np.log(1.3), 0.0)
+        own = rng.normal(0, self.process, shape) + np.where(rng.random(shape) < self.met, np.log(self.longer), 0.0)
         return series + own[..., None]
 
     def levels(self, rng: np.random.Generator, runs: int, blocks: int) -> Floats:
@@ -64,6 +65,8 @@ WORLDS = {
     "drift": replace(QUIET, walk=0.05),
     "autocorrelation": replace(QUIET, rho=0.9, noise=0.05),
     "outliers": replace(QUIET, met=0.08, slow=0.02),
+    "one process in 20": replace(QUIET, met=0.05, longer=1.2),
+    "one process in 10": replace(QUIET, met=0.10, longer=1.2),
     "process effects": replace(QUIET, process=0.13, block=0.05),
     "all of it": World(process=0.06, walk=0.03, block=0.03, noise=0.05, rho=0.8, met=0.05, slow=0.02),
 }
