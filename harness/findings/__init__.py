@@ -8,6 +8,13 @@
     accuracy-lost          accuracy below rung 0 by more than the test split's noise
     noisy                  intervals wider than asked for, or a reference that differs from itself
     contended, not-steady  processes that met a neighbour, or never settled
+    throttled              processes beside which the device was throttled: invalid
+    foreign-load, stolen   others used cores that the processes wanted; a hypervisor gave them away
+    swapped, warm-start    memory was short; blocks that began before the device had cooled
+    heat-sensitive,        latency that goes along, from process to process, with temperature,
+    load-sensitive           or with what others did
+
+`judge` sums up in one word whether a run can be believed.
 
 A finding about speed rests on a verdict `faster`, `slower` or `same`, never on `unclear`. The same finding on several
 rungs of a ladder is one finding with several cases, its numbers those of the worst. A cause is named only when numbers
@@ -18,11 +25,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.findings import failures, speed, structure, trust
+from harness.findings import conditions, failures, speed, structure, trust
+from harness.findings.verdict import judge
 from harness.findings.views import distinct, of_ladders
 from harness.records import Finding, JobRecord, Ladder, Severity, Summary
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
+
+__all__ = ["ANALYSIS_VERSION", "find", "for_case", "judge"]
 
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
@@ -37,7 +47,7 @@ def find(summaries: Sequence[Summary], ladders: Sequence[Ladder], jobs: Sequence
         found += [finding for look in structure.LOOKS for finding in look(ladder, rows)]
     for job in jobs:
         cases = distinct(s for s in summaries if s.runtime == job.runtime and s.latency_ns is not None)
-        found += [finding for look in trust.LOOKS for finding in look(job, cases)]
+        found += [finding for look in (*trust.LOOKS, *conditions.LOOKS) for finding in look(job, cases)]
     return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
 
 

@@ -1,17 +1,19 @@
-"""Findings about speed: only ever from a verdict `faster`, `slower` or `same`."""
+"""Findings about speed: only ever from a verdict `faster`, `slower` or `same` that holds for the whole ladder at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.findings.views import ROSE, Row, View, cases_of, grown, listing, mega, over, ratio, verdict
+from harness.findings.views import ROSE, Row, View, cases_of, grown, joint_verdict, listing, mega, over, ratio
 from harness.records import Finding, Summary
 
 
 def depth_without_speed(view: View) -> Iterator[Finding]:
     """Rungs with fewer layers than rung 0 that are slower than it, or the same: the LayerFold warning."""
     base = view.base.summary
-    shallower = [row for row in view.rows if row.summary.depth < base.depth and verdict(row) in ("slower", "same")]
+    shallower = [
+        row for row in view.rows if row.summary.depth < base.depth and joint_verdict(row) in ("slower", "same")
+    ]
     if not shallower:
         return
     worst = min(shallower, key=lambda row: ratio(row.summary))
@@ -26,8 +28,8 @@ def depth_without_speed(view: View) -> Iterator[Finding]:
             "runtime": base.runtime,
             "precision": base.precision,
             "rungs": listing(row.rung.rung for row in shallower),
-            "slower": sum(verdict(row) == "slower" for row in shallower),
-            "same": sum(verdict(row) == "same" for row in shallower),
+            "slower": sum(joint_verdict(row) == "slower" for row in shallower),
+            "same": sum(joint_verdict(row) == "same" for row in shallower),
             "worst_rung": worst.rung.rung,
             "depth_before": base.depth,
             "depth_after": worst.summary.depth,
@@ -56,7 +58,7 @@ def _cause(row: Row, base: Summary) -> str:
 
 
 def _advice(view: View) -> str:
-    faster = [row.summary for row in view.rows if verdict(row) == "faster"]
+    faster = [row.summary for row in view.rows if joint_verdict(row) == "faster"]
     best = max(faster, key=ratio, default=None)
     if best is None:
         advice = (

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness import stats
-from harness.findings.views import count, percent, plus_minus
+from harness.findings.views import MANY, count, percent, plus_minus
 from harness.records import Finding, JobRecord, Summary
 from harness.wire import Protocol
 
-MANY = 0.10  # share of disturbed processes from which numbers are in doubt
+
+def missed(job: JobRecord, cases: Sequence[Summary]) -> tuple[Mapping[str, float | None], float]:
+    """The comparisons of these cases that are wider than asked for, with their half-widths, and what was asked for."""
+    target, known = _protocol(job).half_width, {s.case_id for s in cases}
+    widths = {case: width for case, width in job.half_widths.items() if case in known}
+    return {case: width for case, width in widths.items() if width is None or width > target}, target
 
 
 def noisy(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
     """Comparisons whose half-width is wider than asked for, with what would narrow it."""
-    target, known = _protocol(job).half_width, {s.case_id for s in cases}
-    widths = {case: width for case, width in job.half_widths.items() if case in known}
-    wide = {case: width for case, width in widths.items() if width is None or width > target}
+    wide, target = missed(job, cases)
+    widths = job.half_widths.keys() & {s.case_id for s in cases}
     if not wide:
         return
     reached = sorted(width for width in wide.values() if width is not None)
@@ -85,18 +89,23 @@ def _protocol(job: JobRecord) -> Protocol:
     return Protocol(**{**job.protocol, "looks": tuple(job.protocol["looks"])})
 
 
+def floors_beyond(job: JobRecord) -> Mapping[str, float]:
+    """The references that differ from themselves by more than what is called the same, and by how much at most."""
+    sizes = {case: size for case, ratio in job.floor.items() if (size := stats.floor_size(ratio)) is not None}
+    return {case: math.expm1(size) for case, size in sizes.items() if size > stats.SAME}
+
+
 def floor(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
     """References that differ from themselves by more than what is called the same."""
-    sizes = {case: size for case, ratio in job.floor.items() if (size := stats.floor_size(ratio)) is not None}
-    wide = tuple(case for case, size in sizes.items() if size > stats.SAME)
+    wide = floors_beyond(job)
     if not wide:
         return
-    worst = max(wide, key=lambda case: sizes[case])
-    size, ratio = math.expm1(sizes[worst]), job.floor[worst]
+    worst = max(wide, key=lambda case: wide[case])
+    size, ratio = wide[worst], job.floor[worst]
     yield Finding(
         "noisy",
         "warning",
-        wide,
+        tuple(wide),
         {"runtime": job.runtime, "floor": size, "ratio": ratio.ratio, "low": ratio.low, "high": ratio.high},
         f"On {job.runtime} the reference differs from itself by up to {percent(size)} (A/A).",
         f"No difference below {percent(size)} is called faster or slower, and nothing is called the same.",
@@ -116,9 +125,9 @@ def contended(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
 
 
 def not_steady(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
-    """Processes that were timed although their latency had not settled."""
-    what = "were timed before their latency had settled, because the warm-up reached its cap"
-    advice = "Look at the clock governor and at heat; their medians are kept and may drift."
+    """Processes whose latency had not settled before it was timed, or shifted while it was."""
+    what = "had not settled when their warm-up reached its cap, or shifted by more than 2 % while they were timed"
+    advice = "Look at the clock governor, at heat and at neighbours; their medians are kept and may drift."
     yield from _disturbed("not-steady", job, [(s, s.not_steady) for s in cases], what, advice)
 
 

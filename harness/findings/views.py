@@ -8,6 +8,7 @@ from typing import Literal
 
 from harness.records import Group, Ladder, Rung, Summary, Verdict
 
+MANY = 0.10  # share of disturbed processes from which numbers are in doubt
 ROSE = 1.01  # what counts as more: below, it is rounding or a bias that a merge added
 
 
@@ -50,6 +51,17 @@ def distinct(summaries: Iterable[Summary]) -> tuple[Summary, ...]:
 def verdict(row: Row) -> Verdict | None:
     """The verdict on a row, None where there is none."""
     return row.summary.speedup.verdict if row.summary.speedup else None
+
+
+def joint_verdict(row: Row) -> Verdict | None:
+    """The verdict on a row if it also holds with all rungs of its ladder taken together, else `unclear`.
+
+    What is said of a ladder picks among its rungs: only what all intervals say at once may be picked.
+    """
+    speedup, found = row.summary.speedup, verdict(row)
+    if speedup is None or found not in ("faster", "slower") or speedup.joint_low is None or speedup.joint_high is None:
+        return found
+    return found if speedup.joint_low > 1 or speedup.joint_high < 1 else "unclear"
 
 
 def ratio(summary: Summary) -> float:

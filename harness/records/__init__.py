@@ -26,6 +26,8 @@ from harness.records.made import (
 from harness.records.measured import (
     Case,
     Components,
+    Correlation,
+    Curve,
     Entry,
     Estimate,
     Finding,
@@ -49,7 +51,9 @@ __all__ = [
     "Case",
     "Choice",
     "Components",
+    "Correlation",
     "Cost",
+    "Curve",
     "Device",
     "Eligible",
     "Entry",

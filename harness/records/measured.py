@@ -115,6 +115,26 @@ class Components:
 
 
 @dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation of two properties of processes, its p-value, and how many processes."""
+
+    rho: float
+    p: float
+    processes: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Latency under a lasting load, from its beginning: seconds, medians of about a second each, the hottest zone then."""
+
+    at_s: tuple[float, ...]
+    median_ns: tuple[float, ...]
+    hottest_degc: tuple[float | None, ...]
+    plateau: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunVerdict:
     """One word for a run, and the evidence: the first that applies of fell-back, throttled, contended, noisy; else stable."""
 
@@ -195,8 +215,9 @@ class JobRecord:
     `protocol` is that of the job, as it was measured. `floor` is the reference's ratio to itself per reference case: no
     smaller difference is called `faster` or `slower`. `blocks` counts whole ones. `components`: by reference case. `waits`:
     `gates`, how often the agent waited for the device to cool, `timed_out` and `seconds`. `tuned`: settings brought about.
-    `usage`: over all counted processes, `foreign_cpu` and `steal` (cores, the median and the worst process), swapping and
-    the like.
+    `usage`: over all counted processes, see `analysis.conditions`. `throttling`: the evidence, a few sentences. `neighbours`:
+    other programs that used the processors, by name, in cores. `follows`: what processes' latencies go along with. `curve`:
+    how a sustained regime was reached.
     """
 
     job: str
@@ -213,6 +234,10 @@ class JobRecord:
     waits: Mapping[str, float] = field(default_factory=dict)
     tuned: tuple[Tuned, ...] = ()
     usage: Mapping[str, float | None] = field(default_factory=dict)
+    throttling: tuple[str, ...] = ()
+    neighbours: Mapping[str, float] = field(default_factory=dict)
+    follows: Mapping[str, Correlation] = field(default_factory=dict)
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ stopping rule knows nothing of this bound; with a clock of nanoseconds it is far
 
 from __future__ import annotations
 
+from harness.stats.association import rank_correlation
 from harness.stats.comparisons import (
     MAX_BLOCKS,
     SAME,
@@ -82,6 +83,7 @@ __all__ = [
     "last_attempts",
     "least",
     "projected",
+    "rank_correlation",
     "reach",
     "speedup",
     "verdict",

@@ -44,11 +44,12 @@ class Process:
             raise ValueError("latencies must be finite and not negative")
 
     @classmethod
-    def of(cls, event: ProcessEvent, *, contended: bool | None = None) -> Process:
-        """The process as its journal event tells it, or `contended` as who knows the whole journal judges it."""
+    def of(cls, event: ProcessEvent, *, contended: bool | None = None, throttled: bool | None = None) -> Process:
+        """The process as its journal event tells it, or as who knows the whole journal judges it."""
         key = (event.case_id, event.block, event.replicate, event.attempt)
         judged = event.contended if contended is None else contended
-        return cls(*key, np.asarray(event.latency_ns), judged, event.steady, bool(event.throttled))
+        slowed = bool(event.throttled) if throttled is None else throttled
+        return cls(*key, np.asarray(event.latency_ns), judged, event.steady, slowed)
 
     @cached_property
     def samples(self) -> Floats:

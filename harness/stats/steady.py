@@ -82,14 +82,14 @@ def lag1(series: Floats) -> float | None:
     """
     if series.size < 3:
         return None
-    ranks = _ranks(series)
-    centred = ranks - ranks.mean()
+    placed = ranks(series)
+    centred = placed - placed.mean()
     total = float(centred @ centred)
     return float(centred[:-1] @ centred[1:]) / total if total > 0 else None
 
 
-def _ranks(series: Floats) -> Floats:
-    """Ranks, equal values sharing their mean rank."""
+def ranks(series: Floats) -> Floats:
+    """Return the ranks from 1, equal values sharing their mean rank."""
     _, place, counts = np.unique(series, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     means: Floats = ends - (counts - 1) / 2.0

@@ -1,0 +1,39 @@
+"""Jobs, journals and replies -> summaries, job records and findings: what `run` stores and `show` recomputes. Pure.
+
+    entries (ladder rows) + rungs (static facts) + processes (journal) -> one Summary per row
+
+Numbers come from the journal by the protocol of its job, whether or not there is a reply: a job that was cut off says
+of what it measured what a whole one says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from harness import findings, wire
+from harness.analysis.jobs import Measured, processes
+from harness.analysis.rows import NO_ENERGY, summaries
+from harness.records import Run
+
+Jobs = Mapping[str, wire.Job | None]
+Journals = Mapping[str, Sequence[wire.Event]]
+Replies = Mapping[str, wire.Reply | None]
+
+__all__ = ["NO_ENERGY", "Jobs", "Journals", "Measured", "Replies", "analyse", "processes", "summaries"]
+
+
+def analyse(run: Run, jobs: Jobs, journals: Journals, replies: Replies) -> Run:
+    """Return the run with cases, job records and findings computed from what there is of each runtime."""
+    runtimes = dict.fromkeys(entry.case.runtime for entry in run.entries)
+    measured = {name: Measured.of(jobs.get(name), journals.get(name, ()), replies.get(name)) for name in runtimes}
+    records = tuple(record for each in measured.values() for record in each.records())
+    found = summaries(run, measured)
+    return replace(
+        run,
+        cases=found,
+        jobs=records,
+        findings=findings.find(found, run.ladders, records),
+        verdict=findings.judge(found, records),
+        analysis_version=findings.ANALYSIS_VERSION,
+    )

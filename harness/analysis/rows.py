@@ -1,0 +1,151 @@
+"""Ladder rows: static facts joined with what was measured, and why what is null is null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from harness import stats
+from harness.analysis.jobs import Measured
+from harness.records import Entry, Estimate, Run, Rung, Speedup, Summary
+
+NO_ENERGY = "no sensor: this version measures latency only"
+_SUMMARY_FIELDS = {field.name for field in fields(Summary)}
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What was measured of one ladder row; `cause`: why its case failed."""
+
+    case_id: str | None
+    cause: str | None
+    latency_ns: Estimate | None
+    speedup: Speedup | None
+    processes: Sequence[stats.Process]
+    artifact_error: float | None
+    effective: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry, measured: Measured, joint: tuple[float, float] | None) -> _Result:
+        if entry.failure:
+            return cls(None, entry.failure, None, None, (), None, {})
+        case = entry.case.case_id
+        return cls(
+            case_id=case,
+            cause=measured.failed.get(case),
+            latency_ns=measured.estimate(case),
+            speedup=_with_joint(measured.speedup(case, entry.reference), joint),
+            processes=stats.last_attempts(measured.processes.get(case, ())),
+            artifact_error=measured.errors.get(case),
+            effective=measured.effective.get(case, {}),
+        )
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks hold the case."""
+        return len({process.block for process in self.processes})
+
+
+def _with_joint(speedup: Speedup | None, joint: tuple[float, float] | None) -> Speedup | None:
+    return replace(speedup, joint_low=joint[0], joint_high=joint[1]) if speedup and joint else speedup
+
+
+def summaries(run: Run, measured: Mapping[str, Measured]) -> tuple[Summary, ...]:
+    """One summary per ladder row; `measured` by runtime. Joint intervals are those of a ladder's rows, or of the controls."""
+    joint: dict[tuple[str, ...], Mapping[str, tuple[float, float] | None]] = {}
+    for key in dict.fromkeys(_family(entry) for entry in run.entries):
+        family = [entry for entry in run.entries if _family(entry) == key and entry.failure is None]
+        for entry in family[:1]:
+            joint[key] = measured[entry.case.runtime].joint([e.case.case_id for e in family], entry.reference)
+    return tuple(
+        _summary(run, entry, measured[entry.case.runtime], joint.get(_family(entry), {}).get(entry.case.case_id))
+        for entry in run.entries
+    )
+
+
+def _family(entry: Entry) -> tuple[str, ...]:
+    """Rows that are read together: those of one ladder on one runtime and precision."""
+    return entry.ladder, entry.case.runtime, entry.case.precision
+
+
+def _summary(run: Run, entry: Entry, measured: Measured, joint: tuple[float, float] | None) -> Summary:
+    """Join a ladder row's static facts with what was measured of its case."""
+    ladder = next(ladder for ladder in run.ladders if ladder.name == entry.ladder)
+    rung = ladder.rungs[entry.rung]
+    result = _Result.of(entry, measured, joint)
+    return Summary(
+        **_shared(ladder, rung, rung.cost, entry, entry.case)
+        | {"model": rung.network}
+        | (dict.fromkeys(("rung", "removed", "eligible")) if entry.method == "control" else {})
+        | {
+            "case_id": result.case_id,
+            "status": "failed" if result.cause else "ok" if result.latency_ns else "skipped",
+            "latency_ns": result.latency_ns,
+            "speedup": result.speedup,
+            "artifact_error": result.artifact_error,
+            "effective": result.effective,
+            "energy_j": None,
+            "energy_status": NO_ENERGY,
+            "blocks": result.blocks,
+            "contended": sum(process.contended for process in result.processes),
+            "not_steady": sum(not process.settled for process in result.processes),
+            "throttled": sum(process.throttled for process in result.processes),
+            "reasons": {**_static_reasons(rung, entry), **_measured_reasons(entry, result, measured)},
+        }
+    )
+
+
+def _shared(*records: Any) -> dict[str, Any]:
+    """The fields that these records and a Summary have under the same name; later records win."""
+    return {
+        field.name: getattr(record, field.name)
+        for record in records
+        for field in fields(record)
+        if field.name in _SUMMARY_FIELDS
+    }
+
+
+# --- why what is null is null ----------------------------------------------------------------------------------------
+
+
+def _static_reasons(rung: Rung, entry: Entry) -> dict[str, str]:
+    reasons = {**rung.reasons, "energy_j": NO_ENERGY}
+    if entry.method == "control":
+        reasons |= dict.fromkeys(("rung", "removed", "eligible"), "a latency control, not a rung of a ladder")
+    if entry.failure:
+        reasons |= dict.fromkeys(("case_id", "ops_executed"), "no artifact: " + entry.failure)
+    elif entry.ops_executed is None:
+        reasons["ops_executed"] = f"the graph of a {entry.case.runtime} artifact cannot be walked"
+    if rung.cost.uncounted:
+        reasons["macs"] = f"without what no rule of the counter covers: {', '.join(rung.cost.uncounted)}"
+    return {key: reason for key, reason in reasons.items() if reason}
+
+
+def _measured_reasons(entry: Entry, result: _Result, measured: Measured) -> dict[str, str]:
+    """Of what comes from processes; `status` says why a row is not ok."""
+    estimate, speedup = result.latency_ns, result.speedup
+    if estimate is None:
+        missing = result.cause or "not measured: the job ended before its first process"
+        return dict.fromkeys(("status", "latency_ns", "speedup", "artifact_error"), missing)
+    reasons = stats.absent(estimate)
+    if result.cause:
+        reasons["status"] = result.cause
+    if speedup is None:
+        reasons["speedup"] = _no_speedup(entry, result, measured)
+    elif speedup.verdict is None:
+        itself = "the reference itself: its ratio to itself is the A/A floor"
+        reasons |= dict.fromkeys(("speedup.low", "speedup.high", "speedup.verdict"), itself)
+    elif speedup.low is None:
+        reasons |= dict.fromkeys(("speedup.low", "speedup.high"), "one block: an interval needs two")
+    return reasons
+
+
+def _no_speedup(entry: Entry, result: _Result, measured: Measured) -> str:
+    if result.cause:
+        return f"the case failed; its latency is that of the {result.blocks} blocks before: {result.cause}"
+    if entry.reference is None:
+        return "the reference, rung 0, has no artifact"
+    if entry.reference in measured.failed:
+        return "the reference, rung 0, failed: " + measured.failed[entry.reference]
+    return "the reference, rung 0, was not measured in any block that holds this case"
