@@ -1,7 +1,8 @@
-"""Journals as pandas frames, in long form: every inference, every reading of system state."""
+"""Journals as pandas frames, in long form: every inference, every process, every reading of system state."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,41 @@ def _process(process: wire.ProcessEvent, phase: str, valid: bool) -> pd.DataFram
 
 
 def state(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
-    """Return every system-state reading as a row, in long form; value is null unless status is `ok`."""
+    """Return every system-state reading as a row, in long form; value is null unless status is `ok`.
+
+    `case_id` is null where a whole block is meant; `reason` says why a status is not `ok`.
+    """
     import pandas as pd
 
-    columns = ["block", "when", "sensor", "scope", "kind", "status", "start_ns", "value", "unit"]
+    columns = ["block", "when", "case_id", "replicate", "attempt", "sensor", "scope", "kind", "status", "reason"]
     rows = [
-        (event.block, event.when, sensor, scope, kind, status, event.t_ns, value, unit)
+        (
+            *(event.block, event.when, event.case_id or None, event.replicate, event.attempt),
+            *(sensor, scope, kind, status, event.reasons.get(f"{sensor} {scope}", ""), event.t_ns, value, unit),
+        )
         for journal in journals
         for event in journal
         if isinstance(event, wire.StateEvent)
         for sensor, scope, kind, status, value, unit in event.readings
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "start_ns", "value", "unit"])
+
+
+def processes(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
+    """Return every process as a row: when, how long, what the spins beside it took, what it and others used."""
+    import pandas as pd
+
+    columns = [
+        *("case_id", "block", "replicate", "attempt", "end_ns", "wall_ns", "import_ns", "load_ns", "spin_before_ns"),
+        *("spin_after_ns", "contended", "steady", "artifact_error"),
+    ]
+    used = [field.name for field in dataclasses.fields(wire.Usage)]
+    rows = []
+    for journal in journals:
+        for event in journal:
+            if isinstance(event, wire.ProcessEvent):
+                own = {**vars(event), "end_ns": event.t_ns}
+                usage = vars(event.usage) if event.usage else {}
+                throttled = "; ".join(event.throttled)
+                rows.append([*(own[name] for name in columns), throttled, *(usage.get(name) for name in used)])
+    return pd.DataFrame(rows, columns=[*columns, "throttled", *used])

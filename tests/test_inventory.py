@@ -108,7 +108,10 @@ def test_a_profile_says_what_tune_brings_about(tmp_path: Path, monkeypatch: pyte
     [
         (PROFILE.format(file="pwm1"), "board.yaml:6: tune.fan.0: a setting needs a file, or apply, query and restore"),
         (PROFILE.replace("value:", "valeu:"), 'board.yaml:7: tune.fan.0.valeu: no key "valeu"'),
-        (PROFILE.format(file="/sys/x") + "cooldown_s: -1\n", "board.yaml:8: cooldown_s: input should be greater than or equal to 0"),
+        (
+            PROFILE.format(file="/sys/x") + "cooldown_s: -1\n",
+            "board.yaml:8: cooldown_s: input should be greater than or equal to 0",
+        ),
     ],
 )
 def test_a_setting_that_breaks_a_rule_is_told_with_its_line(

@@ -187,6 +187,10 @@ def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
             report.draw(each, figure.with_suffix(".svg"))
             if not as_json:
                 print(f"figure  {figure}")
+        if any(job.curve for job in each.jobs):
+            soak, _ = report.draw_soak(each, folder / "plots" / "sustained.png")
+            if not as_json:
+                print(f"figure  {soak}")
     if as_json:
         shown = [report.to_json(each) for each in runs]
         print_json(shown[0] if len(shown) == 1 else shown)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.guard import Json, Results, first_line, guarded, print_json
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.records import Run
@@ -43,17 +44,24 @@ def plot(
     run: RunWord = None,
     out: OutFile = None,
     published: Annotated[str | None, typer.Option(help="Draw a paper's table beside it.", metavar="easier")] = None,
+    kind: Annotated[
+        str, typer.Option(help="Depth against latency, or latency under lasting load.", metavar="depth|sustained")
+    ] = "depth",
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
     """Draw depth against latency, MACs and weight bytes of a run; the plotted points as CSV beside it."""
-    from harness import report, store
+    from harness import content, report, store
 
+    content.require_known("kind of figure", kind, ("depth", "sustained"))
+    if published is not None and kind != "depth":
+        raise UsageError("--published: a paper's table stands beside --kind depth only", "Drop one of the two.")
     table = report.published(published) if published else None
     folder = store.find(results, run)
     first_line(f"drawing {folder.name}")  # matplotlib takes its time
-    file = out or folder / "plots" / ("depth.png" if published is None else f"depth-{published}.png")
-    figure, points = report.draw(load(folder), file, table)
+    file = out or folder / "plots" / (f"{kind}.png" if published is None else f"{kind}-{published}.png")
+    drawn = report.draw(load(folder), file, table) if kind == "depth" else report.draw_soak(load(folder), file)
+    figure, points = drawn
     if as_json:
         print_json({"figure": str(figure), "points": str(points)})
     else:

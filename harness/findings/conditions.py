@@ -81,7 +81,7 @@ def stolen(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
         "warning",
         tuple(s.case_id for s in cases if s.case_id),
         {"runtime": job.runtime, "steal": typical, "steal_worst": worst},
-        f"On {job.runtime} a hypervisor gave {typical:.2g} cores to other guests beside the median process, and up to {worst:.2g}.",
+        f"On {job.runtime} other guests of a hypervisor had {typical:.2g} cores beside the median process, {worst:.2g} at worst.",
         "This is a shared machine: its latencies are those of its neighbours too. Measure on one of your own.",
     )
 

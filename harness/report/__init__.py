@@ -2,6 +2,7 @@
 
 show(run, console)      the table, findings and reasons         markdown(run)     the same for a README
 to_json(run)            the machine's contract                  published(name)   a paper's table
+draw_soak(run, out)     latency under a lasting load, over time
 draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
 """
 
@@ -14,7 +15,7 @@ from harness.report.machine import to_json
 from harness.report.papers import Published, published
 from harness.report.table import markdown, show
 
-__all__ = ["Published", "draw", "markdown", "published", "show", "to_json"]
+__all__ = ["Published", "draw", "draw_soak", "markdown", "published", "show", "to_json"]
 
 
 def draw(run: Run, out: Path, published: Published | None = None) -> tuple[Path, ...]:
@@ -26,3 +27,13 @@ def draw(run: Run, out: Path, published: Published | None = None) -> tuple[Path,
     from harness.report import depth  # matplotlib: only who draws waits for it
 
     return depth.draw(run, out, published)
+
+
+def draw_soak(run: Run, out: Path) -> tuple[Path, ...]:
+    """Draw how a sustained regime was reached, latency and temperature over time, and write the points beside it.
+
+    Raises UsageError for another suffix, StoreError when the run has no such curve or nothing can be written.
+    """
+    from harness.report import soak
+
+    return soak.draw(run, out)

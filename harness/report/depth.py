@@ -92,7 +92,9 @@ def _of(panel: Panel, table: Sequence[Point]) -> list[Point]:
 
 def _title(run: Run, panels: Sequence[Panel]) -> str:
     device = f"device {run.device}" + " (virtual: its times stand for no real device)" * run.virtual
-    parts = (rows.subject(run), device, panels[0].title if len(panels) == 1 else "")
+    verdict = f"run: {run.verdict.state}" if run.verdict else ""
+    regime = f"regime: {run.plan.regime}" if run.plan.regime != "burst" else ""
+    parts = (rows.subject(run), device, panels[0].title if len(panels) == 1 else "", regime, verdict)
     return "  ·  ".join(style.plain(part) for part in parts if part)
 
 

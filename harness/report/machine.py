@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -23,12 +24,41 @@ CASE_KEYS = (
         "options",
         "effective",
     ),
-    *("status", "blocks", "latency_ns", "speedup", "energy_j", "energy_status", "reasons"),
+    *(
+        "status",
+        "blocks",
+        "contended",
+        "not_steady",
+        "throttled",
+        "latency_ns",
+        "speedup",
+        "energy_j",
+        "energy_status",
+        "reasons",
+    ),
+)
+
+
+JOB_KEYS = (
+    *(
+        "job",
+        "runtime",
+        "reason",
+        "blocks",
+        "protocol",
+        "floor",
+        "components",
+        "versions",
+        "half_widths",
+        "blocks_needed",
+    ),
+    *("waits", "tuned", "usage", "throttling", "neighbours", "follows", "curve"),
 )
 
 
 def to_json(run: Run) -> dict[str, Any]:
-    """Return a run as plain JSON values: `schema`, `run`, `device`, `status`, `failure`, `cases` (CASE_KEYS each), `findings`.
+    """Return a run as plain JSON values: `schema`, `run`, `device`, `status`, `failure`, `verdict`, `cases` (CASE_KEYS each),
+    `findings`, `jobs` (JOB_KEYS each), `calibration`.
 
     `cases` is empty until something could be measured: `status` and `failure` say how far the run came. A number that
     cannot be had is null, and its case's `reasons` says why under the number's key (`status`: why it is not ok).
@@ -41,6 +71,14 @@ def to_json(run: Run) -> dict[str, Any]:
         "device": run.device,
         "status": run.status,
         "failure": run.failure,
+        "verdict": _plain(asdict(run.verdict)) if run.verdict else None,
         "cases": [{key: case[key] for key in CASE_KEYS} for case in cases],
         "findings": [{**asdict(finding), "cases": list(finding.cases)} for finding in run.findings],
+        "jobs": _plain([{key: job[key] for key in JOB_KEYS} for job in map(asdict, run.jobs)]),
+        "calibration": _plain(run.calibration),
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: no tuples."""
+    return json.loads(json.dumps(value, allow_nan=False))

@@ -79,6 +79,21 @@ def status(run: Run) -> str:
     return "" if run.status == "done" else f"{run.status}{failure}; this is what was measured until then"
 
 
+def trust(run: Run) -> tuple[str, ...]:
+    """How far the run's numbers can be believed, a sentence each: its verdict, the settings, the regime, the calibration."""
+    lines = []
+    if run.verdict:
+        lines.append(f"Verdict of the run: {run.verdict.state}; {'; '.join(run.verdict.evidence)}.")
+    tuned = dict.fromkeys(each.name for job in run.jobs for each in job.tuned)
+    if tuned:
+        lines.append(f"Tuned meanwhile: {', '.join(tuned)}.")
+    if run.plan.regime != "burst":
+        lines.append(f"Regime: {run.plan.regime}; not to be compared with latencies of a cool device.")
+    if run.calibration and run.calibration.get("quote"):
+        lines.append(f"Device {run.calibration['quote']}.")
+    return tuple(lines)
+
+
 def label(summary: Summary) -> str:
     """A row's name: its rung, or the network of a control."""
     return summary.model if summary.rung is None else str(summary.rung)

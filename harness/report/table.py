@@ -53,6 +53,8 @@ def _print(run: Run, console: Console) -> None:
     console.print(Text(_printable(_heading(run)), style="bold"))
     if status := rows.status(run):
         console.print(Text(_printable(status[0].upper() + status[1:]) + ".", style="yellow"))
+    for line in rows.trust(run):
+        console.print(Text(_printable(line)))
     for panel in rows.panels(run):
         console.print()
         console.print(_table(run, panel, glyphs, box, console.width))
@@ -71,7 +73,8 @@ def markdown(run: Run) -> str:
         f"- **{letter}** {finding.kind} ({_where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
         for letter, finding in rows.lettered(run.findings)
     ]
-    return "\n\n".join([_escaped(rows.status(run)), *parts, "\n".join(found)]).strip() + "\n"
+    trust = " ".join(_escaped(line) for line in rows.trust(run))
+    return "\n\n".join([_escaped(rows.status(run)), trust, *parts, "\n".join(found)]).strip() + "\n"
 
 
 def _markdown_table(run: Run, panel: Panel) -> str:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frames:
-    """A run as pandas frames: one row per ladder row, per inference, per system-state reading."""
+    """A run as pandas frames: one row per ladder row, per inference, per system-state reading, per process.
+
+    `processes` is empty for runs that were stored before there was such a file.
+    """
 
     run: Run
     cases: pd.DataFrame
     samples: pd.DataFrame
     state: pd.DataFrame
+    processes: pd.DataFrame
 
 
 def frames(folder: Path) -> Frames:
@@ -38,11 +42,13 @@ def frames(folder: Path) -> Frames:
         raise StoreError(
             f"{folder}: its samples cannot be read: {error}", "Finish the run: harness run --resume."
         ) from None
-    return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state)
+    kept = folder / "processes.parquet"
+    processes = pd.read_parquet(kept) if kept.is_file() else tables.processes([])
+    return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state, processes)
 
 
 def save_frames(folder: Path, journals: Iterable[Sequence[wire.Event]]) -> None:
-    """Write samples.parquet and state.parquet from the journals. Raises StoreError."""
+    """Write samples.parquet, processes.parquet and state.parquet from the journals. Raises StoreError."""
     journals = tuple(journals)
-    for name, frame in (("samples", tables.samples(journals)), ("state", tables.state(journals))):
-        write(folder / f"{name}.parquet", frame.to_parquet(index=False))
+    for name, table in (("samples", tables.samples), ("processes", tables.processes), ("state", tables.state)):
+        write(folder / f"{name}.parquet", table(journals).to_parquet(index=False))

@@ -167,19 +167,20 @@ def test_markdown_escapes_names(run):
 
 CASE_KEYS = """case_id ladder rung removed setting activations model task method variant depth macs flops parameters accuracy
 padding fold_error fold_error_f64 artifact_error macs_useful ops_executed weight_bytes runtime precision threads batch options
-effective status blocks latency_ns speedup energy_j energy_status reasons"""
-ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes"
+effective status blocks contended not_steady throttled latency_ns speedup energy_j energy_status reasons"""
+ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes tails lag1 effective_samples"
 
 
 def test_the_json_has_exactly_the_documented_keys(run):
     made = report.to_json(run)
-    assert list(made) == ["schema", "run", "device", "status", "failure", "cases", "findings"]
+    keys = "schema run device status failure verdict cases findings jobs calibration"
+    assert list(made) == keys.split()
     assert (made["schema"], made["run"], made["device"]) == (1, run.run, "local")
     assert len(made["cases"]) == 12
     for case in made["cases"]:
         assert set(case) == set(CASE_KEYS.split())
         assert set(case["latency_ns"]) == set(ESTIMATE_KEYS.split())
-        assert set(case["speedup"]) == {"ratio", "low", "high", "verdict"}
+        assert set(case["speedup"]) == {"ratio", "low", "high", "verdict", "joint_low", "joint_high"}
     for finding in made["findings"]:
         assert set(finding) == {"kind", "severity", "cases", "numbers", "cause", "advice"}
 
