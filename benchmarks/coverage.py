@@ -82,12 +82,12 @@ class Coverage:
 
 
 def measure() -> list[Figure]:
-    """Return the figures of this file, under a minute's work of two cores."""
+    """Return the figures of this file, a minute's work of two idle cores."""
     kinds = {
         "median": (medians, 300),
         "p90, order statistics (a limit that n cannot support holds everything)": (tails, 400),
         "speed-up, at every look": (speedups, 300),
-        "speed-ups of a ladder of 8 rungs at once, at every look": (ladders, 100),
+        "speed-ups of a ladder of 8 rungs at once, at every look": (ladders, 160),
     }
     with ProcessPoolExecutor(2) as pool:
         begun = {what: [pool.submit(kind, name, tries) for name in WORLDS] for what, (kind, tries) in kinds.items()}
