@@ -1,6 +1,6 @@
 """A neighbour: a load that comes and goes, for measuring under. `python -m benchmarks.load` until it is ended.
 
-On every core a process spins for 1 to 6 seconds, then sleeps for 1 to 10, by its own seeded random numbers. It ends with
+On every core a process spins for 1 to 4 seconds, then sleeps for 2 to 12, by its own seeded random numbers. It ends with
 whoever started it, however that ends.
 """
 
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ON_S, OFF_S = (1.0, 6.0), (1.0, 10.0)
+ON_S, OFF_S = (1.0, 4.0), (2.0, 12.0)
 _PR_SET_PDEATHSIG = 1
 
 
