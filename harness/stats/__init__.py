@@ -2,11 +2,13 @@
 
 The process is the unit of replication: thousands of inferences within one share its memory layout, its clock and its
 neighbours, and an interval over them would be far too narrow. So every process counts once, by the logarithm of its
-median; a block counts once, by the mean over its processes; and intervals of speed-ups are Student's t over blocks:
+median; a block counts once, by the median over its processes; and intervals of speed-ups are Student's t over blocks, of
+which a fifth is cut off on either side, for the odd process that is slower as a whole (`widths`):
 
-    y_b = mean over replicates r of ln median(latency_ns of process b, r)
+    y_b = median over replicates r of ln median(latency_ns of process b, r)
     d_b = y_b(reference) - y_b(case)                                 paired: what slows a whole block cancels
-    speed-up = exp(mean d),  interval = exp(mean d -+ hw),  hw = t(1 - a / 2, n - 1) * sd(d) / sqrt(n)
+    speed-up = exp(trimmed mean d),  interval = exp(trimmed mean d -+ hw),
+    hw = t(1 - a / 2, h - 1) * s_w(d) * sqrt((n - 1) / (h (h - 1))),  h = n - 2 * (n // 5), s_w winsorised
 
 with a = alpha / number of looks, so that the interval holds at all planned looks together (Bonferroni). The agent
 stops by the same rule, written in plain Python (devices/agent/stopping.py); a test holds the two together.
@@ -14,7 +16,7 @@ stops by the same rule, written in plain Python (devices/agent/stopping.py); a t
 A latency is the median of process medians, m; its interval is for that median. Below 20 blocks t over blocks on the log
 scale, from there on the percentiles of resampled whole blocks (`estimates`, `resampling`):
 
-    exp(ln m -+ hw),  hw = sqrt(pi / 2) * t(1 - 0.05 / 2, n - 1) * sd(y) / sqrt(n)
+    exp(ln m -+ sqrt(pi / 2) * hw),  hw as above from the y_b, with a = 0.05
 
 sqrt(pi / 2) is the standard error of a median over that of a mean, for normal logs and many blocks (a little less for
 few: there the interval errs on the wide side). The median stays where one disturbed process would move a mean. An interval

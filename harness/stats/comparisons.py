@@ -16,7 +16,7 @@ from harness.stats.processes import Floats, Process, by_block, last_attempts
 from harness.wire import Protocol
 
 SAME = 0.02  # an effect within +-2 % is called `same`
-MAX_BLOCKS = 2**20  # where `blocks_needed` ceases to count, as the agent does: no one will wait for it
+MAX_BLOCKS = 5 * 2**18  # where `blocks_needed` ceases to count, as the agent does: no one will wait for it
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def speedup(
     ratios = differences(counted, baseline)
     if ratios.size == 0:
         return None
-    mean, width = float(ratios.mean()), reach(counted, baseline, protocol, resolution_ns).half_width
+    mean, width = widths.centre(ratios), reach(counted, baseline, protocol, resolution_ns).half_width
     said = verdict(mean, width, floor_size(floor(baseline, protocol, resolution_ns)))
     return _speedup(mean, width, "unclear" if _throttled(counted, baseline) else said)
 
@@ -82,12 +82,12 @@ def floor(reference: Iterable[Process], protocol: Protocol, resolution_ns: float
     for process in counted:
         blocks[process.block].append(process.log_median)
     halves = [(values[: len(values) // 2], values[len(values) // 2 :]) for values in blocks.values() if len(values) > 1]
-    ratios = np.array([np.mean(first) - np.mean(rest) for first, rest in halves])
+    ratios = np.array([np.median(first) - np.median(rest) for first, rest in halves])
     if not ratios.size:
         return None
     width = half_width(ratios, protocol)
     seen = None if width is None else max(width, widths.clock(resolution_ns, counted, counted))
-    return _speedup(float(ratios.mean()), seen, None)
+    return _speedup(widths.centre(ratios), seen, None)
 
 
 def floor_size(floor: Speedup | None) -> float | None:
@@ -121,22 +121,24 @@ def differences(case: Iterable[Process], reference: Iterable[Process]) -> Floats
 
 
 def half_width(differences: Floats, protocol: Protocol) -> float | None:
-    """Half-width of the interval of their mean, valid at every look, on the log scale; None below two blocks."""
+    """Half-width of the interval of their trimmed mean, valid at every look, on the log scale; None below two blocks."""
     return widths.half_width(differences, protocol.alpha / len(protocol.looks))
 
 
 def blocks_needed(differences: Floats, protocol: Protocol) -> int | None:
     """How many more blocks should bring the half-width to the protocol's, their spread staying what it is.
 
-    0 when it is reached; None below two blocks; counted up to MAX_BLOCKS in all.
+    0 when it is reached; None below two blocks; else a multiple of five in all, as one more value is cut off there and the
+    interval widens a little; counted up to MAX_BLOCKS.
     """
-    done = int(differences.size)
-    if done < 2:
+    if differences.size < 2:
         return None
-    spread, totals = float(differences.std(ddof=1)), range(2, MAX_BLOCKS)
-    alpha = protocol.alpha / len(protocol.looks)
-    first = bisect_left(totals, True, key=lambda n: widths.width(spread, n, alpha) <= protocol.half_width)
-    return max(0, 2 + first - done)
+    done, spread, alpha = differences.size, widths.spread(differences), protocol.alpha / len(protocol.looks)
+    if widths.width(spread, done, alpha) <= protocol.half_width:
+        return 0
+    fives = range(1, MAX_BLOCKS // widths.CUT)
+    first = bisect_left(fives, True, key=lambda n: widths.width(spread, widths.CUT * n, alpha) <= protocol.half_width)
+    return max(0, widths.CUT * (1 + first) - done)
 
 
 def projected(half_width: float, blocks: int, total: int, protocol: Protocol) -> float:

@@ -1,19 +1,19 @@
 """Intervals of all rungs of a ladder at once: with the stated confidence none of them misses.
 
 A ladder is read as a whole (where does the curve bend, which rung is the first to pay), so its intervals must hold
-together. They are those of `comparisons`, at every planned look, but wider: each is mean d -+ c * sd(d) / sqrt(n) with
+together. They are those of `comparisons`, at every planned look, but wider: each is the trimmed mean of d -+ c standard
+errors with
 
-- below 20 blocks c = t(1 - a / (2 m), n - 1) for m cases (Bonferroni). It needs no knowledge of how the cases vary
+- below 20 blocks c = t(1 - a / (2 m), h - 1) for m cases (Bonferroni). It needs no knowledge of how the cases vary
   together, which so few blocks do not give; the correlation by the shared reference would narrow it by a few per cent;
 - from 20 blocks on c = the (1 - a)-quantile of the largest |t*| of all cases, over resamples of whole blocks, all cases
-  drawn together, centred and studentised (max-t: Westfall & Young, 1993; Romano & Wolf, Econometrica 2005).
+  drawn together, trimmed, centred and studentised (max-t: Westfall & Young, 1993; Romano & Wolf, Econometrica 2005).
 
 Cases that were decided early lack later blocks; then each of the two groups gets its share of a: m_1 / m and m_2 / m.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -83,9 +83,9 @@ def _intervals(members: Mapping[str, _Rung], alpha: float) -> dict[str, Interval
     found = {}
     for name, rung in members.items():
         values, n = rung.values, len(rung.ratios)
-        mean, spread = float(values.mean()), float(values.std(ddof=1))
+        mean, spread = widths.centre(values), widths.spread(values)
         if n >= resampling.BLOCKS:
-            width = max(largest * spread / math.sqrt(n), widths.width(spread, n, alpha), rung.clock)
+            width = max(largest * spread * widths.standard_error(n), widths.width(spread, n, alpha), rung.clock)
         else:
             width = max(widths.width(spread, n, alpha / len(members)), rung.clock)
         found[name] = widths.limits(mean, width)
@@ -95,13 +95,28 @@ def _intervals(members: Mapping[str, _Rung], alpha: float) -> dict[str, Interval
 def _largest(rungs: Sequence[_Rung], alpha: float) -> float:
     """The (1 - alpha)-quantile of the largest |t*| of these rungs, over resamples of whole blocks."""
     blocks = sorted(set().union(*(rung.ratios for rung in rungs)))
-    centred = np.array([[rung.ratios.get(block, np.nan) for rung in rungs] for block in blocks])
-    centred -= np.nanmean(centred, axis=0)
-    held, values = np.isfinite(centred).astype(np.float64), np.nan_to_num(centred)
-    drawn = resampling.draws(values, len(blocks), _TIMES).astype(np.float64)
-    number = drawn @ held
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = drawn @ values / number
-        variance = (drawn @ values**2 / number - mean**2) * number / (number - 1)
-        largest = np.nanmax(np.where(variance > 0, np.abs(mean) / np.sqrt(variance / number), 0.0), axis=1)
+    table = np.array([[rung.ratios.get(block, np.nan) for rung in rungs] for block in blocks])
+    counts = resampling.draws(np.nan_to_num(table), len(blocks), _TIMES)
+    drawn = np.repeat(np.tile(np.arange(len(blocks)), _TIMES), counts.ravel()).reshape(_TIMES, len(blocks))
+    largest = np.zeros(_TIMES)
+    for rung, column in zip(rungs, table.T, strict=True):
+        largest = np.maximum(largest, _studentised(column[drawn] - widths.centre(rung.values)))
     return float(np.quantile(largest, 1 - alpha))
+
+
+def _studentised(drawn: Floats) -> Floats:
+    """|trimmed mean| over its standard error, of each row; nan: blocks that do not hold the case. 0 where nothing varies."""
+    ordered = np.sort(drawn, axis=1)  # nan last
+    number = np.isfinite(ordered).sum(axis=1, keepdims=True)
+    cut = number // widths.CUT
+    place = np.arange(ordered.shape[1])[None, :]
+    kept, held = (place >= cut) & (place < number - cut), place < number
+    edges = (np.take_along_axis(ordered, np.clip(at, 0, None), axis=1) for at in (cut, number - cut - 1))
+    clipped = np.where(held, np.clip(ordered, *edges), 0.0)
+    left = kept.sum(axis=1)
+    centre = np.where(kept, ordered, 0.0).sum(axis=1) / np.maximum(left, 1)
+    mean = clipped.sum(axis=1) / np.maximum(number[:, 0], 1)
+    squares = (np.where(held, clipped - mean[:, None], 0.0) ** 2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(squares / (left * (left - 1.0)))  # the winsorised variance times (n - 1) / (h (h - 1))
+        return np.where((left > 1) & (error > 0), np.abs(centre) / error, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -93,8 +94,8 @@ def last_attempts(processes: Iterable[Process]) -> tuple[Process, ...]:
 
 
 def by_block(processes: Iterable[Process]) -> dict[int, float]:
-    """The mean of ln(process median) over the replicates of each block."""
+    """The median of ln(process median) over the replicates of each block: one odd process of several says nothing."""
     blocks: dict[int, list[float]] = defaultdict(list)
     for process in processes:
         blocks[process.block].append(process.log_median)
-    return {block: math.fsum(values) / len(values) for block, values in blocks.items()}
+    return {block: statistics.median(values) for block, values in blocks.items()}

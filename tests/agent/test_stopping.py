@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
+from scipy.stats import mstats
 
 from devices.agent import stopping
 from harness import wire
@@ -30,22 +32,32 @@ def test_any_t_quantile_agrees_with_scipy(probability: float, df: int) -> None:
 
 @settings(deadline=None)  # other work may share the machine
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
-def test_the_half_width_is_that_of_a_t_interval_with_the_error_split_over_the_looks(values: list[float]) -> None:
+def test_the_half_width_is_tukey_and_mclaughlins_with_the_error_split_over_the_looks(values: list[float]) -> None:
     level = 1 - PROTOCOL.alpha / len(PROTOCOL.looks) / 2
     n = len(values)
-    wanted = reference.t.ppf(level, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    left = n - 2 * int(0.2 * n)
+    spread = statistics.stdev(mstats.winsorize(np.array(values), limits=(0.2, 0.2)).tolist())
+    wanted = reference.t.ppf(level, left - 1) * spread * math.sqrt((n - 1) / (left * (left - 1)))
     assert stopping.reach(values, PROTOCOL).half_width == pytest.approx(wanted, rel=1e-6, abs=1e-12)
 
 
 @settings(deadline=None)  # other work may share the machine
 @given(st.floats(0.001, 0.5))
-def test_blocks_needed_is_the_least_number_that_is_narrow_enough(sd: float) -> None:
+def test_blocks_needed_are_the_fewest_fives_that_are_narrow_enough_and_so_is_any_larger_number(sd: float) -> None:
     values = [0.0, sd * math.sqrt(2)]  # standard deviation sd
     needed = stopping.reach(values, PROTOCOL).blocks_needed
     assert needed is not None
     total = needed + len(values)
-    assert stopping.half_width(sd, total, PROTOCOL) <= PROTOCOL.half_width or total == 2
-    assert total == 2 or stopping.half_width(sd, total - 1, PROTOCOL) > PROTOCOL.half_width
+    assert total == 2 or total % 5 == 0
+    assert all(stopping.half_width(sd, n, PROTOCOL) <= PROTOCOL.half_width for n in range(total, total + 20))
+    assert total <= 5 or stopping.half_width(sd, total - 5, PROTOCOL) > PROTOCOL.half_width
+
+
+def test_one_odd_block_in_ten_hardly_widens_an_interval() -> None:
+    quiet = [0.01, -0.01] * 5
+    odd = [*quiet[:-1], 0.25]
+    widths = [stopping.reach(values, PROTOCOL).half_width for values in (quiet, odd)]
+    assert widths[1] is not None and widths[0] is not None and widths[1] < 1.2 * widths[0]
 
 
 def test_equal_values_everywhere_need_no_more_blocks() -> None:

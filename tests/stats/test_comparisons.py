@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import stdtrit
-from scipy.stats import t
+from scipy.stats import mstats, t, trim_mean
 from simulated import ALPHA, PROTOCOL, process, simulate
 
 from harness import stats
-from harness.stats import Process
+from harness.stats import Process, widths
 
 
 def test_a_speedup_is_the_mean_paired_log_ratio_with_its_split_interval():
@@ -89,13 +89,19 @@ def test_swapping_case_and_reference_swaps_the_verdict(mean, half_width, floor):
         assert mirrored == swapped.get(found, found)
 
 
-def test_blocks_needed_is_the_first_count_that_reaches_the_half_width():
+def trimmed_width(spread, n):
+    """Of an interval of Tukey and McLaughlin's on n values."""
+    left = n - 2 * (n // 5)
+    return stdtrit(left - 1, 1 - ALPHA / 2) * spread * math.sqrt((n - 1) / (left * (left - 1)))
+
+
+def test_blocks_needed_are_the_fewest_fives_that_reach_the_half_width():
     rng = np.random.default_rng(1)
     values = rng.normal(0, 0.05, 6)
     more = stats.blocks_needed(values, PROTOCOL)
-    spread = values.std(ddof=1)
-    assert stdtrit(5 + more, 1 - ALPHA / 2) * spread / math.sqrt(6 + more) <= PROTOCOL.half_width
-    assert stdtrit(4 + more, 1 - ALPHA / 2) * spread / math.sqrt(5 + more) > PROTOCOL.half_width
+    spread = np.clip(values, *np.sort(values)[[1, 4]]).std(ddof=1)
+    assert (6 + more) % 5 == 0
+    assert trimmed_width(spread, 6 + more) <= PROTOCOL.half_width < trimmed_width(spread, 1 + more)
     assert stats.blocks_needed(np.zeros(6), PROTOCOL) == 0
     assert stats.blocks_needed(values[:1], PROTOCOL) is None
     assert stats.blocks_needed(values * 10_000, PROTOCOL) == stats.MAX_BLOCKS - 6
@@ -191,3 +197,26 @@ def test_any_two_levels_have_a_finite_comparison(ours, theirs, blocks):
     found, floor = stats.speedup(case, reference, PROTOCOL), stats.floor(reference, PROTOCOL)
     assert 0 < found.low <= found.ratio * (1 + 1e-9) and found.ratio <= found.high * (1 + 1e-9) < math.inf
     assert floor.ratio == pytest.approx(1)
+
+
+def test_a_centre_and_its_spread_are_those_of_scipy():
+    values = np.random.default_rng(3).standard_t(2, 23)
+    assert widths.centre(values) == pytest.approx(trim_mean(values, 0.2))
+    assert widths.spread(values) == pytest.approx(mstats.winsorize(values, limits=(0.2, 0.2)).std(ddof=1))
+
+
+def test_a_process_that_is_slower_as_a_whole_neither_moves_nor_widens_a_comparison_much():
+    rng = np.random.default_rng(4)
+    levels = np.exp(rng.normal(0, 0.01, (2, 10)))
+    reference = [process(1000 * level, "r", b) for b, level in enumerate(levels[0])]
+    case = [process(1000 * level, "c", b) for b, level in enumerate(levels[1])]
+    odd = [*case[:-1], process(1250, "c", 9)]
+    quiet, disturbed = (stats.speedup(each, reference, PROTOCOL) for each in (case, odd))
+    assert abs(math.log(disturbed.ratio / quiet.ratio)) < 0.005
+    assert math.log(disturbed.high / disturbed.low) < 1.5 * math.log(quiet.high / quiet.low)
+
+
+def test_one_odd_replicate_of_three_says_nothing_of_its_block():
+    assert stats.differences(
+        [process(1000, "c", 0)], [process(v, "r", 0, replicate=n) for n, v in enumerate((1000, 1000, 1300))]
+    ) == pytest.approx([0.0])

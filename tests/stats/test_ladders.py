@@ -8,6 +8,7 @@ from scipy.special import stdtrit
 from simulated import ALPHA, PROTOCOL, process, simulate
 
 from harness import stats, wire
+from harness.stats import widths
 
 ONE_LOOK = wire.Protocol(looks=(36,))
 
@@ -36,8 +37,8 @@ def test_below_twenty_blocks_the_error_is_split_over_the_rungs():
     cases, reference = ladder(np.random.default_rng(0), 10, rungs=5)
     low, high = stats.joint(cases, reference, PROTOCOL)["c1"]
     d = stats.differences(cases["c1"], reference)
-    width = stdtrit(9, 1 - ALPHA / 5 / 2) * d.std(ddof=1) / math.sqrt(10)
-    assert (math.log(low), math.log(high)) == (pytest.approx(d.mean() - width), pytest.approx(d.mean() + width))
+    width, centre = widths.width(widths.spread(d), 10, ALPHA / 5), widths.centre(d)
+    assert (math.log(low), math.log(high)) == (pytest.approx(centre - width), pytest.approx(centre + width))
 
 
 def test_from_twenty_blocks_on_rungs_that_vary_together_are_hardly_wider_than_one():
