@@ -233,4 +233,5 @@ def test_every_number_of_the_protocol_is_documented_with_its_value():
     protocol = asdict(wire.Protocol())
     assert told.keys() == protocol.keys()
     assert [float(n) for n in told.pop("looks").split(",")] == list(protocol.pop("looks"))
+    assert told.pop("regime") == protocol.pop("regime")
     assert {name: float(value) for name, value in told.items()} == protocol
