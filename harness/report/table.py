@@ -16,24 +16,20 @@ from harness import stats
 from harness.records import Estimate, Finding, Run, Speedup, Summary
 from harness.report import rows
 from harness.report.rows import Panel
+from harness.report.text import (
+    ASCII,
+    ASCII_HEAD,
+    COLOURS,
+    UNICODE,
+    Glyphs,
+    digits,
+    printable,
+    thousandths,
+    with_interval,
+)
 
-_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-_COLOURS = {"faster": "green", "slower": "red", "same": "cyan", "unclear": "yellow"}
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _SHOWN = ("removed", "accuracy", "fold_error", "latency_ns", "speedup")  # columns that may hold nulls
-
-
-@dataclass(frozen=True)
-class Glyphs:
-    """The few characters that a pipe gets in ASCII."""
-
-    null: str
-    micro: str
-    plus_minus: str
-
-
-UNICODE = Glyphs("–", "µs", "±")
-ASCII = Glyphs("-", "us", "+-")
 
 
 def show(run: Run, console: Console) -> None:
@@ -49,12 +45,12 @@ def show(run: Run, console: Console) -> None:
 
 def _print(run: Run, console: Console) -> None:
     plain = not console.is_terminal or not console.encoding.startswith("utf")
-    glyphs, box = (ASCII, _ASCII_HEAD) if plain else (UNICODE, SIMPLE_HEAD)
-    console.print(Text(_printable(_heading(run)), style="bold"))
+    glyphs, box = (ASCII, ASCII_HEAD) if plain else (UNICODE, SIMPLE_HEAD)
+    console.print(Text(printable(_heading(run)), style="bold"))
     if status := rows.status(run):
-        console.print(Text(_printable(status[0].upper() + status[1:]) + ".", style="yellow"))
+        console.print(Text(printable(status[0].upper() + status[1:]) + ".", style="yellow"))
     for line in rows.trust(run):
-        console.print(Text(_printable(line)))
+        console.print(Text(printable(line)))
     for panel in rows.panels(run):
         console.print()
         console.print(_table(run, panel, glyphs, box, console.width))
@@ -107,8 +103,8 @@ def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
         Column("rung", rows.label, numeric=False, essential=True),
         Column("removed\nof (all)", lambda s: _removed(s, null)),
         Column("depth", lambda s: str(s.depth), essential=True),
-        Column("MMACs\n(useful)", lambda s: f"{_digits(s.macs / 1e6)} ({_digits(s.macs_useful / 1e6)})"),
-        Column("weights\nMB", lambda s: _digits(s.weight_bytes / 1e6)),
+        Column("MMACs\n(useful)", lambda s: f"{digits(s.macs / 1e6)} ({digits(s.macs_useful / 1e6)})"),
+        Column("weights\nMB", lambda s: digits(s.weight_bytes / 1e6)),
         Column("acc.\n%", lambda s: null if s.accuracy is None else f"{100 * s.accuracy:.1f}", essential=True),
         Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
         Column(f"latency {unit}\n[95 % interval]", lambda s: _latency(s.latency_ns, scale, null), essential=True),
@@ -133,24 +129,13 @@ def _removed(s: Summary, null: str) -> str:
 def _latency(estimate: Estimate | None, scale: float, null: str) -> str:
     if estimate is None:
         return null
-    return _with_interval(estimate.median / scale, estimate.low, estimate.high, scale)
+    return with_interval(estimate.median / scale, estimate.low, estimate.high, scale)
 
 
 def _speedup(speedup: Speedup | None, null: str) -> str:
     if speedup is None:
         return null
-    return _with_interval(speedup.ratio, speedup.low, speedup.high, digits=_thousandths)
-
-
-def _with_interval(
-    value: float,
-    low: float | None,
-    high: float | None,
-    scale: float = 1.0,
-    digits: Callable[[float], str] | None = None,
-) -> str:
-    digits = digits or _digits
-    return digits(value) + ("" if low is None or high is None else f" [{digits(low / scale)}, {digits(high / scale)}]")
+    return with_interval(speedup.ratio, speedup.low, speedup.high, digits=thousandths)
 
 
 def _verdict(s: Summary, null: str) -> str:
@@ -159,19 +144,6 @@ def _verdict(s: Summary, null: str) -> str:
     if s.speedup is None:
         return null
     return s.speedup.verdict or ""  # the reference has none
-
-
-def _thousandths(ratio: float) -> str:
-    """A ratio to a thousandth, or to three digits from 10 on: all around 1 are read at the same precision."""
-    return f"{ratio:.3f}" if ratio < 9.9995 else _digits(ratio)
-
-
-def _digits(value: float, count: int = 3) -> str:
-    """`value` with three (or `count`) significant digits, never in scientific notation: 0.0871, 2.40, 44.8, 1250."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    decimals = count - 1 - math.floor(math.log10(abs(float(f"{value:.{count - 1}e}"))))
-    return f"{value:.{max(decimals, 0)}f}"
 
 
 # --- on the console ------------------------------------------------------------------------------------------------
@@ -210,7 +182,7 @@ def _width(columns: Sequence[Column], panel: Panel) -> int:
 
 
 def _styled(cell: str) -> Text:
-    return Text(_printable(cell), style=_COLOURS.get(cell, ""))
+    return Text(printable(cell), style=COLOURS.get(cell, ""))
 
 
 def _caption(panel: Panel, glyphs: Glyphs) -> str:
@@ -251,7 +223,7 @@ def _print_findings(run: Run, console: Console) -> None:
         console.print()
         head = Text(f"{letter}  ", style="bold").append(finding.kind, style=_SEVERITY[finding.severity])
         console.print(head.append(f"  {finding.severity}: {_where(finding)}", style="dim"))
-        console.print(Padding(Text(_printable(f"{finding.cause} {finding.advice}")), (0, 0, 0, 3)))
+        console.print(Padding(Text(printable(f"{finding.cause} {finding.advice}")), (0, 0, 0, 3)))
 
 
 def _where(finding: Finding) -> str:
@@ -267,7 +239,7 @@ def _print_absences(run: Run, console: Console, glyphs: Glyphs) -> None:
     if lines:
         console.print()
     for line in lines:
-        console.print(Text(_printable(line), style="dim"))
+        console.print(Text(printable(line), style="dim"))
 
 
 def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
@@ -276,11 +248,6 @@ def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
         where = f" on {panel.runtime} {panel.precision}" if len(panels) > 1 else ""
         for keys, names, reason in rows.absences(panel, _SHOWN):
             yield f"{glyphs.null}  {keys.replace('latency_ns', 'latency')} of {names}{where}: {reason}"
-
-
-def _printable(text: str) -> str:
-    """Text without what would steer a terminal: a failure's detail is whatever a device said."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _escaped(text: str) -> str:
