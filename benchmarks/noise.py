@@ -77,7 +77,7 @@ def _whole(folder: Path) -> Iterator[tuple[int, wire.Job, list[wire.Event]]]:
     for number in range(JOBS):
         own = folder / f"{number:03}"
         job = store.load_job(own, RUNTIME)
-        if job is not None:
+        if job is not None and store.load_reply(own, RUNTIME) is not None:
             yield number, job, store.events(own, RUNTIME)
 
 
