@@ -37,6 +37,7 @@ format: $(READY) ## make the code look as `check` wants it
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)  ## the figures that the docs quote (docs/benchmarks.md)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
 
 clean:           ## forget the environment and caches of tools; runs under results/ stay

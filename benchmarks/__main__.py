@@ -1,52 +1,79 @@
-"""`make bench`: measure every bar that the docs quote and write docs/benchmarks.md.
+"""`make bench`: measure every bar that the docs quote. Each suite keeps its figures; docs/benchmarks.md holds them all.
 
-python -m benchmarks            all; about fifteen minutes, the first and second main job included
-python -m benchmarks startup    only what is named
+python -m benchmarks                  the quick suites; about twenty minutes, the first and second main job included
+python -m benchmarks startup rules    only what is named
+python -m benchmarks noise-quiet noise-loaded peers rules     the long experiments, two hours and a half, on an idle machine
+
+A suite that was not run keeps the figures of its last run, with their date.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import main_job, noise, overhead, startup
+from benchmarks import coverage, main_job, noise, overhead, rules, startup
 from benchmarks.figures import Figure, table
 
-SUITES = {"startup": startup.measure, "overhead": overhead.measure, "main_job": main_job.measure}
-LONG = {"noise-quiet": noise.quiet, "noise-loaded": noise.loaded}  # an hour each: only by name
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+Suite = Callable[[], list[Figure]]
+QUICK: Mapping[str, Suite] = {
+    "startup": startup.measure,
+    "overhead": overhead.measure,
+    "main_job": main_job.measure,
+    "coverage": coverage.measure,
+    "rules": rules.measure,
+}
+LONG: Mapping[str, Suite] = {"noise-quiet": noise.quiet, "noise-loaded": noise.loaded}
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Written by `make bench`. Every bar that the project sets itself, and what was measured: medians, and ratios taken side by
-side, on one machine that other work shares. A figure that falls short says so.
-
-Measured {when} on {machine}.
-
+side, on one machine that other work shares. A figure that falls short says so. What the experiments on noise do, and why, is
+in [Experiments](experiments.md).
 """
+NOT_RUN = "Not yet run."
 
 
 def main() -> int:
-    """Run the named suites (all by default); write the page when all ran. Returns 1 when a bar was missed."""
-    chosen = sys.argv[1:] or list(SUITES)
-    sections: list[str] = []
+    """Run the named suites (the quick ones by default) and write the page anew. Returns 1 when a bar was missed."""
     figures: list[Figure] = []
-    for name in chosen:
+    for name in sys.argv[1:] or list(QUICK):
         print(f"== {name}", flush=True)
-        measured = {**SUITES, **LONG}[name]()
+        measured = {**QUICK, **LONG}[name]()
         figures += measured
-        sections.append(f"## {name.replace('_', ' ')}\n\n{table(measured)}\n")
-        print(sections[-1], flush=True)
-    if set(chosen) == set(SUITES):
-        PAGE.write_text(HEAD.format(when=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine()) + "\n".join(sections))
+        print(table(measured), flush=True)
+        stamp = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
+        _section(name).write_text(f"{stamp}\n\n{table(measured)}\n" if measured else f"{NOT_RUN}\n")
+    PAGE.write_text(page())
     return int(any(figure.ok is False for figure in figures))
+
+
+def page() -> str:
+    """All suites with the figures of their last run."""
+    sections = (f"## {_title(name)}\n\n{_kept(name)}\n" for name in (*QUICK, *LONG))
+    return "\n".join([HEAD, *sections])
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").replace("-", ", ")
+
+
+def _section(name: str) -> Path:
+    return HERE / "sections" / f"{name}.md"
+
+
+def _kept(name: str) -> str:
+    file = _section(name)
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else NOT_RUN
 
 
 def machine() -> str:
     """Describe the machine in a few words."""
-    import os
-
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
     return (
@@ -54,4 +81,5 @@ def machine() -> str:
     )
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
