@@ -1,6 +1,7 @@
 """Words -> calls; the only place that prints errors and exits.
 
-Exit codes: 0 done; 1 a case or a device failed; 2 the user's mistake; 70 a bug (with its traceback); 130 interrupted.
+Exit codes: 0 done; 1 a case or a device failed; 2 the user's mistake; 3 `compare` found a regression;
+70 a bug (with its traceback); 130 interrupted.
 Every import that is not free stands inside the command that needs it, so that help is there at once; torch never is.
 """
 
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import calibrate, job, keep, look, name
+from harness.cli import calibrate, compare, job, keep, look, name
 from harness.cli.guard import complain
 from harness.errors import UsageError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 job.add_to(app)
 calibrate.add_to(app)
 look.add_to(app)
+compare.add_to(app)
 name.add_to(app)
 keep.add_to(app)
 

@@ -1,0 +1,44 @@
+"""`harness compare`: two runs, the same statistics across them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.guard import Json, Results, guarded, print_json
+
+RunWord = Annotated[str, typer.Argument(help="A run's id, the start of one, or its folder.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(guarded(compare))
+
+
+def compare(
+    a: RunWord,
+    b: RunWord,
+    despite: Annotated[
+        str | None, typer.Option(help="Compare although these facts are unlike.", metavar="FACT[,FACT]")
+    ] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Compare two runs of one device, row by row; exit code 3 when a row of B is slower, 1 when one failed in B alone."""
+    from harness import compare as story
+    from harness import store
+    from harness.report import comparison
+
+    names = tuple(name.strip() for name in (despite or "").split(",") if name.strip())
+    found = story.compare(store.find(results, a), store.find(results, b), names)
+    if as_json:
+        print_json(comparison.to_json(found))
+    else:
+        from rich.console import Console
+
+        comparison.show(found, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)

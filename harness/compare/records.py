@@ -1,0 +1,99 @@
+"""What a comparison of two runs is: frozen records, a field per thing that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.records import Estimate, RunVerdict, Status
+from harness.stats.across import Across
+
+SCHEMA = 1
+FAILED, REGRESSION = 1, 3  # exit codes
+
+
+@dataclass(frozen=True)
+class Head:
+    """One of the two runs."""
+
+    run: str
+    device: str
+    created: str
+    commit: str | None
+    verdict: RunVerdict | None
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """A fact that the runs do not share, and both its values in words."""
+
+    fact: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row in one run: its case, how that went, its latency in ns; counted are processes."""
+
+    case_id: str | None
+    status: Status
+    latency_ns: Estimate | None
+    blocks: int
+    contended: int
+    throttled: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ladder's rung, or a control, in both runs, or in one of them.
+
+    `ratio` is latency in A over latency in B; `reason` says why it is None. `same_artifact`: byte for byte; None where a run
+    has none. `runtime`, `precision`, `method`, `model` and `task` are A's (B's where A has no such row).
+    """
+
+    label: str
+    ladder: str
+    rung: int | None
+    model: str
+    task: str
+    method: str
+    runtime: str
+    precision: str
+    a: Measured | None
+    b: Measured | None
+    same_artifact: bool | None
+    ratio: Across | None
+    reason: str | None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the case was measured well in A and failed in B."""
+        return self.a is not None and self.b is not None and self.a.status == "ok" and self.b.status == "failed"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs compared. `unlike` are the facts that were waived; `floors` the A/A floors of both, on the log scale, by runtime.
+
+    `between`: how far apart the same artifacts came to lie (`stats.across`); None where that says nothing of the device.
+    """
+
+    a: Head
+    b: Head
+    unlike: tuple[Unlike, ...]
+    rows: tuple[Row, ...]
+    floors: Mapping[str, tuple[float | None, float | None]]
+    between: float | None
+    notes: tuple[str, ...]
+
+    def count(self, verdict: str) -> int:
+        """How many rows have a verdict."""
+        return sum(row.ratio is not None and row.ratio.verdict == verdict for row in self.rows)
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a case failed in B that was measured in A, else 3 when a row is slower, else 0."""
+        if any(row.lost for row in self.rows):
+            return FAILED
+        return REGRESSION if self.count("slower") else 0
