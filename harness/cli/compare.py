@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.guard import Json, Results, guarded, print_json
 
-RunWord = Annotated[str, typer.Argument(help="A run's id, the start of one, or its folder.", show_default=False)]
+_RUN = "A run's id, the start of one, or its folder."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,8 +19,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def compare(
-    a: RunWord,
-    b: RunWord,
+    a: Annotated[str, typer.Argument(help=_RUN, metavar="A")],
+    b: Annotated[str, typer.Argument(help=_RUN, metavar="B")],
     despite: Annotated[
         str | None, typer.Option(help="Compare although these facts are unlike.", metavar="FACT[,FACT]")
     ] = None,

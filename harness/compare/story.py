@@ -22,11 +22,11 @@ _SPIN = 0.02  # a smaller difference of spins is not worth a word
 def compare(a: Path, b: Path, despite: Sequence[str] = ()) -> Comparison:
     """Compare the runs in two folders, in spite of the facts that are named.
 
-    Raises UsageError: the same run twice, a virtual one, a fact that there is not, unlike facts that were not waived, no
-    common row. Raises StoreError and WireError: a run is not done, or damaged.
+    Raises UsageError: the same run twice, a virtual one, two regimes, a fact that there is not, unlike facts that were not
+    waived, no common row. Raises StoreError and WireError: a run is not done, or damaged.
     """
     ours, theirs = take(a), take(b)
-    _require_two(ours, theirs)
+    _require_comparable(ours, theirs)
     known = facts.names(ours, theirs)
     for name in despite:
         content.require_known("fact", name, known)
@@ -48,7 +48,7 @@ def compare(a: Path, b: Path, despite: Sequence[str] = ()) -> Comparison:
     return Comparison(_head(ours), _head(theirs), unlike, found, floors, between, notes)
 
 
-def _require_two(a: Taken, b: Taken) -> None:
+def _require_comparable(a: Taken, b: Taken) -> None:
     if a.run.run == b.run.run:
         raise UsageError(
             f"{a.run.run} is one run: compared with itself it is always the same",
@@ -59,6 +59,12 @@ def _require_two(a: Taken, b: Taken) -> None:
         raise UsageError(
             f"run {' and run '.join(virtual)}: of a virtual device, whose times stand for no real one",
             "Times of virtual devices are never compared; nothing waives that.",
+        )
+    regimes = [taken.run.plan.regime for taken in (a, b)]
+    if regimes[0] != regimes[1]:
+        raise UsageError(
+            f"runs {a.run.run} ({regimes[0]}) and {b.run.run} ({regimes[1]}) are of two regimes: a cool device and a hot one",
+            "Regimes are never compared; nothing waives that.",
         )
 
 

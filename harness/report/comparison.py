@@ -73,10 +73,8 @@ def conclusion(compared: Comparison) -> str:
     if lost:
         said += f"; failed in B alone: {', '.join(lost)}"
     moved = [row for row in compared.rows if row.ratio and row.ratio.verdict in ("faster", "slower")]
-    if moved and not compared.unlike and all(row.same_artifact for row in moved):
-        said += (
-            ". The artifacts are the same, and so is all that is known of the device: it, or its neighbours, changed"
-        )
+    if moved and compared.between is not None and all(row.same_artifact for row in moved):
+        said += ". What moved is the same artifact on a device with the same facts: it, or its neighbours, changed"
     return said + "."
 
 

@@ -23,7 +23,8 @@ few: there the interval errs on the wide side). The median stays where one distu
 speaks of the run: of its blocks as they were. What a device does next week no interval tells.
 
 Rooms: `processes` (what is counted), `steady` (change points, autocorrelation), `estimates` and `tails` (one case),
-`components` (where variance arises), `comparisons` (a case and its reference), `ladders` (all rungs at once).
+`components` (where variance arises), `comparisons` (a case and its reference), `ladders` (all rungs at once),
+`across` (a case in two runs).
 benchmarks/coverage.py shows by simulation that each 95 % interval holds the truth in at least 93 % of runs, with drift,
 autocorrelation, outliers, process effects and a shared reference.
 

@@ -1,0 +1,351 @@
+"""Two stored runs compared: the committed examples, and copies of them in which one thing is another."""
+
+import io
+import json
+import shutil
+import statistics
+
+import pytest
+from rich.console import Console
+
+from harness import compare, content
+from harness.errors import HarnessError, StoreError, UsageError
+from harness.report import comparison
+
+EXAMPLES = {
+    json.loads((folder / "run.json").read_text())["plan"]["ladders"][0]["method"]: folder
+    for folder in (content.ROOT / "results" / "examples").glob("*/*")
+    if (folder / "run.json").is_file()
+}
+EASIER, ORDER = EXAMPLES["easier"], EXAMPLES["order"]
+OTHER = "20261122T101500Z-c0py"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The example with ten inferences per process: what is compared are medians of processes."""
+    return altered(EASIER, tmp_path_factory.mktemp("base") / EASIER.name, shorten)
+
+
+@pytest.fixture
+def copy(base, tmp_path):
+    """Make a copy of it as another run: `change` gets its files as trees, by name, to alter in place."""
+
+    def make(change=lambda tree: None, scale=1.0, run=OTHER):
+        def renamed(tree):
+            tree["run"]["run"] = run
+            for event in processes(tree):
+                event["latency_ns"] = [round(ns * scale) for ns in event["latency_ns"]]
+            change(tree)
+
+        return altered(base, tmp_path / "results" / "local" / run, renamed)
+
+    return make
+
+
+def altered(source, folder, change):
+    shutil.copytree(source / "jobs", folder / "jobs")
+    own = folder / "jobs" / "onnxruntime"
+    files = {"run": folder / "run.json", "job": own / "job.json", "reply": own / "reply.json"}
+    tree = {name: json.loads((source / path.relative_to(folder)).read_text()) for name, path in files.items()}
+    tree["journal"] = [json.loads(line) for line in (own / "events.jsonl").read_text().splitlines()]
+    change(tree)
+    for name, path in files.items():
+        path.write_text(json.dumps(tree[name]))
+    (own / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in tree["journal"]))
+    return folder
+
+
+def processes(tree):
+    return [event for event in tree["journal"] if event["kind"] == "process"]
+
+
+def shorten(tree):
+    for event in processes(tree):
+        for key in ("latency_ns", "start_ns", "warmup_ns"):
+            event[key] = event[key][:10]
+
+
+def shown(compared, **console):
+    stream = io.StringIO()
+    comparison.show(compared, Console(file=stream, **{"width": 120, "highlight": False, **console}))
+    return stream.getvalue()
+
+
+def verdicts(compared):
+    return {row.ratio.verdict for row in compared.rows if row.ratio}
+
+
+# --- the same rows ---------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_are_refused_as_their_methods_differ():
+    with pytest.raises(UsageError, match=r"method: easier \| order") as refused:
+        compare.compare(EASIER, ORDER)
+    assert refused.value.hint.endswith("--despite method")
+
+
+def test_in_spite_of_the_method_controls_and_rung_0_are_compared_and_all_else_is_listed():
+    found = compare.compare(EASIER, ORDER, ["method"])
+    assert [row.label for row in found.rows if row.ratio] == ["0", "resnet10", "resnet18-w0.75", "resnet18-w0.5"]
+    assert [row.same_artifact for row in found.rows if row.ratio] == [False, True, True, True]
+    rest = [row for row in found.rows if not row.ratio]
+    assert len(rest) == 16 and all("only" in row.reason for row in rest)
+    assert [each.fact for each in found.unlike] == ["method"]
+    text = shown(found)
+    assert "method: A easier, B order (waived)" in text and "rungs 1 to 8: only A has rungs of easier" in text
+
+
+def test_what_the_same_controls_did_between_the_examples_keeps_rung_0_unclear():
+    found = compare.compare(EASIER, ORDER, ["method"])
+    assert found.between > 0.1  # the same three networks, minutes apart
+    assert found.rows[0].ratio.verdict == "unclear"
+
+
+def test_a_copy_is_never_slower(copy, base):
+    found = compare.compare(base, copy())
+    assert all(row.ratio.ratio == 1 for row in found.rows) and verdicts(found) <= {"same", "unclear"}
+    assert found.exit_code == 0 and found.unlike == ()
+
+
+def test_a_run_that_takes_a_quarter_longer_is_slower_and_that_is_a_regression(copy, base):
+    found = compare.compare(base, copy(scale=1.25))
+    assert all(row.ratio.ratio == pytest.approx(0.8, rel=1e-4) for row in found.rows)
+    assert "slower" in verdicts(found) and "faster" not in verdicts(found)
+    assert found.exit_code == 3
+    assert "it, or its neighbours, changed" in comparison.conclusion(found)
+
+
+def test_a_tenth_is_found_where_blocks_vary_little(copy):
+    def quiet(tree):
+        """Each process a tenth as far from the median of its case as it was."""
+        medians = {}
+        for event in processes(tree):
+            medians.setdefault(event["case_id"], []).append(statistics.median(event["latency_ns"]))
+        for event in processes(tree):
+            away = statistics.median(event["latency_ns"]) / statistics.median(medians[event["case_id"]])
+            event["latency_ns"] = [round(ns / away**0.9) for ns in event["latency_ns"]]
+
+    found = compare.compare(copy(quiet, run="a"), copy(quiet, scale=1.10, run="b"))
+    assert verdicts(found) == {"slower"} and found.exit_code == 3
+
+
+def test_swapped_runs_give_inverse_ratios_and_opposite_verdicts(copy, base):
+    slower = copy(scale=1.25)
+    there, back = compare.compare(base, slower), compare.compare(slower, base)
+    for one, other in zip(there.rows, back.rows, strict=True):
+        assert one.ratio.ratio == pytest.approx(1 / other.ratio.ratio)
+        assert {one.ratio.verdict, other.ratio.verdict} in ({"slower", "faster"}, {"unclear"})
+    assert back.exit_code == 0
+
+
+def test_a_case_that_failed_in_b_alone_is_a_failure(copy, base):
+    def fail(tree):
+        tree["run"]["entries"][3]["failure"] = "the converter gave up"
+
+    failed = copy(fail)
+    found = compare.compare(base, failed)
+    assert found.exit_code == 1 and [row.label for row in found.rows if row.lost] == ["3"]
+    assert found.rows[3].ratio is None and found.rows[3].reason == "failed in B: the converter gave up"
+    assert "failed in B alone: 3" in shown(found)
+    assert compare.compare(failed, base).exit_code == 0
+
+
+def test_a_calibration_widens_every_interval_and_is_told(copy, base):
+    def calibrate(tree):
+        tree["run"]["calibration"] = {"between_jobs_sd": 0.2, "jobs": 12}
+
+    plain, wide = compare.compare(base, copy(scale=1.25)), compare.compare(base, copy(calibrate, 1.25, "wide"))
+    for one, other in zip(plain.rows, wide.rows, strict=True):
+        assert other.ratio.low < one.ratio.low and other.ratio.high > one.ratio.high
+    assert verdicts(wide) == {"unclear"}
+    assert any("harness calibrate --device local" in note for note in plain.notes)
+    assert any("sd 20.0 %" in note and "one run's" in note for note in wide.notes)
+
+
+# --- what is unlike --------------------------------------------------------------------------------------------------
+
+
+def plan(key, value):
+    return lambda tree: tree["run"]["plan"].update({key: value})
+
+
+def ladder(key, value):
+    return lambda tree: tree["run"]["plan"]["ladders"][0].update({key: value})
+
+
+def fact(key, value):
+    return lambda tree: tree["reply"]["facts"].update({key: value})
+
+
+def protocol(key, value):
+    return lambda tree: tree["job"]["protocol"].update({key: value})
+
+
+def effective(key, value):
+    def change(tree):
+        for event in processes(tree):
+            event["effective"][key] = value
+
+    return change
+
+
+UNLIKE = {
+    "device": lambda tree: (plan("device", "desktop")(tree), tree["run"].update(device="desktop")),
+    "threads": plan("threads", 2),
+    "batch": plan("batch", 4),
+    "options": plan("options", {"spinning": "off"}),
+    "tune": plan("tune", ["governor"]),
+    "precision": plan("precisions", ["int8"]),
+    "model": ladder("model", "resnet34"),
+    "task": ladder("task", "cifar10"),
+    "eligible": ladder("eligible", "all"),
+    "seed": ladder("seed", 7),
+    "forms": ladder("forms", ["ring"]),
+    "recipe": lambda tree: tree["run"]["ladders"][0].update(recipe={"entropy": "position"}),
+    "cpu": fact("cpu", "Cortex-A76"),
+    "board": fact("board", "Raspberry Pi 5"),
+    "machine": fact("machine", "aarch64"),
+    "cpus_usable": fact("cpus_usable", 4),
+    "kernel": fact("kernel", "6.6.0"),
+    "libc": fact("libc", "musl"),
+    "python": fact("python", "3.12.1"),
+    "governors": fact("governors", ["performance"]),
+    "versions": lambda tree: tree["reply"]["versions"].update(onnxruntime="1.32.0"),
+    "timed_s": protocol("timed_s", 1.0),
+    "warmup_cap_s": protocol("warmup_cap_s", 4.0),
+    "spin_tolerance": protocol("spin_tolerance", 0.5),
+    "cooldown_s": protocol("cooldown_s", 60.0),
+    "provider": effective("provider", "XnnpackExecutionProvider"),
+    "optimization": effective("optimization", "basic"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_an_unlike_fact_is_refused_by_its_name(name, copy, base):
+    with pytest.raises(UsageError, match=rf"\n  {name}: .+ \| .+") as refused:
+        compare.compare(base, copy(UNLIKE[name]))
+    assert refused.value.exit_code == 2 and refused.value.hint.endswith(f"--despite {name}")
+    assert refused.value.message.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["device", "precision", "model", "recipe", "cpu", "versions", "timed_s", "provider"])
+def test_an_unlike_fact_that_is_waived_by_name_is_kept_and_shown(name, copy, base):
+    found = compare.compare(base, copy(UNLIKE[name]), [name])
+    assert [each.fact for each in found.unlike] == [name]
+    assert f"\n{name}: A " in shown(found) and "(waived)" in shown(found)
+    assert any(row.ratio for row in found.rows)
+
+
+def test_all_unlike_facts_are_named_in_one_message_and_each_must_be_waived(copy, base):
+    def change(tree):
+        UNLIKE["cpu"](tree)
+        UNLIKE["versions"](tree)
+
+    other = copy(change)
+    with pytest.raises(UsageError, match=r"cpu: AMD EPYC \| Cortex-A76\n  versions: .*1.31.1 \| .*1.32.0") as refused:
+        compare.compare(base, other)
+    assert refused.value.hint.endswith("--despite cpu,versions")
+    with pytest.raises(UsageError, match="versions"):
+        compare.compare(base, other, ["cpu"])
+
+
+def test_where_the_device_is_another_its_same_artifacts_are_no_floor(copy, base):
+    assert compare.compare(base, copy()).between is not None
+    assert compare.compare(base, copy(UNLIKE["kernel"], run="b"), ["kernel"]).between is None
+
+
+def test_a_larger_budget_is_not_unlike(copy, base):
+    other = copy(lambda tree: (protocol("budget_s", 900.0)(tree), plan("budget_s", 900.0)(tree)))
+    assert compare.compare(base, other).unlike == ()
+
+
+def test_what_only_a_newer_agent_knows_is_not_unlike_but_said(copy, base):
+    found = compare.compare(base, copy(fact("os", "Debian 12")))
+    assert any("Only one of the runs knows: os" in note for note in found.notes)
+
+
+def test_another_boot_is_allowed_and_said(copy, base):
+    found = compare.compare(base, copy(fact("boot_id", "another")))
+    assert "another boot" in found.notes[0] and "Not interleaved" in found.notes[0]
+
+
+def test_a_device_whose_fixed_work_took_longer_is_told_apart_from_the_network(copy, base):
+    def slow(tree):
+        for event in processes(tree):
+            event |= {key: round(1.2 * event[key]) for key in ("spin_before_ns", "spin_after_ns")}
+
+    assert any("1.200 times as long in B" in note for note in compare.compare(base, copy(slow)).notes)
+    assert not any("spin" in note for note in compare.compare(base, copy(run="b")).notes)
+
+
+# --- what is no comparison -------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_not_compared_with_itself():
+    with pytest.raises(UsageError, match="is one run"):
+        compare.compare(EASIER, EASIER)
+
+
+def test_nothing_waives_that_a_device_is_virtual(copy, base):
+    other = copy(lambda tree: tree["run"].update(virtual=True))
+    with pytest.raises(UsageError, match="virtual"):
+        compare.compare(base, other, ["device"])
+
+
+def test_nothing_waives_that_regimes_differ(copy, base):
+    with pytest.raises(UsageError, match=r"\(burst\) and .* \(sustained\) are of two regimes"):
+        compare.compare(base, copy(plan("regime", "sustained")), ["tune"])
+
+
+def test_a_run_that_is_not_done_is_refused_with_the_next_move(copy, base):
+    other = copy(lambda tree: tree["run"].update(status="interrupted"))
+    with pytest.raises(StoreError, match="is interrupted, not done") as refused:
+        compare.compare(base, other)
+    assert refused.value.hint == f"Finish it: harness run --resume {OTHER}"
+
+
+def test_a_damaged_journal_is_refused(copy, base):
+    other = copy()
+    journal = other / "jobs" / "onnxruntime" / "events.jsonl"
+    journal.write_text(journal.read_text().replace('"seq": 40,', '"seq": 41,'))
+    with pytest.raises(HarnessError, match=r"events\.jsonl"):
+        compare.compare(base, other)
+
+
+def test_a_fact_that_there_is_not_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match='no fact "governer"; did you mean "governors"'):
+        compare.compare(EASIER, ORDER, ["governer"])
+
+
+# --- on the command line ---------------------------------------------------------------------------------------------
+
+
+def test_the_table_fits_a_pipe_and_says_both_latencies_and_the_verdict(copy, base):
+    text = shown(compare.compare(base, copy(scale=1.25)))
+    assert text.isascii() and max(map(len, text.splitlines())) <= 120
+    (line,) = (line for line in text.splitlines() if line.startswith("8 "))
+    assert line.split()[:3] == ["8", "same", "5.90"] and "0.800 [" in line and line.endswith("slower")
+    assert "A/A floors on onnxruntime" in text and "Not interleaved" in text
+
+
+def test_the_command_compares_ends_with_3_on_a_regression_and_its_json_keeps_the_contract(cli, copy, base):
+    copy(scale=1.25)
+    done = cli("compare", str(base), OTHER[:8], "--json")
+    assert done.code == 3 and done.err == ""
+    found = done.json
+    assert found.keys() == {"schema", "a", "b", "unlike", "rows", "floors", "between", "notes", "conclusion"}
+    assert found["schema"] == 1 and found["b"]["run"] == OTHER and len(found["rows"]) == 12
+    assert found["rows"][1].keys() == {
+        *("label", "ladder", "rung", "model", "task", "method", "runtime", "precision"),
+        *("a", "b", "same_artifact", "ratio", "reason", "lost"),
+    }
+    assert found["rows"][1]["ratio"].keys() == {"ratio", "low", "high", "verdict"}
+    assert found["rows"][1]["a"]["latency_ns"]["median"] < found["rows"][1]["b"]["latency_ns"]["median"]
+
+
+def test_the_command_refuses_unlike_and_unknown_runs_as_the_users_mistake(cli):
+    refused = cli("compare", str(EASIER), str(ORDER))
+    assert refused.code == 2 and refused.out == "" and "--despite method" in refused.err
+    missing = cli("compare", str(EASIER), "20990101", "--results", str(EASIER.parent.parent))
+    assert missing.code == 2 and 'no run "20990101"' in missing.err
