@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,17 +23,22 @@ from harness import build, bundle, calibration, jobs, store, transport, wire
 from harness.calibration import Calibration, Measured
 from harness.child import OnProgress, Progress
 from harness.compress import client
-from harness.errors import DeviceError, StoreError
-from harness.records import Artifact, Case, Device
+from harness.errors import DeviceError, HarnessError, StoreError
+from harness.records import Artifact, Case, Device, Rung
+from harness.transport import Transport
 
 MODEL, TASK = "yardstick", "tiny"
 LEAST_JOBS = 2
+EQUALS = 10  # networks of equal work in each job; the model has more, for who asks about nothing else
 _ASKED = "calibrate.json"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a calibration was asked to do: whole jobs until `budget_s` is spent, or `jobs` of them."""
+    """What a calibration was asked to do: whole jobs until `budget_s` is spent, or `jobs` of them.
+
+    `equals`: how many networks of equal work each job holds; None: all that the model has.
+    """
 
     device: str
     runtime: str
@@ -40,16 +46,32 @@ class Asked:
     budget_s: float
     jobs: int | None = None
     threads: int = 1
+    equals: int | None = None
 
 
-def start(results: Path, device: Device, runtime: str, budget_s: float, count: int | None, tell: OnProgress) -> Path:
-    """Calibrate a device and return the folder of the calibration. Raises HarnessError."""
+def start(
+    results: Path,
+    device: Device,
+    runtime: str,
+    budget_s: float,
+    count: int | None,
+    tell: OnProgress,
+    equals: int | None = None,
+) -> Path:
+    """Calibrate a device and return the folder of the calibration; nothing is left when no job was made. Raises HarnessError."""
     store.require_writable(results)
     now = datetime.now(UTC)
     folder = results / device.name / "calibrations" / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    asked = Asked(device.name, runtime, now.isoformat(timespec="seconds"), budget_s, count, device.profile.threads)
+    asked = Asked(
+        device.name, runtime, now.isoformat(timespec="seconds"), budget_s, count, device.profile.threads, equals
+    )
     store.write(folder / _ASKED, json.dumps(asdict(asked)).encode())
-    return go_on(folder, device, tell)
+    try:
+        return go_on(folder, device, tell)
+    except HarnessError:
+        if not _places(folder):
+            shutil.rmtree(folder)
+        raise
 
 
 def find(results: Path, device: str, word: str) -> Path:
@@ -64,11 +86,28 @@ def find(results: Path, device: str, word: str) -> Path:
 
 def go_on(folder: Path, device: Device, tell: OnProgress) -> Path:
     """Do what a calibration lacks, keep its result as the device's newest, and return its folder. Raises HarnessError."""
-    with store.held(folder):
-        asked = _asked(folder)
+    with store.held(folder), _resumable(folder):
+        asked, results = _asked(folder), folder.parent.parent.parent
+        newest = store.load_calibration(results, asked.device)  # a damaged one is told before hours are spent
         _measure(folder, asked, device, tell)
-        store.save_calibration(folder.parent.parent, evaluate(folder))
+        if newest is None or newest.calibration <= folder.name:  # names begin with the time
+            store.save_calibration(results / asked.device, evaluate(folder))
     return folder
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say of an interruption, and of an error in the midst of measuring, how to go on."""
+    word = f"harness calibrate --device {folder.parent.parent.name} --resume {folder.name}"
+    hint = f"What is done is kept; go on with: {word}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(*([hint] if _places(folder) else [])) from None
+    except HarnessError as error:
+        if _places(folder) and (not error.hint or "harness run --resume" in error.hint):  # jobs know of runs alone
+            error.hint = hint
+        raise
 
 
 def evaluate(folder: Path) -> Calibration:
@@ -76,19 +115,24 @@ def evaluate(folder: Path) -> Calibration:
     asked, measured = _asked(folder), tuple(_measured(folder))
     if not measured:
         raise StoreError(f"{folder}: no job of it is whole", "Go on with: harness calibrate --resume.")
-    return calibration.evaluate(asked.device, folder.name, asked.created, measured)
+    try:
+        return calibration.evaluate(asked.device, folder.name, asked.created, measured)
+    except ValueError as error:
+        raise StoreError(
+            f"{folder}: {error}", "Its journals say why; calibrate again, or name another --runtime."
+        ) from None
 
 
 def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> None:
     """Measure job after job until the budget is spent or enough are done; the first that has no reply comes first."""
     line = transport.connect(device)
+    _catch_up(line, folder, asked.runtime, tell)
     line.require_room()
     line.probe(bundle.build(asked.runtime), asked.runtime)
-    artifacts = _artifacts(asked.runtime, device, tell)
+    artifacts = yardsticks(asked, device, tell)
     place, spent_s = 0, 0.0
     while _goes_on(asked, place, spent_s):
         own = folder / f"{place:03}"
-        began = time.monotonic()
         if store.load_reply(own, asked.runtime) is None:
             tell(Progress(f"calibrating {device.name}: job {place + 1}", place, asked.jobs))
             job = store.load_job(own, asked.runtime) or make(
@@ -96,7 +140,7 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
             )
             store.save_job(own, job)
             jobs.bring(line, own, job, {artifact.sha256: artifact for artifact in artifacts.values()}, tell)
-        spent_s += _length_s(own, asked.runtime) or time.monotonic() - began
+        spent_s += length_s(store.events(own, asked.runtime))
         place += 1
 
 
@@ -106,26 +150,44 @@ def _goes_on(asked: Asked, done: int, spent_s: float) -> bool:
     return done < LEAST_JOBS or spent_s + spent_s / done <= asked.budget_s
 
 
-def _length_s(own: Path, runtime: str) -> float:
-    """How long a job took on the device."""
-    journal = store.events(own, runtime)
-    return (journal[-1].t_ns - journal[0].t_ns) / 1e9
+def _catch_up(line: Transport, folder: Path, runtime: str, tell: OnProgress) -> None:
+    """Follow an agent that is still at work, or has ended meanwhile, before anything else happens on these cores."""
+    for own in _places(folder):
+        job = store.load_job(own, runtime)
+        if job is not None and store.load_reply(own, runtime) is None and line.alive(job):
+            with jobs.stopped_on_interruption(line, job):
+                jobs.follow(line, own, job, tell)
 
 
-def _artifacts(runtime: str, device: Device, tell: OnProgress) -> Mapping[str, Artifact]:
+def length_s(journal: Iterable[wire.Event]) -> float:
+    """How long a job was at work on the device: not from its agent's end to the next one's start, if it was resumed."""
+    spent_ns, last_ns = 0, None
+    for event in journal:
+        if last_ns is not None and not isinstance(event, wire.StartEvent):
+            spent_ns += max(0, event.t_ns - last_ns)
+        last_ns = event.t_ns
+    return spent_ns / 1e9
+
+
+def yardsticks(asked: Asked, device: Device, tell: OnProgress) -> Mapping[str, Artifact]:
     """Build the yardstick's networks for the runtime, by label. Raises DeviceError when one cannot be built."""
-    ladder = client.controls(MODEL, TASK, 0, tell)
+    rungs = [rung for rung in client.controls(MODEL, TASK, 0, tell).rungs if _wanted(rung, asked.equals)]
     target, precision = device.profile.target, "fp32"
-    requests = [build.BuildRequest(rung.variant, runtime, precision, 1, target, {}) for rung in ladder.rungs]
-    built = build.build(requests, tell)
-    for rung, outcome in zip(ladder.rungs, built, strict=True):
+    requests = [build.BuildRequest(rung.variant, asked.runtime, precision, 1, target, {}) for rung in rungs]
+    artifacts: dict[str, Artifact] = {}
+    for rung, outcome in zip(rungs, build.build(requests, tell), strict=True):
         if isinstance(outcome, str):
-            raise DeviceError(f"{rung.network} cannot be built for {runtime}: {outcome}", "Name another --runtime.")
-    return {
-        rung.network: outcome
-        for rung, outcome in zip(ladder.rungs, built, strict=True)
-        if isinstance(outcome, Artifact)
-    }
+            raise DeviceError(
+                f"{rung.network} cannot be built for {asked.runtime}: {outcome}", "Name another --runtime."
+            )
+        artifacts[rung.network] = outcome
+    return artifacts
+
+
+def _wanted(rung: Rung, equals: int | None) -> bool:
+    """Whether a job holds this network: of those of equal work only so many."""
+    place = rung.network.removeprefix(calibration.SAME)
+    return equals is None or place == rung.network or int(place) <= equals
 
 
 def make(name: str, asked: Asked, device: Device, seed: int, artifacts: Mapping[str, Artifact]) -> wire.Job:
@@ -146,14 +208,18 @@ def make(name: str, asked: Asked, device: Device, seed: int, artifacts: Mapping[
     )
     reference = next(case.case_id for case in cases if case.label == calibration.REFERENCE)
     pairs = tuple((case.case_id, reference) for case in cases if case.case_id != reference)
-    return wire.Job(name, name, asked.runtime, seed, cases, pairs, protocol())
+    return wire.Job(name, name, asked.runtime, seed, cases, pairs, protocol(device.profile.cooldown_s))
 
 
-def protocol() -> wire.Protocol:
+def protocol(cooldown_s: float = 0.0) -> wire.Protocol:
     """A run's protocol, but for one look after `calibration.BLOCKS` blocks at the error that a run gives each of its looks."""
     usual = wire.Protocol()
     return wire.Protocol(
-        budget_s=24 * 3600.0, alpha=usual.alpha / len(usual.looks), looks=(calibration.BLOCKS,), half_width=1e-6
+        budget_s=24 * 3600.0,
+        alpha=usual.alpha / len(usual.looks),
+        looks=(calibration.BLOCKS,),
+        half_width=1e-6,
+        cooldown_s=cooldown_s,
     )
 
 
@@ -168,10 +234,15 @@ def _asked(folder: Path) -> Asked:
         raise StoreError(f"{file}: damaged: {error}", "Start a new calibration.") from None
 
 
+def _places(folder: Path) -> list[Path]:
+    """The folders of the jobs that a calibration has made, in order."""
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
 def _measured(folder: Path) -> Iterator[Measured]:
     """The jobs of a calibration that are whole, in order."""
     runtime = _asked(folder).runtime
-    for own in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for own in _places(folder):
         found, journals, replies = store.measured(own, [runtime])
         job, reply = found[runtime], replies[runtime]
         if job is not None and reply is not None:

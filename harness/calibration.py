@@ -106,10 +106,11 @@ class Measured:
 
 
 def evaluate(device: str, name: str, created: str, measured: Sequence[Measured]) -> Calibration:
-    """Judge every comparison of every job. Raises ValueError without a job."""
-    if not measured:
-        raise ValueError("a calibration needs at least one job")
-    jobs = [_Job(each) for each in measured]
+    """Judge every comparison of every job whose reference was measured. Raises ValueError when there is none."""
+    kept = [(each, job) for each in measured for job in [_Job(each)] if job.reference]
+    if not kept:
+        raise ValueError("a calibration needs at least one job whose reference was measured")
+    measured, jobs = [each for each, _ in kept], [job for _, job in kept]
     last = measured[-1]
     effects = tuple(_effects(jobs))
     spins = np.array([spin for job in jobs for spin in job.spins], dtype=np.float64)
@@ -140,15 +141,16 @@ def evaluate(device: str, name: str, created: str, measured: Sequence[Measured])
 
 
 class _Job:
-    """The processes of one job by label, and what the statistics say of them."""
+    """The processes of one job by label, without what failed for good, and what the statistics say of them."""
 
     def __init__(self, measured: Measured) -> None:
         job = measured.job
         self.protocol = job.protocol
         labels = {case.case_id: case.label for case in job.cases}
+        failed = {event.case_id for event in measured.journal if isinstance(event, wire.FailedEvent) and event.final}
         found = analysis.processes(job, measured.journal)
-        self.processes = {labels[case]: stats.last_attempts(group) for case, group in found.items()}
-        self.reference = self.processes[REFERENCE]
+        self.processes = {labels[case]: stats.last_attempts(found[case]) for case in found if case not in failed}
+        self.reference = self.processes.get(REFERENCE, ())
         self.components = stats.components(self.reference)
         resolution = measured.reply.facts.get("clock_resolution_ns")
         self.resolution_ns = float(resolution) if isinstance(resolution, (int, float)) else 0.0
@@ -174,6 +176,8 @@ def _effects(jobs: Sequence[_Job]) -> Iterator[Effect]:
     labels = {label for job in jobs for label in job.processes if label.startswith(PLUS)}
     for percent in sorted({added_by(label) for label in labels}):
         ratios = [ratio for job in jobs for ratio in job.speedups(percent)]
+        if not ratios:
+            continue
         measured = -float(np.mean([math.log(ratio.ratio) for ratio in ratios]))
         found = Rate.of(sum(ratio.verdict == "slower" for ratio in ratios), len(ratios))
         yield Effect(percent / 100, math.expm1(measured), found, sum(ratio.verdict == "faster" for ratio in ratios))
@@ -199,7 +203,7 @@ def _between(jobs: Sequence[_Job]) -> float | None:
 
 
 def _half_width(ratio: Speedup) -> float | None:
-    return None if ratio.low is None or ratio.high is None else math.log(ratio.high / ratio.low) / 2
+    return None if ratio.low is None or ratio.high is None else (math.log(ratio.high) - math.log(ratio.low)) / 2
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -222,7 +226,10 @@ def quote(found: Calibration, age_s: float) -> str:
         largest = max((effect.measured for effect in found.effects), default=0.0)
         least = f"no slow-down up to {100 * largest:.2g} % found in 90 % of tries"
     else:
-        least = f"slow-downs from {100 * found.resolution:.2g} % on found in 90 % of tries"
+        tries = next(effect.found for effect in found.effects if effect.measured == found.resolution)
+        least = (
+            f"slow-downs from {100 * found.resolution:.2g} % on found, that one in {tries.hits} of {tries.tries} tries"
+        )
     return f"calibrated {_ago(age_s)} ago on {found.runtime}: {what}; {least}, of {BLOCKS} blocks"
 
 

@@ -91,20 +91,24 @@ def preflight(plan: Plan, device: Device, results: Path) -> None:
 
 
 def check(device: Device, results: Path) -> dict[str, str]:
-    """Return what a device can do, by name: room, and each of its profile's runtimes with versions or what is missing."""
+    """Return what a device can do, by name: room, each of its profile's runtimes with versions or what is missing, and
+    what it was found to resolve.
+    """
     store.require_writable(results)
     line = transport.connect(device)
     line.require_room()
     found = {"workdir": f"ok: {line.free_bytes() / 1e9:.1f} GB free"}
+    probed: dict[str, Mapping[str, Any]] = {}
     for runtime in device.profile.runtimes:
         try:
-            versions = line.probe(bundle.build(runtime), runtime)["versions"]
+            probed[runtime] = line.probe(bundle.build(runtime), runtime)
+            versions = probed[runtime]["versions"]
             found[runtime] = "ok: " + (
                 ", ".join(f"{name} {version}" for name, version in versions.items()) or "built in"
             )
         except DeviceError as error:
             found[runtime] = "missing: " + error.message
-    return found
+    return {**found, "calibration": store.quote_calibration(results, device.name, probed)}
 
 
 def provenance() -> dict[str, Any]:

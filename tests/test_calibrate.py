@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,49 @@ def test_a_calibration_speaks_for_its_device_as_it_was() -> None:
     ]
 
 
+def test_what_changed_on_a_device_that_was_just_asked_is_said_with_the_quote(tmp_path: Path) -> None:
+    store.save_calibration(
+        tmp_path / "board", replace(evaluate(measured(LABELS, TRUE)), created=f"{datetime.now(UTC)}")
+    )
+    facts = {"empty": {"facts": {"kernel": "6.2"}, "versions": {"empty": "1"}}}
+    assert "OUTDATED" not in store.quote_calibration(tmp_path, "board")
+    assert store.quote_calibration(tmp_path, "board", facts).endswith("; OUTDATED: kernel was 6.1, is 6.2")
+    assert "OUTDATED" not in store.quote_calibration(tmp_path, "board", {"another": facts["empty"]})
+
+
+def failing(whole: Measured, label: str) -> Measured:
+    """The job, but that one of its networks was given up at its end."""
+    (case,) = (case.case_id for case in whole.job.cases if case.label == label)
+    gone = wire.FailedEvent(1, 999, 999, "failed", case, 10, 0, 2, "crash", "killed", True)
+    return replace(whole, journal=(*whole.journal, gone))
+
+
+def test_a_network_that_failed_is_judged_by_nothing_it_did_before() -> None:
+    found = evaluate(failing(failing(measured(LABELS, TRUE), "same-2"), "plus-10"))
+    assert found.false.tries == 1
+    assert [effect.added for effect in found.effects] == [0.02, 0.05]
+
+
+def test_a_job_whose_reference_failed_says_nothing() -> None:
+    whole, lost = measured(LABELS, TRUE), failing(measured(LABELS, TRUE, 1), "reference")
+    assert (evaluate(whole, lost).jobs, evaluate(whole, lost).false.tries) == (1, 2)
+    with pytest.raises(ValueError, match="whose reference was measured"):
+        evaluate(lost)
+
+
+def test_the_time_between_two_agents_of_one_job_costs_no_budget() -> None:
+    first = measured(LABELS, TRUE).journal
+    pause = replace(first[0], t_ns=10**15) if isinstance(first[0], wire.StartEvent) else first[0]
+    again = [replace(event, t_ns=10**15 + event.t_ns) for event in first[1:]]
+    assert calibrate.length_s(first) == pytest.approx((len(first) - 1) / 1e9)
+    assert calibrate.length_s([*first, pause, *again]) == pytest.approx(2 * (len(first) - 1) / 1e9)
+    assert calibrate.length_s([*again, *first]) == pytest.approx(2 * (len(first) - 1) / 1e9, rel=0.01)  # a reboot
+
+
+def test_a_device_that_has_to_cool_in_a_run_cools_in_its_calibration() -> None:
+    assert (calibrate.protocol().cooldown_s, calibrate.protocol(90.0).cooldown_s) == (0.0, 90.0)
+
+
 def test_a_stored_calibration_comes_back_as_it_went(tmp_path: Path) -> None:
     found = evaluate(measured(LABELS, TRUE))
     store.save_calibration(tmp_path / "board", found)
@@ -159,6 +203,7 @@ def test_the_calibrations_look_has_the_error_of_one_of_a_runs_looks() -> None:
         (("--device", "lcal"), 2, 'no device "lcal"; did you mean "local"?'),
         (("--device", "local", "--runtime", "onnx"), 2, 'no runtime on device "local" "onnx"'),
         (("--device", "local", "--budget", "0"), 2, "--budget 0: must be from 1 to 604800"),
+        (("--device", "local", "--resume", "2026", "--budget", "600"), 2, "--budget cannot be said beside --resume"),
         (("--device", "local", "--resume", "2026"), 1, '0 calibrations of local begin with "2026"'),
     ],
 )
@@ -181,7 +226,7 @@ def test_a_calibration_that_was_killed_goes_on_and_measures_no_job_twice(cli: Cl
     assert not (cli.folder / "results" / "local" / "calibration.json").exists()
     done = cli("calibrate", "--device", "local", "--resume", folder.name, "--json")
     assert done.code == 0, done.err
-    assert done.json["jobs"] == 2 and done.json["false"]["tries"] == 40
+    assert done.json["jobs"] == 2 and done.json["false"]["tries"] == 2 * calibrate.EQUALS
     assert (folder / "000" / "jobs" / "empty" / "events.jsonl").read_bytes() == first
     checked = cli("check", "--device", "local", "--json")
     assert checked.json["calibration"].startswith("calibrated ")

@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def calibrate(
+    context: typer.Context,
     device: Annotated[str, typer.Option(help="A device of the inventory.", metavar="NAME")],
     runtime: Annotated[str | None, typer.Option(help="By default the first of the device's profile.")] = None,
     budget: Annotated[float, typer.Option(help="Seconds of measuring, in whole jobs.", metavar="S")] = 600.0,
@@ -31,6 +32,8 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Measure what a device can resolve: networks that are equal, and networks that are a little slower, told apart."""
+    if resume is not None:
+        _require_alone(context)
     first_line(f"calibrating {device}")
     from harness import calibrate as story
     from harness import inventory as door
@@ -43,13 +46,25 @@ def calibrate(
         if resume is not None:
             folder = story.go_on(story.find(results, device, resume), machine, tell)
         else:
-            folder = story.start(results, machine, _runtime(machine, runtime), budget, None, tell)
+            word = _runtime(machine, runtime)
+            folder = story.start(results, machine, word, budget, None, tell, story.EQUALS)
     found = story.evaluate(folder)
     if as_json:
         print_json(asdict(found))
         return
     print_columns(rows(found))
     print(f"\ncalibration {folder}")
+
+
+def _require_alone(context: typer.Context) -> None:
+    """A calibration is resumed as it was asked for: these flags beside --resume would be accepted and ignored."""
+    for name in ("runtime", "budget"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"--{name} cannot be said beside --resume: a calibration goes on as it was asked for",
+                "Start a new one for another.",
+            )
 
 
 def _runtime(device: Device, word: str | None) -> str:

@@ -99,12 +99,10 @@ def check(
     first_line(f"looking at {device}")
     from harness import inventory as door
     from harness import run as story
-    from harness import store
 
     machine = door.device(device, door.locate(inventory))
     found = story.check(machine, results)
     found["tune"] = ", ".join(machine.profile.tune) or f'nothing: profile "{machine.profile.name}" has no `tune:`'
-    found["calibration"] = store.quote_calibration(results, device)
     if as_json:
         print_json(found)
     else:

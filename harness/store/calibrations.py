@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,10 +46,15 @@ def calibration_of(results: Path, device: str) -> dict[str, Any] | None:
     return None if found is None else {"quote": quote_calibration(results, device), **asdict(found)}
 
 
-def quote_calibration(results: Path, device: str) -> str:
-    """One sentence on what a device was found to resolve, or how to find out. Raises StoreError."""
+def quote_calibration(results: Path, device: str, probed: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """One sentence on what a device was found to resolve, or how to find out. Raises StoreError.
+
+    `probed`: {"facts", "versions"} by runtime, where the device was just asked: what changed since then is said.
+    """
     found = load_calibration(results, device)
     if found is None:
         return f"none yet: harness calibrate --device {device} says what it can resolve"
     age_s = (datetime.now(UTC) - datetime.fromisoformat(found.created)).total_seconds()
-    return calibration.quote(found, age_s) + "".join(f"; {why}" for why in calibration.outdated(found, {}, {}, age_s))
+    known = (probed or {}).get(found.runtime, {})
+    reasons = calibration.outdated(found, known.get("facts", {}), known.get("versions", {}), age_s)
+    return calibration.quote(found, age_s) + (f"; OUTDATED: {'; '.join(reasons)}" if reasons else "")
