@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import coverage, main_job, noise, overhead, rules, startup
+from benchmarks import coverage, main_job, noise, overhead, peers, rules, startup
 from benchmarks.figures import Figure, table
 
 Suite = Callable[[], list[Figure]]
@@ -27,7 +27,7 @@ QUICK: Mapping[str, Suite] = {
     "coverage": coverage.measure,
     "rules": rules.measure,
 }
-LONG: Mapping[str, Suite] = {"noise-quiet": noise.quiet, "noise-loaded": noise.loaded}
+LONG: Mapping[str, Suite] = {"noise-quiet": noise.quiet, "noise-loaded": noise.loaded, "peers": peers.measure}
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks

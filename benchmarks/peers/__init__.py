@@ -1,0 +1,105 @@
+"""Other harnesses beside this one, on one ONNX file: `python -m benchmarks peers`; a quarter of an hour, on an idle machine.
+
+Each measures the yardstick as its documentation says, one thread, ten times, taking turns. They live in an environment of
+their own, since their needs contradict each other's and ours; it is made once, in the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.figures import Figure
+from benchmarks.noise import RUNTIME, WORK
+from benchmarks.peers import ours
+from harness import calibrate, inventory
+from harness.calibration import REFERENCE
+
+ROUNDS = 10
+HERE = Path(__file__).resolve().parent
+NEEDS = (
+    *("torch==2.13.0", "onnxruntime==1.31.1", "onnx", "pyperf==2.10.0", "pytest-benchmark==5.3.1"),
+    *("mlcommons_loadgen==6.0.17", "optimum-benchmark==0.6.0", "optimum~=2.1.0", "optimum-onnx[onnxruntime]==0.1.0"),
+)
+TOOLS = {
+    "a plain loop": ("plain.py", "one process; no interval"),
+    "pyperf 2.10": (
+        "with_pyperf.py",
+        "20 processes; mean and sd of values, no interval; refuses to say what a process did",
+    ),
+    "pytest-benchmark 5.3": (
+        "with_pytest_benchmark.py",
+        "one process; no interval; compares by a threshold on one number",
+    ),
+    "LoadGen 6.0": ("with_loadgen.py", "one process; its own queue inside the latency; a bound for tails, no interval"),
+    "optimum-benchmark 0.6": (
+        "with_optimum.py",
+        "does not import with its own current dependencies (mended here), takes hub models only; pre- and "
+        "post-processing inside the latency; no interval",
+    ),
+}
+OURS = "edge-harness"
+
+
+def measure() -> list[Figure]:
+    """Ten rounds of all tools, taking turns."""
+    device = inventory.device("local", inventory.locate(None))
+    asked = calibrate.Asked(device.name, RUNTIME, "", 0.0)
+    artifact = calibrate.yardsticks(asked, device, lambda _: None)[REFERENCE]
+    python, medians, walls = _environment(), defaultdict(list), defaultdict(list)
+    for turn in range(ROUNDS):
+        calls: dict[str, Callable[[], float]] = {
+            name: lambda script=script: _ask(python, script, Path(artifact.path))  # type: ignore[misc]
+            for name, (script, _) in TOOLS.items()
+        }
+        calls[OURS] = lambda turn=turn: ours.measure(device, artifact, f"peers-{os.getpid()}-{turn}").median  # type: ignore[misc]
+        for name, call in calls.items():
+            began = time.monotonic()
+            medians[name].append(call())
+            walls[name].append(time.monotonic() - began)
+            print(f"  {turn + 1} {name}: {medians[name][-1] / 1e3:.1f} us", flush=True)
+    plain = float(np.median(medians["a plain loop"]))
+    return [_figure(name, medians[name], walls[name], plain) for name in medians]
+
+
+def _figure(name: str, medians: Sequence[float], walls: Sequence[float], plain: float) -> Figure:
+    middle, spread = float(np.median(medians)), max(medians) / min(medians) - 1
+    said = TOOLS[name][1] if name in TOOLS else "10 fresh processes; interval; state of the machine; output checked"
+    return Figure(
+        name,
+        "within 1 % of the loop" if name == OURS else "",
+        f"{middle / 1e3:.1f} us ({100 * (middle / plain - 1):+.1f} %); ten repetitions within {100 * spread:.1f} %; "
+        f"{np.median(walls):.1f} s each",
+        abs(middle / plain - 1) <= 0.01 if name == OURS else None,
+        said,
+    )
+
+
+def _ask(python: Path, script: str, model: Path) -> float:
+    """What a tool says the median is, ns."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [str(python), str(HERE / script), str(model)], capture_output=True, text=True, env=environment, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{script}: {done.stderr[-2000:]}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["median_ns"])
+
+
+def _environment() -> Path:
+    """The Python of the peers' own environment, made where it is not there."""
+    folder = WORK / "peers"
+    python = folder / "bin" / "python"
+    if not (folder / "whole").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *NEEDS], check=True)
+        (folder / "whole").touch()
+    return python
