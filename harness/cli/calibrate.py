@@ -120,4 +120,4 @@ def _resolution(found: Calibration) -> str:
     advice = (
         "" if found.resolution <= 0.06 else "; smaller ones are noise here: quiet the machine, or allow more blocks"
     )
-    return f"slow-downs from {100 * found.resolution:.1f} % on are found in 90 % of tries of 10 blocks{advice}"
+    return f"slow-downs from {100 * found.resolution:.1f} % on are found, each in 90 % of its tries or more, of 10 blocks{advice}"
