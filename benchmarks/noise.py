@@ -124,10 +124,10 @@ def figures(name: str, found: Calibration) -> list[Figure]:
         Figure(
             f"A/A on a {name} machine: called faster or slower, {false.tries} comparisons",
             f"<= 1 % of at least {ENOUGH}",
-            f"{false.hits} ({_percent(false.share)}; 95 %: {100 * false.low:.2g} to {100 * false.high:.2g} %)",
+            f"{false.hits} ({_percent(false.share)}; 95 % if independent: {100 * false.low:.2g} to {100 * false.high:.2g} %)",
             false.tries >= ENOUGH and false.hits <= 0.01 * false.tries,
             f"{found.jobs} jobs; sd between processes {_percent(found.process_sd)}, A/A floor "
-            f"{_percent(found.floor)}, {100 * found.contended:.0f} % of processes contended",
+            f"{_percent(found.floor)}, {100 * found.contended:.0f} % of processes contended; those of a job share its reference",
         )
     ]
     for effect in found.effects:

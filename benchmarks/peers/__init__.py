@@ -33,7 +33,7 @@ TOOLS = {
     "a plain loop": ("plain.py", "one process; no interval"),
     "pyperf 2.10": (
         "with_pyperf.py",
-        "20 processes; mean and sd of values, no interval; refuses to say what a process did",
+        "20 processes; warns when values spread, shows each; mean and sd, no interval; each value is a mean of many calls",
     ),
     "pytest-benchmark 5.3": (
         "with_pytest_benchmark.py",
@@ -42,8 +42,9 @@ TOOLS = {
     "LoadGen 6.0": ("with_loadgen.py", "one process; its own queue inside the latency; a bound for tails, no interval"),
     "optimum-benchmark 0.6": (
         "with_optimum.py",
-        "does not import with its own current dependencies (mended here), takes hub models only; pre- and "
-        "post-processing inside the latency; no interval",
+        "does not import with its own current dependencies (mended here), takes hub models only; the parent spins while it "
+        "waits, its ONNX Runtime backend ignores `intra_op_num_threads` (set by `session_options` here), conversion from "
+        "and to torch tensors inside the latency; no interval",
     ),
 }
 OURS = "edge-harness"

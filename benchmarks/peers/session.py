@@ -1,4 +1,4 @@
-"""The one session that all of them time: ONNX Runtime, one thread, inputs bound once."""
+"""The one session that all of them time: ONNX Runtime, one thread, the same input each time."""
 
 from collections.abc import Callable
 
