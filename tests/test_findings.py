@@ -185,7 +185,7 @@ def test_what_comparisons_reached_is_said_of_those_that_are_wide(run):
 def test_blocks_beyond_the_most_that_a_job_has_are_never_advised(run):
     on_budget = noisy(run, [0.127], 403, blocks=14, reason="budget").advice
     assert "cannot resolve +-2 % in 36 blocks" in on_budget and "403" not in on_budget
-    assert "A larger --budget would bring the widest to about +-7.16 %" in on_budget
+    assert "A larger --budget would bring the widest to about +-8.01 %" in on_budget
     at_the_cap = noisy(run, [0.03], 40, blocks=36, reason="blocks").advice
     assert "cannot resolve +-2 % in 36 blocks" in at_the_cap and "--budget" not in at_the_cap
 

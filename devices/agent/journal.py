@@ -23,15 +23,18 @@ def now_ns() -> int:
 
 
 def clock_resolution_ns() -> int:
-    """Return the smallest step, above 0, that the clock was seen to make between two reads: what it can tell apart."""
-    smallest = last = began = now_ns()
-    seen = 0
-    while not seen or (seen < _STEPS and last - began < _STEPS_WITHIN_NS):
-        now = now_ns()
-        if now > last:
-            smallest = min(smallest, now - last)
+    """Return the smallest step, above 0, that the clock was seen to make between two reads: what it can tell apart.
+
+    The two reads follow each other as closely as this language allows: whatever stood between them would be in the step.
+    """
+    read = time.monotonic_ns
+    smallest, seen, end = 0, 0, read() + _STEPS_WITHIN_NS
+    while not seen or (seen < _STEPS and read() < end):
+        before = read()
+        after = read()
+        if after > before:
+            smallest = min(smallest or after - before, after - before)
             seen += 1
-        last = now
     return smallest
 
 

@@ -14,8 +14,9 @@ import torch
 from harness import content, inventory
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("errors", "decode", "wire")  # of the controller's modules, those that travel
-TRAVELS = sorted([*ROOT.glob("devices/**/*.py"), *(ROOT / "harness" / f"{name}.py" for name in SHARED)])
+SHARED = ("errors", "decode", "wire")  # of the controller's modules, those that travel; `wire` is a package
+_SOURCES = ("devices/**/*.py", "harness/errors.py", "harness/decode.py", "harness/wire/*.py")
+TRAVELS = sorted(file for pattern in _SOURCES for file in ROOT.glob(pattern))
 RUNTIMES, MODELS, TASKS = content.names("runtime"), content.names("model"), content.names("task")
 METHODS, PROFILES = content.names("method"), content.names("profile")
 
