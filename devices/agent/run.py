@@ -75,7 +75,9 @@ class JobRun:
     def _settle(self, cpu: Optional[str]) -> Dict[str, Any]:
         """Make the spinner, with the job's own rounds if it goes on, else the device's; return what to say of it."""
         history, protocol = self.history, self.job.protocol
-        self.memory = spin.Memory(self.workdir / "spin.json", cpu, protocol.spin_s)
+        tuned = sorted({setting.name for setting in self.job.tune})  # another clock has another best spin
+        machine = "%s tuned by %s" % (cpu, ", ".join(tuned)) if tuned else cpu
+        self.memory = spin.Memory(self.workdir / "spin.json", machine, protocol.spin_s)
         rounds = history.spin_rounds or self.memory.rounds or spin.calibrate(protocol.spin_s)
         known = [history.best_spin, self._spun(), self.memory.best if self.memory.rounds == rounds else {}]
         best = {threads: min(k[threads] for k in known if threads in k) for threads in set().union(*known)}

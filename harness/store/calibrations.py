@@ -43,7 +43,10 @@ def load_calibration(results: Path, device: str) -> Calibration | None:
 def calibration_of(results: Path, device: str) -> dict[str, Any] | None:
     """The device's newest calibration as a run keeps it: its numbers, and as `quote` what it came to. Raises StoreError."""
     found = load_calibration(results, device)
-    return None if found is None else {"quote": quote_calibration(results, device), **asdict(found)}
+    if found is None:
+        return None
+    said = quote_calibration(results, device).replace(" ago ", " before this run ", 1)
+    return {"quote": said, **asdict(found)}
 
 
 def quote_calibration(results: Path, device: str, probed: Mapping[str, Mapping[str, Any]] | None = None) -> str:
