@@ -22,7 +22,7 @@ from benchmarks import curve
 from benchmarks.figures import Figure
 from benchmarks.load import neighbour
 from harness import analysis, calibrate, inventory, stats, store, wire
-from harness.calibration import REFERENCE, Calibration
+from harness.calibration import Calibration
 from harness.child import Progress
 
 JOBS = 16  # one more than 300 comparisons need: a network that fails in one job costs one
@@ -57,7 +57,7 @@ def _condition(name: str) -> list[Figure]:
     found = calibrate.evaluate(folder)
     DATA.mkdir(exist_ok=True)
     frame = pd.DataFrame(_processes(folder))
-    frame.to_csv(DATA / f"noise-{name}.csv.gz", index=False, float_format="%.0f")
+    frame.to_csv(DATA / f"noise-{name}.csv.gz", index=False, float_format="%.1f")
     np.savez_compressed(DATA / f"noise-{name}-raw.npz", latency_ns=_raw(folder))
     (DATA / f"noise-{name}.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
     curve.draw(DATA, CURVE)
@@ -89,6 +89,7 @@ def _processes(folder: Path) -> Iterator[dict[str, object]]:
     """Every process whose last attempt counts, with what rules on processes look at; ns."""
     for number, job, journal in _whole(folder):
         labels = {case.case_id: case.label for case in job.cases}
+        reply = store.load_reply(folder / f"{number:03}", RUNTIME)
         for case, group in analysis.processes(job, journal).items():
             for process in stats.last_attempts(group):
                 yield {
@@ -98,6 +99,8 @@ def _processes(folder: Path) -> Iterator[dict[str, object]]:
                     "replicate": process.replicate,
                     "attempt": process.attempt,
                     "contended": int(process.contended),
+                    "throttled": int(process.throttled),
+                    "resolution_ns": reply.facts["clock_resolution_ns"] if reply else 0,
                     "samples": len(process.latency_ns),
                     "median_ns": process.median_ns,
                     "mean_ns": float(np.mean(process.latency_ns)),
@@ -155,8 +158,3 @@ def conditions() -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
         with contextlib.suppress(FileNotFoundError):
             frame = pd.read_csv(DATA / f"noise-{name}.csv.gz")
             yield name, frame, np.load(DATA / f"noise-{name}-raw.npz")["latency_ns"]
-
-
-def is_equal(case: str) -> bool:
-    """Whether a case does the reference's work."""
-    return case == REFERENCE or case.startswith("same-")

@@ -112,7 +112,8 @@ def _pyperf(case: pd.DataFrame, reference: pd.DataFrame, ours: Raw, theirs: Raw)
 
 
 def _ours(case: pd.DataFrame, reference: pd.DataFrame, ours: Raw, theirs: Raw) -> int:
-    speedup = stats.speedup(_processes(case), _processes(reference), calibrate.protocol(), 1.0)
+    resolution_ns = float(reference.resolution_ns.iloc[0])
+    speedup = stats.speedup(_processes(case), _processes(reference), calibrate.protocol(), resolution_ns)
     return 0 if speedup is None else {"slower": 1, "faster": -1}.get(str(speedup.verdict), 0)
 
 
@@ -123,7 +124,15 @@ def _sign(difference: float) -> int:
 def _processes(rows: pd.DataFrame) -> list[stats.Process]:
     """Processes that have one latency, their median: all that a comparison looks at."""
     return [
-        stats.Process(str(row.case), int(row.block), int(row.replicate), int(row.attempt), [int(row.median_ns)])
+        stats.Process(
+            str(row.case),
+            int(row.block),
+            int(row.replicate),
+            int(row.attempt),
+            np.array([row.median_ns]),
+            contended=bool(row.contended),
+            throttled=bool(row.throttled),
+        )
         for row in rows.itertuples()
     ]
 

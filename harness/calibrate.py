@@ -24,7 +24,7 @@ from harness.calibration import Calibration, Measured
 from harness.child import OnProgress, Progress
 from harness.compress import client
 from harness.errors import DeviceError, HarnessError, StoreError
-from harness.records import Artifact, Case, Device, Rung
+from harness.records import Artifact, Case, Device, Profile, Rung
 from harness.transport import Transport
 
 MODEL, TASK = "yardstick", "tiny"
@@ -47,6 +47,7 @@ class Asked:
     jobs: int | None = None
     threads: int = 1
     equals: int | None = None
+    tune: tuple[str, ...] = ()
 
 
 def start(
@@ -57,13 +58,14 @@ def start(
     count: int | None,
     tell: OnProgress,
     equals: int | None = None,
+    tune: tuple[str, ...] = (),
 ) -> Path:
     """Calibrate a device and return the folder of the calibration; nothing is left when no job was made. Raises HarnessError."""
     store.require_writable(results)
     now = datetime.now(UTC)
     folder = results / device.name / "calibrations" / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     asked = Asked(
-        device.name, runtime, now.isoformat(timespec="seconds"), budget_s, count, device.profile.threads, equals
+        device.name, runtime, now.isoformat(timespec="seconds"), budget_s, count, device.profile.threads, equals, tune
     )
     store.write(folder / _ASKED, json.dumps(asdict(asked)).encode())
     try:
@@ -116,7 +118,7 @@ def evaluate(folder: Path) -> Calibration:
     if not measured:
         raise StoreError(f"{folder}: no job of it is whole", "Go on with: harness calibrate --resume.")
     try:
-        return calibration.evaluate(asked.device, folder.name, asked.created, measured)
+        return calibration.evaluate(asked.device, folder.name, asked.created, measured, asked.tune)
     except ValueError as error:
         raise StoreError(
             f"{folder}: {error}", "Its journals say why; calibrate again, or name another --runtime."
@@ -136,7 +138,7 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
         if store.load_reply(own, asked.runtime) is None:
             tell(Progress(f"calibrating {device.name}: job {place + 1}", place, asked.jobs))
             job = store.load_job(own, asked.runtime) or make(
-                f"{folder.name}-{place:03}", asked, device, place, artifacts
+                f"{folder.name}-{place:03}", asked, device.profile, place, artifacts
             )
             store.save_job(own, job)
             jobs.bring(line, own, job, {artifact.sha256: artifact for artifact in artifacts.values()}, tell)
@@ -190,11 +192,11 @@ def _wanted(rung: Rung, equals: int | None) -> bool:
     return equals is None or place == rung.network or int(place) <= equals
 
 
-def make(name: str, asked: Asked, device: Device, seed: int, artifacts: Mapping[str, Artifact]) -> wire.Job:
+def make(name: str, asked: Asked, profile: Profile, seed: int, artifacts: Mapping[str, Artifact]) -> wire.Job:
     """Return a job of all networks against the reference, judged after as many blocks as a run's second look."""
     cases = tuple(
         wire.JobCase(
-            case_id=Case(device.name, artifact.sha256, asked.runtime, "fp32", asked.threads, 1).case_id,
+            case_id=Case(asked.device, artifact.sha256, asked.runtime, "fp32", asked.threads, 1).case_id,
             label=label,
             artifact=wire.FileRef(artifact.sha256, artifact.size_bytes),
             sample=wire.FileRef(artifact.sample_sha256, artifact.sample_bytes),
@@ -208,7 +210,16 @@ def make(name: str, asked: Asked, device: Device, seed: int, artifacts: Mapping[
     )
     reference = next(case.case_id for case in cases if case.label == calibration.REFERENCE)
     pairs = tuple((case.case_id, reference) for case in cases if case.case_id != reference)
-    return wire.Job(name, name, asked.runtime, seed, cases, pairs, protocol(device.profile.cooldown_s))
+    return wire.Job(
+        run=name,
+        job=name,
+        runtime=asked.runtime,
+        seed=seed,
+        cases=cases,
+        comparisons=pairs,
+        protocol=protocol(profile.cooldown_s),
+        tune=jobs.settings(asked.tune, profile),
+    )
 
 
 def protocol(cooldown_s: float = 0.0) -> wire.Protocol:
@@ -229,8 +240,9 @@ def protocol(cooldown_s: float = 0.0) -> wire.Protocol:
 def _asked(folder: Path) -> Asked:
     file = folder / _ASKED
     try:
-        return Asked(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        return Asked(**{**tree, "tune": tuple(tree.get("tune", ()))})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"{file}: damaged: {error}", "Start a new calibration.") from None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness import analysis, stats, wire
-from harness.records import Speedup
+from harness.records import Plan, Speedup
 from harness.stats.processes import by_block
 
 SCHEMA = 1
@@ -65,7 +65,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a device resolved, when, as what (`facts`), and by which protocol.
+    """What a device resolved, when, as what (`facts`), with what brought about (`tune`), and by which protocol.
 
     `false`: equal networks called faster or slower. `resolution`: the least measured slow-down that, like all larger ones,
     was found in 90 % of tries; None when none was. Standard deviations as fractions: between processes of a block,
@@ -93,6 +93,7 @@ class Calibration:
     half_width: float | None
     spin_spread: float
     contended: float
+    tune: tuple[str, ...] = ()
     schema: int = SCHEMA
 
 
@@ -105,7 +106,9 @@ class Measured:
     reply: wire.Reply
 
 
-def evaluate(device: str, name: str, created: str, measured: Sequence[Measured]) -> Calibration:
+def evaluate(
+    device: str, name: str, created: str, measured: Sequence[Measured], tune: tuple[str, ...] = ()
+) -> Calibration:
     """Judge every comparison of every job whose reference was measured. Raises ValueError when there is none."""
     kept = [(each, job) for each in measured for job in [_Job(each)] if job.reference]
     if not kept:
@@ -137,6 +140,7 @@ def evaluate(device: str, name: str, created: str, measured: Sequence[Measured])
         half_width=_median([_half_width(ratio) for job in jobs for ratio in job.speedups(0)]),
         spin_spread=float(np.quantile(spins, 0.95) / np.median(spins)) - 1,
         contended=sum(process.contended for process in processes) / len(processes),
+        tune=tune,
     )
 
 
@@ -221,7 +225,7 @@ def _pooled(values: Sequence[float]) -> float | None:
 def quote(found: Calibration, age_s: float) -> str:
     """One sentence: how old, what was called wrongly, what is resolved."""
     false = found.false
-    what = f"{false.hits} of {false.tries} A/A comparisons wrong (at most {100 * false.high:.2g} %)"
+    what = f"{false.hits} of {false.tries} A/A comparisons wrong (at most {100 * false.high:.2g} % if independent)"
     if found.resolution is None:
         largest = max((effect.measured for effect in found.effects), default=0.0)
         least = f"no slow-down up to {100 * largest:.2g} % found in 90 % of tries"
@@ -230,10 +234,11 @@ def quote(found: Calibration, age_s: float) -> str:
         least = (
             f"slow-downs from {100 * found.resolution:.2g} % on found, that one in {tries.hits} of {tries.tries} tries"
         )
-    return f"calibrated {_ago(age_s)} ago on {found.runtime}: {what}; {least}, of {BLOCKS} blocks"
+    how = f"{found.runtime}, tuned ({', '.join(found.tune)})" if found.tune else found.runtime
+    return f"calibrated {_ago(age_s)} ago on {how}: {what}; {least}, of {BLOCKS} blocks"
 
 
-def outdated(found: Calibration, facts: Mapping[str, Any], versions: Mapping[str, str], age_s: float) -> list[str]:
+def unlike(found: Calibration, facts: Mapping[str, Any], versions: Mapping[str, str], age_s: float) -> list[str]:
     """Why a calibration no longer speaks for the device; empty while it does. `facts` may be only what is known."""
     reasons = [
         f"{key} was {found.facts[key]}, is {facts[key]}"
@@ -247,6 +252,19 @@ def outdated(found: Calibration, facts: Mapping[str, Any], versions: Mapping[str
     ]
     if age_s > STALE_DAYS * 86_400:
         reasons.append(f"it is older than {STALE_DAYS} days")
+    return reasons
+
+
+def unlike_plan(found: Calibration, plan: Plan) -> list[str]:
+    """Why a calibration does not speak for a run of this plan; empty where it does."""
+    regime = found.protocol.get("regime", plan.regime)
+    pairs = [
+        ("tune", ", ".join(found.tune) or "nothing", ", ".join(plan.tune) or "nothing"),
+        ("regime", regime, plan.regime),
+    ]
+    reasons = [f"{name} was {theirs}, is {ours}" for name, theirs, ours in pairs if theirs != ours]
+    if found.runtime not in plan.runtimes:
+        reasons.append(f"runtime was {found.runtime}, is {', '.join(plan.runtimes)}")
     return reasons
 
 

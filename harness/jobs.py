@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -61,13 +61,24 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: 
         cases=tuple(cases.values()),
         comparisons=comparisons,
         protocol=protocol(record.plan, profile),
-        tune=tuple(setting for name in record.plan.tune for setting in profile.tune[name]),
+        tune=settings(record.plan.tune, profile),
     )
 
 
 def protocol(plan: Plan, profile: Profile) -> wire.Protocol:
     """How a plan's jobs are measured on a device of this profile."""
     return wire.Protocol(budget_s=plan.budget_s, regime=plan.regime, cooldown_s=profile.cooldown_s)
+
+
+def settings(names: Iterable[str], profile: Profile) -> tuple[wire.Setting, ...]:
+    """What the names of a profile's `tune:` stand for, in their order. Raises DeviceError for a name that is gone from it."""
+    gone = [name for name in names if name not in profile.tune]
+    if gone:
+        raise DeviceError(
+            f'profile "{profile.name}" no longer has the setting "{gone[0]}" under `tune:`',
+            "Put it back, or start anew.",
+        )
+    return tuple(setting for name in names for setting in profile.tune[name])
 
 
 def _label(record: Run, entry: Entry) -> str:

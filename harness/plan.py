@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from harness import content, inventory
 from harness.errors import UsageError
-from harness.records import Device, Eligible, LadderRequest, Plan
+from harness.records import Device, Eligible, LadderRequest, Plan, Profile
 from harness.wire import REGIMES, Protocol
 
 MAX_TRAINING_THREADS = 2  # fixed, because sums in another order give another ladder: part of a rung's key
@@ -102,18 +102,18 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         budget_s=words.budget,
         seed=words.seed,
         controls=words.controls,
-        tune=_tune(words, device),
+        tune=tune(words.tune, device.profile),
         regime=words.regime,
     )
 
 
-def _tune(words: Words, device: Device) -> tuple[str, ...]:
+def tune(word: str | None, profile: Profile) -> tuple[str, ...]:
     """The settings to bring about, by name, in the profile's order: a governor comes before the clocks it rules."""
-    if words.tune is None:
+    if word is None:
         return ()
-    asked, offered = split(words.tune, "--tune"), device.profile.tune
+    asked, offered = split(word, "--tune"), profile.tune
     for name in asked:
-        content.require_known("setting", name, offered, f'Profile "{device.profile.name}" lists them under `tune:`.')
+        content.require_known("setting", name, offered, f'Profile "{profile.name}" lists them under `tune:`.')
     return tuple(name for name in offered if name in asked)
 
 

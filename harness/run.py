@@ -53,7 +53,7 @@ def start(plan: Plan, device: Device, *, results: Path, command: Sequence[str], 
         command=tuple(command),
         plan=plan,
         provenance=provenance(),
-        calibration=store.calibration_of(results, device.name),
+        calibration=store.calibration_of(results, plan),
     )
     folder = store.create(results, record)
     tell(Progress(f"run {record.run}"))
@@ -254,6 +254,7 @@ def _finish(folder: Path, record: Run) -> Run:
     """Write the frames and return the analysed record."""
     made, journals, replies = store.measured(folder, record.plan.runtimes)
     store.save_frames(folder, journals.values())
+    record = replace(record, calibration=store.compared_calibration(record, replies))
     return replace(analysis.analyse(record, made, journals, replies), status="done", failure=None)
 
 

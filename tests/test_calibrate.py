@@ -15,6 +15,7 @@ from command import Cli
 from harness import calibrate, calibration, store, wire
 from harness.calibration import Calibration, Measured, Rate
 from harness.errors import StoreError
+from harness.records import Plan, Run
 
 EMPTY = wire.FileRef("0" * 64, 0)
 
@@ -111,14 +112,14 @@ def test_a_rates_interval_is_clopper_and_pearsons(hits: int, tries: int, low: fl
 def test_a_quote_tells_age_rate_and_resolution() -> None:
     said = calibration.quote(evaluate(*(measured(LABELS, TRUE, seed) for seed in range(2))), 3 * 3600.0)
     assert said.startswith(
-        "calibrated 3 hours ago on empty: 0 of 4 A/A comparisons wrong (at most 60 %); slow-downs from 2"
+        "calibrated 3 hours ago on empty: 0 of 4 A/A comparisons wrong (at most 60 % if independent); slow-downs from 2"
     )
 
 
 def test_a_calibration_speaks_for_its_device_as_it_was() -> None:
     found = evaluate(measured(LABELS, TRUE))
-    assert calibration.outdated(found, {"cpu": "a CPU"}, {"empty": "1"}, 3600.0) == []
-    assert calibration.outdated(found, {"cpu": "another"}, {"empty": "2"}, 31 * 86_400.0) == [
+    assert calibration.unlike(found, {"cpu": "a CPU"}, {"empty": "1"}, 3600.0) == []
+    assert calibration.unlike(found, {"cpu": "another"}, {"empty": "2"}, 31 * 86_400.0) == [
         "cpu was a CPU, is another",
         "empty was 1, is 2",
         "it is older than 30 days",
@@ -133,6 +134,35 @@ def test_what_changed_on_a_device_that_was_just_asked_is_said_with_the_quote(tmp
     assert "OUTDATED" not in store.quote_calibration(tmp_path, "board")
     assert store.quote_calibration(tmp_path, "board", facts).endswith("; OUTDATED: kernel was 6.1, is 6.2")
     assert "OUTDATED" not in store.quote_calibration(tmp_path, "board", {"another": facts["empty"]})
+
+
+PLAN = Plan("board", (), ("empty",), ("fp32",), 1, 1, {}, 5.0, 0)
+
+
+def test_a_run_that_is_tuned_or_of_another_regime_or_runtime_is_not_what_was_calibrated() -> None:
+    found = evaluate(measured(LABELS, TRUE))
+    assert calibration.unlike_plan(found, PLAN) == []
+    other = replace(PLAN, tune=("governor",), regime="sustained", runtimes=("onnxruntime",))
+    assert calibration.unlike_plan(found, other) == [
+        "tune was nothing, is governor",
+        "regime was burst, is sustained",
+        "runtime was empty, is onnxruntime",
+    ]
+    assert calibration.unlike_plan(replace(found, tune=("governor",)), replace(PLAN, tune=("governor",))) == []
+
+
+def test_a_run_says_in_what_the_device_was_otherwise_when_it_was_calibrated(tmp_path: Path) -> None:
+    now = f"{datetime.now(UTC).isoformat(timespec='seconds')}"
+    whole = measured(LABELS, TRUE)
+    store.save_calibration(tmp_path / "board", replace(evaluate(whole), created=now))
+    kept = store.calibration_of(tmp_path, PLAN)
+    assert kept is not None and kept["quote"].startswith("calibrated a moment before this run on empty")
+    run = Run(1, "r", "s", "board", False, "measuring", now, (), PLAN, {}, calibration=kept)
+    changed = replace(whole.reply, facts={**whole.reply.facts, "kernel": "6.2"}, versions={"empty": "2"})
+    assert store.compared_calibration(run, {"empty": whole.reply}) == {**kept, "unlike": []}
+    compared = store.compared_calibration(run, {"empty": changed}) or {}
+    assert compared["unlike"] == ["kernel was 6.1, is 6.2", "empty was 1, is 2"]
+    assert store.compared_calibration(replace(run, calibration=None), {"empty": changed}) is None
 
 
 def failing(whole: Measured, label: str) -> Measured:
@@ -189,6 +219,13 @@ def test_a_damaged_calibration_and_one_of_a_newer_program_are_refused(tmp_path: 
             store.load_calibration(tmp_path, "board")
 
 
+def test_a_damaged_calibration_keeps_nobody_from_measuring(tmp_path: Path) -> None:
+    store.write(tmp_path / "board" / "calibration.json", b"{")
+    said = store.quote_calibration(tmp_path, "board")
+    assert said.startswith("unreadable: ") and said.endswith("Remove it, and calibrate again.")
+    assert store.calibration_of(tmp_path, PLAN) == {"quote": said, "unlike": []}
+
+
 def test_the_calibrations_look_has_the_error_of_one_of_a_runs_looks() -> None:
     usual, own = wire.Protocol(), calibrate.protocol()
     assert own.looks == (calibration.BLOCKS,) and calibration.BLOCKS in usual.looks
@@ -203,6 +240,7 @@ def test_the_calibrations_look_has_the_error_of_one_of_a_runs_looks() -> None:
         (("--device", "lcal"), 2, 'no device "lcal"; did you mean "local"?'),
         (("--device", "local", "--runtime", "onnx"), 2, 'no runtime on device "local" "onnx"'),
         (("--device", "local", "--budget", "0"), 2, "--budget 0: must be from 1 to 604800"),
+        (("--device", "local", "--tune", "gvernor"), 2, 'no setting "gvernor"; did you mean "governor"'),
         (("--device", "local", "--resume", "2026", "--budget", "600"), 2, "--budget cannot be said beside --resume"),
         (("--device", "local", "--resume", "2026"), 1, '0 calibrations of local begin with "2026"'),
     ],

@@ -12,7 +12,7 @@ from harness.records import Artifact, Device, Estimate
 def measure(device: Device, artifact: Artifact, name: str) -> Estimate:
     """Measure once, ten processes; return the estimate."""
     asked = calibrate.Asked(device.name, artifact.runtime, "", 0.0)
-    job = calibrate.make(name, asked, device, 0, {"reference": artifact})
+    job = calibrate.make(name, asked, device.profile, 0, {"reference": artifact})
     one = wire.Job(job.run, job.job, job.runtime, 0, job.cases, (), job.protocol)
     with tempfile.TemporaryDirectory() as folder:
         store.save_job(Path(folder), one)

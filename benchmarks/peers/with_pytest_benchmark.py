@@ -26,10 +26,10 @@ if __name__ == "__main__":
             "no:cacheprovider",
             "-c",
             os.devnull,
-            __file__,
+            str(Path(__file__).resolve()),
             f"--benchmark-json={out}",
         ]
         env = {**os.environ, "MODEL": sys.argv[1]}
-        subprocess.run(command, check=True, stdout=sys.stderr, env=env, cwd=Path(__file__).parent)
+        subprocess.run(command, check=True, stdout=sys.stderr, env=env, cwd=folder)
         stats = json.loads(out.read_text())["benchmarks"][0]["stats"]
     print(json.dumps({"median_ns": 1e9 * stats["median"], "mean_ns": 1e9 * stats["mean"]}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.guard import InventoryFile, Json, Results, first_line, guarded, print_columns, print_json
+from harness.cli.job import Tune
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def calibrate(
     device: Annotated[str, typer.Option(help="A device of the inventory.", metavar="NAME")],
     runtime: Annotated[str | None, typer.Option(help="By default the first of the device's profile.")] = None,
     budget: Annotated[float, typer.Option(help="Seconds of measuring, in whole jobs.", metavar="S")] = 600.0,
+    tune: Tune = None,
     resume: Annotated[str | None, typer.Option(help="Finish a calibration that was cut off.", metavar="ID")] = None,
     results: Results = Path("results"),
     inventory: InventoryFile = None,
@@ -37,17 +39,19 @@ def calibrate(
     first_line(f"calibrating {device}")
     from harness import calibrate as story
     from harness import inventory as door
+    from harness import plan
     from harness.progress import narrate
 
     machine = door.device(device, door.locate(inventory))
     if resume is None and not 1 <= budget <= 7 * 24 * 3600:
         raise UsageError(f"--budget {budget:g}: must be from 1 to 604800")
+    names = plan.tune(tune, machine.profile)
     with narrate() as tell:
         if resume is not None:
             folder = story.go_on(story.find(results, device, resume), machine, tell)
         else:
             word = _runtime(machine, runtime)
-            folder = story.start(results, machine, word, budget, None, tell, story.EQUALS)
+            folder = story.start(results, machine, word, budget, None, tell, story.EQUALS, names)
     found = story.evaluate(folder)
     if as_json:
         print_json(asdict(found))
@@ -58,7 +62,7 @@ def calibrate(
 
 def _require_alone(context: typer.Context) -> None:
     """A calibration is resumed as it was asked for: these flags beside --resume would be accepted and ignored."""
-    for name in ("runtime", "budget"):
+    for name in ("runtime", "budget", "tune"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise UsageError(

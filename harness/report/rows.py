@@ -91,6 +91,8 @@ def trust(run: Run) -> tuple[str, ...]:
         lines.append(f"Regime: {run.plan.regime}; not to be compared with latencies of a cool device.")
     if run.calibration and run.calibration.get("quote"):
         lines.append(f"Device {run.calibration['quote']}.")
+        if run.calibration.get("unlike"):
+            lines.append(f"But that was another situation: {'; '.join(run.calibration['unlike'])}.")
     return tuple(lines)
 
 

@@ -12,7 +12,13 @@ Statistics are recomputed from the journal when `analysis_version` is older than
 
 from __future__ import annotations
 
-from harness.store.calibrations import calibration_of, load_calibration, quote_calibration, save_calibration
+from harness.store.calibrations import (
+    calibration_of,
+    compared_calibration,
+    load_calibration,
+    quote_calibration,
+    save_calibration,
+)
 from harness.store.frames import Frames, frames, save_frames
 from harness.store.journals import (
     append_journal,
@@ -35,6 +41,7 @@ __all__ = [
     "Frames",
     "append_journal",
     "calibration_of",
+    "compared_calibration",
     "create",
     "events",
     "find",
