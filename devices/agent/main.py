@@ -126,7 +126,7 @@ def _detach(job_run: Any, fd: int) -> NoReturn:
     except Stopped:
         code = STOPPED
     except HarnessError as error:  # a setting that the device refuses, for one: its own words say enough
-        print(("%s %s" % (error.message, error.hint)).strip(), file=sys.stderr)
+        print(". ".join(part for part in (error.message, error.hint) if part), file=sys.stderr)
     except BaseException:
         import traceback
 
