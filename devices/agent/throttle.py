@@ -110,7 +110,7 @@ def _counted(snapshots: Sequence[Snapshot]) -> Iterator[str]:
     for name, rise in _rises(snapshots, "overcurrent_events").items():
         yield "%d %s events (%s)" % (rise, _OC_NAMES.get(name, "over-current"), name)
     for kind, rise in _rises(snapshots, "thermal_throttle").items():
-        yield "the processor counted %d thermal throttling events (%s)" % (rise, kind)
+        yield "the processor counted %d thermal throttling events (%s, over all CPUs)" % (rise, kind)
     slept = sum(_rises(snapshots, "suspended").values())
     if slept > _SUSPENDED_LEAST_S:
         yield "%s for %.3g s" % (SUSPENDED, slept)

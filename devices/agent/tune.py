@@ -5,7 +5,7 @@
 
 The agent puts back itself at the end of a job, also on Ctrl-C and after an error. Beside it runs a dead-man, a process of
 its own session that does nothing but look, once a second, whether the agent still lives, and puts back when it does not.
-If both are killed the next agent does it first; after a boot nothing is left to put back.
+If both are killed the next agent does it first.
 """
 
 import contextlib
@@ -75,13 +75,15 @@ def applied(
 def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
     """Put back what tune.json says, last first, and remove it; what could not be put back stays in it and is said.
 
-    `only_of`: only if that process wrote it. After another boot there is nothing to put back.
+    `only_of`: only if that process wrote it. A boot has put back every file; what a command did may outlive it (`nvpmodel`).
     """
     with _locked(workdir):
         stored = _stored(workdir)
         if not stored or (only_of is not None and stored["pid"] != only_of):
             return []
-        changes = [_change(item) for item in stored["changes"]] if stored["boot_id"] == _boot_id() else []
+        changes = [_change(item) for item in stored["changes"]]
+        if stored["boot_id"] != _boot_id():
+            changes = [change for change in changes if change.apply]
         done = [(change, _restored(change)) for change in reversed(changes)]
         left = [change for change, tuned in reversed(done) if tuned.status != "ok"]
         for change, tuned in done:
@@ -120,7 +122,7 @@ def _planned(settings: Sequence[Setting], workdir: Path) -> List[Change]:
 def _targets(setting: Setting, workdir: Path) -> Iterator[Change]:
     if setting.file:
         for file in _matching(setting):
-            yield Change(setting.name, str(file), _read(file, setting.name), _wanted(setting, file), (), (), ())
+            yield Change(setting.name, str(file), _read(file, setting.name), setting.value, (), (), ())
         return
     before = _asked_of(setting.query)
     if before is not None:
@@ -147,10 +149,11 @@ def _matching(setting: Setting) -> List[Path]:
     return found
 
 
-def _wanted(setting: Setting, file: Path) -> str:
-    if not setting.value.startswith("@"):
-        return setting.value
-    return _read(file.with_name(Path(setting.value[1:]).name), setting.name)
+def _wanted(change: Change) -> str:
+    """The value to write; one of a neighbouring file is read only now, for an earlier change may have moved it."""
+    if change.apply or not change.asked.startswith("@"):
+        return change.asked
+    return _read(Path(change.target).with_name(Path(change.asked[1:]).name), change.name)
 
 
 def _read(file: Path, name: str) -> str:
@@ -177,10 +180,11 @@ def _asked_of(query: Sequence[str]) -> Optional[str]:
 
 
 def _applied(change: Change) -> Tuned:
-    reason = _carry_out(change.apply, change.target, change.asked)
+    asked = _wanted(change)
+    reason = _carry_out(change.apply, change.target, asked)
     found = _found(change)
-    fits = re.search(change.asked, found or "") is not None if change.apply else _equal(found, change.asked)
-    return _tuned(change, change.asked, found, reason, fits)
+    fits = re.search(asked, found or "") is not None if change.apply else _equal(found, asked)
+    return _tuned(change, asked, found, reason, fits)
 
 
 def _restored(change: Change) -> Tuned:

@@ -60,7 +60,12 @@ def test_a_gpu_is_throttled_by_heat_or_hardware_and_not_by_its_power_cap(mask: i
         ("overcurrent_events", "oc3", (5, 7), ("2 over-current events (oc3)",)),
         ("overcurrent_events", "oc1", (0, None, 1), ("1 under-voltage events (oc1)",)),
         ("overcurrent_events", "oc3", (4294967295, 3), ()),  # wrapped: how often cannot be told
-        ("thermal_throttle", "core", (4, 4, 9), ("the processor counted 5 thermal throttling events (core)",)),
+        (
+            "thermal_throttle",
+            "core",
+            (4, 4, 9),
+            ("the processor counted 5 thermal throttling events (core, over all CPUs)",),
+        ),
         ("suspended", "machine", (100.0, 100.004), ()),
         ("suspended", "machine", (100.0, 130.0), ("the device was suspended for 30 s",)),
     ],

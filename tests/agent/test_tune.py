@@ -133,16 +133,24 @@ def test_a_value_that_reads_back_otherwise_is_refused_and_undone(root: Path, tmp
 def test_a_command_is_given_what_was_there_before_to_put_it_back(root: Path, tmp_path: Path) -> None:
     mode = tmp_path / "mode"
     mode.write_text("15W")
-    setting = Setting(
-        "power",
-        "^MAXN$",
-        apply=("sh", "-c", f"printf MAXN > {mode}"),
-        query=("cat", str(mode)),
-        restore=("sh", "-c", f"printf {{before}} > {mode}"),
-    )
-    with tune.applied(tmp_path / "workdir", [setting], lambda restored: None):
+    with tune.applied(tmp_path / "workdir", [power(mode)], lambda restored: None):
         assert mode.read_text() == "MAXN"
     assert mode.read_text() == "15W"
+
+
+def power(mode: Path) -> Setting:
+    """A power mode that is set by a command, as `nvpmodel` does."""
+    apply, restore = (("sh", "-c", f"printf {word} > {mode}") for word in ("MAXN", "{before}"))
+    return Setting("power", "^MAXN$", apply=apply, query=("cat", str(mode)), restore=restore)
+
+
+def test_the_highest_clock_is_the_one_that_is_left_without_turbo(root: Path, tmp_path: Path) -> None:
+    before, highest = state(root), root / POLICY.format(0) / "cpuinfo_max_freq"
+    apply, restore = (("sh", "-c", f"echo {clock} > {highest}") for clock in (1200000, 1500000))
+    turbo = Setting("turbo", "1200000", apply=apply, query=("cat", str(highest)), restore=restore)
+    with tune.applied(tmp_path / "workdir", [turbo, CLOCKS], lambda restored: None) as tuned:
+        assert [each.asked for each in tuned] == ["1200000", "1200000", "1500001"]
+    assert state(root) == before
 
 
 def test_a_name_of_which_the_device_has_no_target_is_refused(root: Path, tmp_path: Path) -> None:
@@ -221,6 +229,17 @@ def test_what_was_left_before_a_boot_is_forgotten(root: Path, tmp_path: Path) ->
     assert tune.put_back(workdir) == []
     assert (root / POLICY.format(0) / "scaling_governor").read_text() == "powersave"
     assert not (workdir / "tune.json").exists()
+
+
+def test_what_a_command_did_before_a_boot_may_outlive_it_and_is_put_back(root: Path, tmp_path: Path) -> None:
+    workdir, mode = tmp_path / "workdir", tmp_path / "mode"
+    mode.write_text("15W")
+    with tune.applied(workdir, [GOVERNOR, power(mode)], lambda restored: None):
+        stored = json.loads((workdir / "tune.json").read_text())
+    mode.write_text("MAXN")
+    (workdir / "tune.json").write_text(json.dumps({**stored, "boot_id": "another"}))
+    assert [(each.name, each.status) for each in tune.put_back(workdir)] == [("power", "ok")]
+    assert mode.read_text() == "15W"
 
 
 def test_a_damaged_file_is_set_aside_and_said(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
