@@ -1,20 +1,25 @@
-"""Residual networks of basic blocks in the form made for small images, shared by the models that are one.
+"""Residual networks, shared by the models that are one.
 
-He et al., Deep Residual Learning (2016), with the changes of the depth-reduction papers: a 3x3 stem of stride 1 whose
-max-pool is kept, and two activation modules per block, so that the inner one (`relu1`) can be removed by itself.
-Names of parameters are torchvision's.
+He et al., Deep Residual Learning (2016), with one activation module per place, so that each can be removed by itself. Images
+below 64 pixels get the stem of the depth-reduction papers, 3x3 with stride 1, its max-pool kept; larger ones the original, 7x7
+with stride 2. Weights that are loaded decide it by their own shape. Names of parameters are torchvision's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+SMALL = 64  # pixels; below, halving the image twice in the stem leaves too little for four stages
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: `relu2(bn2(conv2(relu1(bn1(conv1(x))))) + shortcut(x))`."""
+
+    expansion = 1
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -24,10 +29,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels_out)
         self.relu2 = nn.ReLU()
-        self.downsample: nn.Module | None = None
-        if stride != 1 or channels_in != channels_out:
-            projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
-            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+        self.downsample = _projection(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels_in, H, W] to [N, channels_out, ceil(H / stride), ceil(W / stride)]."""
@@ -37,25 +39,58 @@ class BasicBlock(nn.Module):
         return outer
 
 
+class Bottleneck(nn.Module):
+    """A 1x1, a 3x3 that may stride, a 1x1 to four times the width, and a shortcut (torchvision's "v1.5")."""
+
+    expansion = 4
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        channels_out = width * self.expansion
+        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
+        self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.relu3 = nn.ReLU()
+        self.downsample = _projection(channels_in, channels_out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, channels_in, H, W] to [N, 4 * width, ceil(H / stride), ceil(W / stride)]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        inner = self.relu2(self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))))
+        outer: Tensor = self.relu3(self.bn3(self.conv3(inner)) + shortcut)
+        return outer
+
+
+Block: TypeAlias = type[BasicBlock] | type[Bottleneck]
+
+
 class ResNet(nn.Module):
     """Stem, max-pool, one stage per entry of `depths` (blocks) and `widths` (channels), global average, classifier.
 
-    Every stage but the first halves height and width.
+    Every stage but the first halves height and width. `small`: the stem for small images.
     """
 
-    def __init__(self, depths: Sequence[int], widths: Sequence[int], classes: int, channels: int) -> None:
+    def __init__(
+        self, block: Block, depths: Sequence[int], widths: Sequence[int], classes: int, channels: int, small: bool
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        kernel, stride = (3, 1) if small else (7, 2)
+        self.conv1 = nn.Conv2d(channels, widths[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stages = tuple(f"layer{index}" for index in range(1, len(depths) + 1))
         width_in = widths[0]
         for name, depth, width in zip(self.stages, depths, widths, strict=True):
-            self.add_module(name, _stage(width_in, width, depth, stride=1 if name == "layer1" else 2))
-            width_in = width
+            self.add_module(name, _stage(block, width_in, width, depth, stride=1 if name == "layer1" else 2))
+            width_in = width * block.expansion
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(widths[-1], classes)
+        self.fc = nn.Linear(width_in, classes)
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,15 +103,22 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    depths: Sequence[int], widths: Sequence[int], weights: str | None, classes: int, shape: Sequence[int]
+    depths: Sequence[int],
+    widths: Sequence[int],
+    weights: str | None,
+    classes: int,
+    shape: Sequence[int],
+    block: Block = BasicBlock,
 ) -> ResNet:
     """Build a network for inputs of `shape` = (channels, height, width); `weights` is the file of a state_dict.
 
     Without weights they are drawn from torch's global generator (seed it for a network that can be had again).
     """
-    network = ResNet(depths, widths, classes, channels=shape[0])
-    if weights is not None:
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    if weights is None:
+        return ResNet(block, depths, widths, classes, shape[0], small=min(shape[1:]) < SMALL)
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    network = ResNet(block, depths, widths, classes, shape[0], small=state["conv1.weight"].shape[-1] == 3)
+    network.load_state_dict(state)
     return network
 
 
@@ -85,9 +127,17 @@ def scaled(widths: Sequence[int], factor: float, multiple: int = 8) -> tuple[int
     return tuple(max(multiple, round(width * factor / multiple) * multiple) for width in widths)
 
 
-def _stage(width_in: int, width: int, depth: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(width_in, width, stride)
-    return nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(depth - 1)))
+def _projection(channels_in: int, channels_out: int, stride: int) -> nn.Module | None:
+    """The shortcut of a block that changes the shape; None where the shortcut is the identity."""
+    if stride == 1 and channels_in == channels_out:
+        return None
+    projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+    return nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+
+
+def _stage(block: Block, width_in: int, width: int, depth: int, stride: int) -> nn.Sequential:
+    first, others = block(width_in, width, stride), (block(width * block.expansion, width, 1) for _ in range(depth - 1))
+    return nn.Sequential(first, *others)
 
 
 def _initialise(network: nn.Module) -> None:
