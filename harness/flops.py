@@ -241,7 +241,9 @@ def _per_dim(values: Sequence[int], dims: int) -> list[int]:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    """Name a tensor's storage; its address would not do: on the `meta` device all are at 0."""
+    name: int = tensor.untyped_storage()._cdata
+    return name
 
 
 def _tensors(tree: Any) -> list[Tensor]:

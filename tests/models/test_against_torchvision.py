@@ -11,7 +11,14 @@ from with_torchvision import torchvision
 
 from harness import content, flops
 
-GMACS = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "vgg16_bn": 15.47, "mobilenet_v2": 0.3008}
+GMACS = {  # attention included
+    "swin_t": 4.491,
+    "resnet18": 1.814,
+    "resnet34": 3.664,
+    "resnet50": 4.089,
+    "vgg16_bn": 15.47,
+    "mobilenet_v2": 0.3008,
+}
 
 
 def theirs(name: str) -> nn.Module:
@@ -40,6 +47,13 @@ def test_with_torchvisions_weights_outputs_are_torchvisions(name: str, size: int
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(ours(x), expected(x), rtol=1e-4, atol=1e-5)
+
+
+def test_costs_without_numbers_are_those_with_them() -> None:
+    build, x = content.load("model", "swin_t").build, torch.zeros(1, 3, 32, 32)
+    with torch.device("meta"):
+        empty = build().eval()
+    assert flops.count(empty, x.to("meta")) == flops.count(build().eval(), x)
 
 
 @pytest.mark.parametrize("name", GMACS)
