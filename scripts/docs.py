@@ -16,8 +16,8 @@ from harness import report, store
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
-COMMANDS = ("", "run", "show", "plot", "compare", "devices", "check", "calibrate", "methods", "models", "tasks", "runtimes",
-            "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
+COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
+            "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
 
 
 def main() -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.guard import Json, Results, guarded, print_json
+from harness.cli.guard import Json, Results, console, guarded, print_json
 
 _RUN = "A run's id, the start of one, or its folder."
 
@@ -37,8 +36,6 @@ def compare(
     if as_json:
         print_json(comparison.to_json(found))
     else:
-        from rich.console import Console
-
-        comparison.show(found, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+        comparison.show(found, console())
     if found.exit_code:
         raise typer.Exit(found.exit_code)

@@ -9,12 +9,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from harness import __version__
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BUG, INTERRUPTED = 70, 130
 
@@ -68,6 +71,13 @@ def complain(error: HarnessError) -> None:
 def first_line(text: str) -> None:
     """Say at once, on standard error, what is going on; what follows may have to import much."""
     print(f"edge-harness {__version__}: {text}", file=sys.stderr, flush=True)
+
+
+def console() -> Console:
+    """Where tables go: standard output. Where nobody looks (a pipe, a file) as wide as tables need, not 80 columns."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 def print_json(value: Any) -> None:

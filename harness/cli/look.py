@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.guard import Json, Results, first_line, guarded, print_json
+from harness.cli.guard import Json, Results, console, first_line, guarded, print_json
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,12 +69,9 @@ def plot(
 
 def show_table(run: Run) -> None:
     """Print a run's table."""
-    from rich.console import Console
-
     from harness import report
 
-    # Where nobody looks (a pipe, a file) lines are as wide as the table needs, not as 80 columns allow.
-    report.show(run, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    report.show(run, console())
 
 
 def load(folder: Path) -> Run:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from harness import child
-from harness.compress import controls, ladder
-from harness.records import LadderRequest
+from harness.compress import alone, controls, ladder
+from harness.records import FoldRequest, LadderRequest
 
 
-def handle(request: dict[str, Any], on_progress: child.OnProgress) -> None:
-    """Make a ladder, or a model's latency controls, under the key where the parent looks for it."""
+def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
+    """Make a ladder, or a model's latency controls, under the key where the parent looks for it; or fold one network."""
     from pydantic import TypeAdapter
 
     torch.set_num_threads(request["threads"])
@@ -21,8 +22,11 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if "ladder" in request:
         ladder.climb(TypeAdapter(LadderRequest).validate_python(request["ladder"]), request["key"], on_progress)
+    elif "fold" in request:
+        return asdict(alone.make(TypeAdapter(FoldRequest).validate_python(request["fold"]), on_progress))
     else:
         controls.make(**request["controls"], key=request["key"], on_progress=on_progress)
+    return None
 
 
 if __name__ == "__main__":

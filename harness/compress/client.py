@@ -1,4 +1,4 @@
-"""Ladders for the controller, without torch: look in the cache, else have a child process make what is missing."""
+"""Ladders, and networks folded alone, for the controller, which has no torch: from the cache, else from a child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import child
 from harness.child import OnProgress
 from harness.compress import keys, rungs
 from harness.errors import StoreError
-from harness.records import Ladder, LadderRequest
+from harness.records import FoldReport, FoldRequest, Ladder, LadderRequest
 
 MODULE = "harness.compress"
 CONTROL = "control"
@@ -33,14 +33,23 @@ def controls(model: str, task: str, seed: int, on_progress: OnProgress) -> Ladde
     return _obtain(keys.controls(model, task, seed), about, ask, min(2, os.cpu_count() or 1), on_progress)
 
 
+def fold(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
+    """Fold one network in a child process, writing it to `request.out` if it names a place.
+
+    Raises UsageError (names, weights), ContentError, FoldError, StoreError.
+    """
+    from pydantic import TypeAdapter
+
+    said = _ask({"fold": asdict(request)}, min(2, os.cpu_count() or 1), on_progress)
+    return TypeAdapter(FoldReport).validate_python(said)
+
+
 def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, on_progress: OnProgress) -> Ladder:
     began = time.monotonic()
     stored = rungs.read_ladder(key)
     cached = stored is not None
     if not cached:
-        # Two spinning threads beside a busy neighbour cost ten times: idle ones are to sleep.
-        env = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
-        child.call(MODULE, {**ask, "key": key, "threads": threads}, on_progress, env)
+        _ask({**ask, "key": key}, threads, on_progress)
         stored = rungs.read_ladder(key)
     if stored is None:
         raise StoreError("the cache dropped rungs of the ladder just made", "Give it more room: HARNESS_CACHE_GB.")
@@ -54,3 +63,9 @@ def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, 
         test_examples=outline.test_examples,
         **about,
     )
+
+
+def _ask(request: dict[str, Any], threads: int, on_progress: OnProgress) -> Any:
+    # Two spinning threads beside a busy neighbour cost ten times: idle ones are to sleep.
+    env = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+    return child.call(MODULE, {**request, "threads": threads}, on_progress, env)

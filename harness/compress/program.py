@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from harness.compress import fold
 from harness.errors import FoldError
 from harness.records import Cost, Group, Variant
 
+OPSET = 18
 EXAMPLES = 4  # in the batch that networks are traced, compared and exported with
 
 
@@ -64,6 +68,39 @@ def save(network: nn.Module, example: Tensor, file: Path) -> str:
         raise FoldError(f"the folded network cannot be exported: {error}") from error
     torch.export.save(program, file)
     return _name(program, example)
+
+
+def save_onnx(program: Path, out: Path) -> None:
+    """Write a program that `save` has written as ONNX, for every batch size. Raises FoldError."""
+    try:
+        with _quiet():
+            exported = torch.onnx.export(
+                torch.export.load(program),
+                (),
+                dynamo=True,
+                opset_version=OPSET,
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # torch.onnx has no common base for what it raises
+        raise FoldError(f"the folded network cannot be written as ONNX: {error}") from error
+    assert exported is not None
+    exported.save(out)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's remarks on packages that nobody asked for (torchvision) say nothing about this network."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _compact(network: nn.Module) -> None:

@@ -9,7 +9,7 @@ Constructors keep invariants and raise ValueError: those are for us, users are s
 
 from __future__ import annotations
 
-from harness.records.asked import Device, Eligible, LadderRequest, Method, Plan, Profile
+from harness.records.asked import Device, Eligible, FoldRequest, LadderRequest, Method, Padding, Plan, Profile
 from harness.records.canonical import digest
 from harness.records.made import (
     FOLD_ERROR_F32,
@@ -17,9 +17,9 @@ from harness.records.made import (
     Artifact,
     Choice,
     Cost,
+    FoldReport,
     Group,
     Ladder,
-    Padding,
     Rung,
     Variant,
 )
@@ -59,6 +59,8 @@ __all__ = [
     "Entry",
     "Estimate",
     "Finding",
+    "FoldReport",
+    "FoldRequest",
     "Group",
     "JobRecord",
     "Ladder",

@@ -10,6 +10,7 @@ from harness.wire import Setting
 
 Method = str
 Eligible = Literal["mergeable", "all"]
+Padding = Literal["kept", "moved"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,24 @@ class LadderRequest:
     threads: int = 2
     data: str | None = None
     forms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoldRequest:
+    """One network to fold by itself: a model, with the weights of a state_dict file or random ones of `seed`.
+
+    `remove`: paths of activations, or the one word `all`, or `mergeable` (all that alone bring two layers together). With
+    `padding` moved, each group pads once, before its first convolution: another function. `out`: a path without suffix.
+    """
+
+    model: str
+    weights: str | None
+    classes: int
+    input_shape: tuple[int, ...]
+    remove: tuple[str, ...]
+    padding: Padding = "kept"
+    seed: int = 0
+    out: str | None = None
 
 
 @dataclass(frozen=True)

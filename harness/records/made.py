@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from harness.records.asked import Method
-
-Padding = Literal["kept", "moved"]
+from harness.records.asked import Method, Padding
 
 FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by: relative max-abs, of outputs
 
@@ -96,6 +94,29 @@ class Choice:
     scores: Mapping[str, float]
     gap: float | None
     gap_error: float | None
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """What folding one network came to: the costs of the network as it was given and as it is folded.
+
+    Fold errors are relative max-abs differences of outputs, against the network without the removed activations.
+    `fixed_size`: it takes images of `input_shape` alone. `files` are those that were written.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    activations: int
+    removed_names: tuple[str, ...]
+    padding: Padding
+    before: Cost
+    after: Cost
+    groups: tuple[Group, ...]
+    fold_error: float
+    fold_error_f64: float
+    fixed_size: bool
+    seconds: float
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)

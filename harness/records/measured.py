@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from harness.records.asked import Method, Plan
+from harness.records.asked import Method, Padding, Plan
 from harness.records.canonical import digest
-from harness.records.made import Ladder, Padding
+from harness.records.made import Ladder
 from harness.wire import Tuned
 
 Verdict = Literal["faster", "slower", "same", "unclear"]

@@ -23,6 +23,7 @@ from harness.report.text import (
     digits,
     printable,
     thousandths,
+    unfilled,
     with_interval,
 )
 from harness.stats import SAME
@@ -41,13 +42,7 @@ def to_json(compared: Comparison) -> dict[str, Any]:
 
 def show(compared: Comparison, console: Console) -> None:
     """Print a comparison: a table per runtime and precision, floors, what to keep in mind, and what it comes to."""
-    if console.is_terminal:
-        _print(compared, console)
-        return
-    with console.capture() as printed:
-        _print(compared, console)
-    lines = (line.rstrip() for line in printed.get().splitlines())  # rich fills lines up; a file needs no such spaces
-    console.out("\n".join(lines), highlight=False)
+    unfilled(console, lambda: _print(compared, console))
 
 
 def _print(compared: Comparison, console: Console) -> None:

@@ -25,6 +25,7 @@ from harness.report.text import (
     digits,
     printable,
     thousandths,
+    unfilled,
     with_interval,
 )
 
@@ -34,13 +35,7 @@ _SHOWN = ("removed", "accuracy", "fold_error", "latency_ns", "speedup")  # colum
 
 def show(run: Run, console: Console) -> None:
     """Print a run: how far it came, a table per runtime and precision, findings, and why values are missing."""
-    if console.is_terminal:
-        _print(run, console)
-        return
-    with console.capture() as printed:
-        _print(run, console)
-    lines = (line.rstrip() for line in printed.get().splitlines())  # rich fills lines up; a file needs no such spaces
-    console.out("\n".join(lines), highlight=False)
+    unfilled(console, lambda: _print(run, console))
 
 
 def _print(run: Run, console: Console) -> None:

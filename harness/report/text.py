@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.box import Box
+from rich.console import Console
 
 ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 COLOURS = {"faster": "green", "slower": "red", "same": "cyan", "unclear": "yellow"}
@@ -23,6 +24,16 @@ class Glyphs:
 
 UNICODE = Glyphs("–", "µs", "±")
 ASCII = Glyphs("-", "us", "+-")
+
+
+def unfilled(console: Console, draw: Callable[[], None]) -> None:
+    """Draw on the console; where that is no terminal, without the spaces that rich fills lines up with."""
+    if console.is_terminal:
+        draw()
+        return
+    with console.capture() as printed:
+        draw()
+    console.out("\n".join(line.rstrip() for line in printed.get().splitlines()), highlight=False)
 
 
 def with_interval(

@@ -1,0 +1,86 @@
+"""What folding one network came to, for people: groups, what was left and why, costs before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD, Box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.records import Cost, FoldReport, Group
+from harness.report.text import ASCII_HEAD, digits, printable, unfilled
+
+
+def show(report: FoldReport, console: Console) -> None:
+    """Print a report: groups that were merged, what was left and why, costs before and after, the proof."""
+    unfilled(console, lambda: _print(report, console))
+
+
+def _print(report: FoldReport, console: Console) -> None:
+    plain = not console.is_terminal or not console.encoding.startswith("utf")
+    box = ASCII_HEAD if plain else SIMPLE_HEAD
+    for line in _head(report):
+        console.print(Text(printable(line)))
+    merged = [group for group in report.groups if group.reason is None]
+    if merged:
+        console.print(_table(merged, box))
+    for reason, paths in _left(report.groups):
+        console.print(Text(printable(f"left: {paths}: {reason}")))
+    if not merged:
+        console.print()
+    for name, before, after in _costs(report.before, report.after):
+        console.print(Text(f"{name:24}{before:>10} -> {after}"))
+    for line in _tail(report):
+        console.print(Text(printable(line)))
+
+
+def _head(report: FoldReport) -> Iterator[str]:
+    size = "x".join(map(str, report.input_shape))
+    removed = f"{len(report.removed_names)} of {report.activations} activations removed"
+    yield f"{report.model} on {size}: {removed}, padding {report.padding}, folded in {report.seconds:.1f} s"
+    if report.padding == "moved":
+        yield "With its padding moved the network is another function: fine-tune it before it is used."
+
+
+def _table(groups: Iterable[Group], box: Box) -> Table:
+    table = Table(box=box, pad_edge=False)
+    for name, right in (("group", False), ("what", False), ("layers", True), ("MMACs", True), ("weights, k", True)):
+        table.add_column(name, justify="right" if right else "left")
+    for group in groups:
+        macs = f"{digits(group.macs_before / 1e6)} -> {digits(group.macs_after / 1e6)}"
+        weights = f"{digits(group.weights_before / 1e3)} -> {digits(group.weights_after / 1e3)}"
+        table.add_row(group.path, group.kind, str(len(group.layers)), macs, weights)
+    return table
+
+
+def _left(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
+    """Each reason with the groups that it kept as they are."""
+    reasons: dict[str, list[str]] = {}
+    for group in groups:
+        if group.reason is not None:
+            reasons.setdefault(group.reason, []).append(group.path)
+    for reason, paths in reasons.items():
+        yield reason, ", ".join(paths)
+
+
+def _costs(before: Cost, after: Cost) -> Sequence[tuple[str, str, str]]:
+    def row(name: str, of: str, scale: float) -> tuple[str, str, str]:
+        return name, digits(getattr(before, of) / scale), digits(getattr(after, of) / scale)
+
+    return (
+        ("depth", str(before.depth), str(after.depth)),
+        row("MMACs", "macs", 1e6),
+        row("MMACs, useful", "macs_useful", 1e6),
+        row("weights, MB", "weight_bytes", 1e6),
+        row("activations, MB", "activation_bytes", 1e6),
+    )
+
+
+def _tail(report: FoldReport) -> Iterator[str]:
+    yield f"proved equal: {report.fold_error_f64:.0e} in float64, {report.fold_error:.0e} in float32 (relative, largest)"
+    if report.fixed_size:
+        yield f"for images of {'x'.join(map(str, report.input_shape))} alone: taps that only meet padding were cut"
+    for file in report.files:
+        yield f"wrote   {file}"
