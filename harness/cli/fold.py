@@ -35,6 +35,13 @@ def fold(
             help="Moved before each group's first layer: another function, to fine-tune after.", metavar="kept|moved"
         ),
     ] = "kept",
+    policy: Annotated[
+        str,
+        typer.Option(help="approximate merges across padding too: wrong near the border.", metavar="exact|approximate"),
+    ] = "exact",
+    forms: Annotated[
+        str | None, typer.Option(help="Under approximate: kernels no larger than before (LayerFold's).", metavar="crop")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write FILE.pt2 and FILE.onnx.", metavar="FILE")] = None,
     as_json: Json = False,
@@ -47,7 +54,7 @@ def fold(
     from harness.progress import narrate
     from harness.report import folding
 
-    request = _request(network, remove, model, task, classes, shape, padding, seed, out)
+    request = _request(network, remove, model, task, classes, shape, padding, policy, forms, seed, out)
     with narrate() as tell:
         report = client.fold(request, tell)
     if as_json:
@@ -64,6 +71,8 @@ def _request(
     classes: int | None,
     shape: str | None,
     padding: str,
+    policy: str,
+    forms: str | None,
     seed: int,
     out: Path | None,
 ) -> FoldRequest:
@@ -83,6 +92,8 @@ def _request(
         input_shape=_shape(shape, content.constant("task", task, "SHAPE")),
         remove=tuple(split(remove, "--remove")),
         padding=cast(Padding, padding),
+        policy=policy,
+        forms=tuple(split(forms, "--forms")) if forms is not None else (),
         seed=seed,
         out=None if out is None else str(_stem(out)),
     )

@@ -36,7 +36,7 @@ def make(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
         shallower = pad_first(shallower, example)
     on_progress(Progress(f"folding {request.model}"))
     began = time.monotonic()
-    folded = fold(shallower, example)
+    folded = fold(shallower, example, request.policy, request.forms)
     seconds = time.monotonic() - began
     on_progress(Progress("writing") if request.out else Progress("counting"))
     return FoldReport(
@@ -45,6 +45,7 @@ def make(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
         activations=len(activations(network)),
         removed_names=names,
         padding=request.padding,
+        policy=request.policy,
         before=flops.count(network, example[:1]),
         after=flops.count(folded.network, example[:1]),
         groups=folded.groups,

@@ -65,7 +65,8 @@ class FoldRequest:
     """One network to fold by itself: a model, with the weights of a state_dict file or random ones of `seed`.
 
     `remove`: paths of activations, or the one word `all`, or `mergeable` (all that alone bring two layers together). With
-    `padding` moved, each group pads once, before its first convolution: another function. `out`: a path without suffix.
+    `padding` moved, each group pads once, before its first convolution: another function. `policy` and `forms` are folding's;
+    `out` is a path without suffix.
     """
 
     model: str
@@ -74,6 +75,8 @@ class FoldRequest:
     input_shape: tuple[int, ...]
     remove: tuple[str, ...]
     padding: Padding = "kept"
+    policy: str = "exact"
+    forms: tuple[str, ...] = ()
     seed: int = 0
     out: str | None = None
 

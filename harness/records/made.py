@@ -13,7 +13,10 @@ FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by
 
 @dataclass(frozen=True)
 class Group:
-    """One fold group of a network: what was merged into what, or why it was left. MACs and weights per example."""
+    """One fold group of a network: what was merged into what, or why it was left. MACs and weights per example.
+
+    `form` is what stands for a merged group; None where nothing was merged, and in runs of older versions.
+    """
 
     path: str
     layers: tuple[str, ...]
@@ -23,6 +26,7 @@ class Group:
     macs_after: int
     weights_before: int
     weights_after: int
+    form: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class FoldReport:
     activations: int
     removed_names: tuple[str, ...]
     padding: Padding
+    policy: str
     before: Cost
     after: Cost
     groups: tuple[Group, ...]

@@ -79,7 +79,8 @@ def _costs(before: Cost, after: Cost) -> Sequence[tuple[str, str, str]]:
 
 
 def _tail(report: FoldReport) -> Iterator[str]:
-    yield f"proved equal: {report.fold_error_f64:.0e} in float64, {report.fold_error:.0e} in float32 (relative, largest)"
+    what = "proved equal" if report.policy == "exact" else "NOT EQUAL, off by"
+    yield f"{what}: {report.fold_error_f64:.0e} in float64, {report.fold_error:.0e} in float32 (relative, largest)"
     if report.fixed_size:
         yield f"for images of {'x'.join(map(str, report.input_shape))} alone: taps that only meet padding were cut"
     for file in report.files:

@@ -48,6 +48,12 @@ def test_what_is_left_is_named_with_the_reason_and_the_cure(cli: Cli) -> None:
     assert "pad_first moves the padding to the front" in done.out
 
 
+def test_what_is_merged_although_it_is_not_equal_says_so(cli: Cli) -> None:
+    done = cli("fold", "tiny", "--remove", "mergeable", "--policy", "approximate", "--forms", "crop")
+    assert done.code == 0, done.err
+    assert "NOT EQUAL, off by: " in done.out and "proved" not in done.out
+
+
 def test_program_and_onnx_compute_the_network_that_was_given_for_any_batch(cli: Cli) -> None:
     file = weights(cli.folder)
     done = cli("fold", str(file), "--model", "tiny", "--remove", "all", "--padding", "moved", "--out", "small.onnx")
@@ -71,6 +77,8 @@ def test_program_and_onnx_compute_the_network_that_was_given_for_any_batch(cli: 
         (("resnet19", "--remove", "all"), 2, 'no model "resnet19"; did you mean "resnet18"'),
         (("tiny", "--remove", "relu9"), 2, 'no activation "relu9"'),
         (("tiny", "--remove", "all", "--padding", "away"), 2, 'no padding "away"'),
+        (("tiny", "--remove", "all", "--policy", "aproximate"), 2, 'did you mean "approximate"'),
+        (("tiny", "--remove", "all", "--forms", "crop"), 2, 'no form under the folding policy exact "crop"'),
         (("tiny", "--remove", "all", "--shape", "3,x"), 2, "--shape 3,x: must be 3 sizes, such as 3,16,16"),
         (("tiny", "--remove", "all", "--out", "no/such/file.onnx"), 1, "no/such is no folder"),
         (("gone.pt", "--model", "tiny", "--remove", "all"), 2, "gone.pt: no such file"),

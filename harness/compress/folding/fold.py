@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,13 @@ from harness.compress.folding.layers import CONVS, NORMS, affine, require_finite
 from harness.compress.folding.merge import scaled
 from harness.compress.folding.proof import difference
 from harness.compress.folding.trace import Example
-from harness.errors import FoldError, UsageError
+from harness.content import require_known
+from harness.errors import FoldError
 from harness.records import Group
 
 LIMIT_F64 = 1e-12
 LIMIT_F32 = 1e-5
+_NO_LIMIT = sys.float_info.max  # but the outputs must be finite
 
 
 @dataclass(frozen=True)
@@ -47,32 +50,43 @@ def fold(
 
     BatchNorms go into the layer before them; layers with nothing non-linear between them become one, shortcuts
     included; at the example's size, outer kernel taps that only meet padding are cut. `choose` sees each group that
-    can be merged and says whether it is. Raises FoldError for a network in training mode, with weights that are not
-    finite, that cannot be traced or run on `example` (a batch), or whose folded outputs differ by more than 1e-12 in
-    float64 or 1e-5 in float32; UsageError for a policy or form that does not exist.
+    can be merged and says whether it is.
+
+    `policy="approximate"` merges across padding too, which is wrong near the border; with `forms=("crop",)` merged kernels
+    are no larger than those of their layers, as LayerFold makes them. Its errors are told, and bound by nothing.
+
+    Raises FoldError for a network in training mode, with weights that are not finite, that cannot be traced or run on
+    `example` (a batch), or, under the policy `exact`, whose folded outputs differ by more than 1e-12 in float64 or 1e-5 in
+    float32; UsageError for a policy or form that does not exist.
     """
-    _require_known(policy, forms)
+    form, exact = _form(policy, forms), policy == "exact"
     _require_ready(network)
     original = copy.deepcopy(network).double()
     wide = _as(torch.float64, example)
     trace.run(original, wide)
     graph = trace.trace(original)
-    told, fixed_size = merge(graph, wide, choose or _everything)
-    error = _prove(original, graph, wide, LIMIT_F64)
+    told, fixed_size = merge(graph, wide, choose or _everything, form, exact)
+    error = _prove(original, graph, wide, LIMIT_F64 if exact else _NO_LIMIT)
     dtype = _dtype(network)
     narrow_graph = graph.to(dtype) if dtype == torch.float32 else copy.deepcopy(graph).float()
     narrow = network if dtype == torch.float32 else copy.deepcopy(network).float()
-    error_f32 = _prove(narrow, narrow_graph, _as(torch.float32, example), LIMIT_F32)
+    error_f32 = _prove(narrow, narrow_graph, _as(torch.float32, example), LIMIT_F32 if exact else _NO_LIMIT)
     return Folded(graph.to(dtype), told, error, error_f32, fixed_size)
 
 
-def merge(graph: fx.GraphModule, example: Example, choose: Callable[[Group], bool]) -> tuple[tuple[Group, ...], bool]:
+def merge(
+    graph: fx.GraphModule,
+    example: Example,
+    choose: Callable[[Group], bool],
+    form: groups.Form = "plain",
+    exact: bool = True,
+) -> tuple[tuple[Group, ...], bool]:
     """Merge in place what can be merged, without proof; return the groups and whether the input size is fixed now."""
     trace.record_shapes(graph, example)
     trace.drop_transparent(graph)
     fold_norms(graph)
     order = {str(node.target): index for index, node in enumerate(graph.graph.nodes)}
-    stretches, refusals = groups.find(graph)
+    stretches, refusals = groups.find(graph, form, exact)
     told = [report.of_refusal(refusal) for refusal in refusals]
     told += [report.of_layer(node, reason) for node, reason in report.unmergeable(graph).items()]
     decisions = [decision for stretch in stretches for decision in _decide(stretch, choose)]
@@ -166,11 +180,13 @@ def _prove(original: nn.Module, folded: nn.Module, example: Example, limit: floa
     return error
 
 
-def _require_known(policy: str, forms: Sequence[str] | None) -> None:
-    if policy != "exact":
-        raise UsageError(f'no folding policy "{policy}". Known: exact')
-    if forms:
-        raise UsageError(f'no folding form "{forms[0]}". Known: none beyond the default ones')
+def _form(policy: str, forms: Sequence[str] | None) -> groups.Form:
+    """The form that merged layers take. Raises UsageError for words that are not known, or not under this policy."""
+    known = {"exact": (), "approximate": ("crop",)}
+    require_known("folding policy", policy, known)
+    for form in forms or ():
+        require_known(f"form under the folding policy {policy}", form, known[policy], "The default forms need no word.")
+    return "crop" if forms else "plain"
 
 
 def _require_ready(network: nn.Module) -> None:

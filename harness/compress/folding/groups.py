@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from torch import fx
 
 from harness.compress.folding import trace
 from harness.compress.folding.layers import NORMS, affine
-from harness.compress.folding.merge import Affine, chain, cut, identity, padding_is_exact, parallel
+from harness.compress.folding.merge import Affine, chain, cropped, cut, identity, padding_is_exact, parallel
 from harness.errors import FoldError
 
 
@@ -50,18 +50,25 @@ class Sum:
     right: Tree
 
 
+Form: TypeAlias = Literal[
+    "plain", "crop"
+]  # the merged kernel whole, or as large as the largest of its layers (LayerFold)
 Tree: TypeAlias = Layer | Shortcut | Chain | Sum
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """`output` as one affine layer of `source`: how it is made, the nodes it replaces, the merged layer's shape."""
+    """`output` as one affine layer of `source`: how it is made, the nodes it replaces, the merged layer's shape.
+
+    `form` is what stands for it.
+    """
 
     source: fx.Node
     output: fx.Node
     tree: Tree
     nodes: frozenset[fx.Node]
     merged: Affine
+    form: Form = "plain"
 
     @property
     def layers(self) -> tuple[fx.Node, ...]:
@@ -116,9 +123,14 @@ def evaluate(tree: Tree, known: Mapping[fx.Node, Affine]) -> Affine:
             return identity(channels, dims)
 
 
-def find(graph: fx.GraphModule) -> tuple[tuple[Stretch, ...], tuple[Refusal, ...]]:
-    """Return the largest stretches of a graph with shapes, in forward order, and where stretches were kept apart."""
-    search = _Search(graph)
+def find(
+    graph: fx.GraphModule, form: Form = "plain", exact: bool = True
+) -> tuple[tuple[Stretch, ...], tuple[Refusal, ...]]:
+    """Return the largest stretches of a graph with shapes, in forward order, and where stretches were kept apart.
+
+    Unless `exact`, padding between two layers keeps nothing apart: the merged layer is then wrong near the border.
+    """
+    search = _Search(graph, exact)
     for node in graph.graph.nodes:
         search.visit(node)
     largest: list[Stretch] = []
@@ -126,7 +138,7 @@ def find(graph: fx.GraphModule) -> tuple[tuple[Stretch, ...], tuple[Refusal, ...
     for node in reversed(graph.graph.nodes):
         stretch = search.stretches.get(node)
         if stretch is not None and node not in inside:
-            largest.append(stretch)
+            largest.append(replace(stretch, form=form))
             inside |= stretch.nodes
     still_apart = (refusal for node, refusal in search.refusals.items() if not search.joined(node, largest))
     return tuple(reversed(largest)), tuple(still_apart)
@@ -135,7 +147,8 @@ def find(graph: fx.GraphModule) -> tuple[tuple[Stretch, ...], tuple[Refusal, ...
 class _Search:
     """One pass over a graph in forward order; `stretches` holds the largest one that ends at each node so far."""
 
-    def __init__(self, graph: fx.GraphModule) -> None:
+    def __init__(self, graph: fx.GraphModule, exact: bool) -> None:
+        self.exact = exact
         self.calls = trace.calls(graph)
         self.stretches: dict[fx.Node, Stretch] = {}
         self.refusals: dict[fx.Node, Refusal] = {}
@@ -185,7 +198,7 @@ class _Search:
         before = self.stretches.get(stretch.source)
         if before is None:
             return None
-        reason = _obstacle(before, stretch)
+        reason = _obstacle(before, stretch, self.exact)
         if reason is None:
             try:
                 merged = chain(before.merged, stretch.merged)
@@ -198,12 +211,12 @@ class _Search:
         return None
 
 
-def _obstacle(before: Stretch, after: Stretch) -> str | None:
-    """Say what keeps two stretches that follow each other from being merged exactly."""
+def _obstacle(before: Stretch, after: Stretch, exact: bool) -> str | None:
+    """Say what keeps two stretches that follow each other from being merged."""
     outside = [user.name for user in before.output.users if user not in after.nodes]
     if outside:
         return f"{_result(before)} is also read by {', '.join(outside)}"
-    if padding_is_exact(before.merged, after.merged):
+    if not exact or padding_is_exact(before.merged, after.merged):
         return None
     reason = (
         f"{after.layers[0].target} pads {_result(before)} with zeros ({_per_side(after.merged)}), "
@@ -248,10 +261,17 @@ def alone(node: fx.Node) -> Stretch:
 
 
 def final_layer(stretch: Stretch, merged: Affine) -> Affine:
-    """Return the layer that stands for the stretch at the size it was traced with: dead taps cut."""
+    """Return the layer that stands for the stretch at the size it was traced with: in its form, dead taps cut."""
     before = trace.shape(stretch.source)
     assert before is not None
+    if stretch.form == "crop":
+        merged = cropped(merged, _largest_kernel(stretch))
     return cut(merged, before[2:]) if merged.dims else merged
+
+
+def _largest_kernel(stretch: Stretch) -> tuple[int, ...]:
+    """The most taps that any of its layers has, per spatial dimension."""
+    return tuple(max(taps) for taps in zip(*(layer.kernel for layer in layers_of(stretch).values()), strict=True))
 
 
 def loses_taps(stretch: Stretch) -> bool:

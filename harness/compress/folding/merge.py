@@ -4,6 +4,7 @@
     parallel  y = left(x) + right(x)   one kernel: taps added where they meet
     scaled    y = scale * conv(x) + shift, per channel: a BatchNorm behind it
     cut       the same without outer taps that, at one input size, only ever meet padding
+    cropped   the same without outer taps that do count: another function
 
 A linear layer is a convolution without spatial dimensions, so each formula stands here once. All arithmetic is in
 float64; results have the type that came in. On the `meta` device the same code gives shapes at no cost: this is how
@@ -168,6 +169,22 @@ def cut(layer: Affine, size: Sequence[int]) -> Affine:
         weight = weight.narrow(2 + dim, before, layer.kernel[dim] - before - after)
         step, pads = layer.dilation[dim], layer.padding[dim]
         padding[dim] = (pads[0] - step * before, pads[1] - step * after)
+    return replace(layer, weight=weight.contiguous(), padding=tuple(padding))
+
+
+def cropped(layer: Affine, kernel: Sequence[int]) -> Affine:
+    """Keep only the inner taps, at most `kernel` per dimension, and the output's size: an approximation.
+
+    No more is cut off on a side than its padding allows. For two 3x3 convolutions this is what LayerFold (Pilo et al.,
+    SoftwareX 2025) puts in their place.
+    """
+    weight, padding = layer.weight, list(layer.padding)
+    for dim, (have, want) in enumerate(zip(layer.kernel, kernel, strict=True)):
+        step, (before, after) = layer.dilation[dim], layer.padding[dim]
+        spare = max(0, have - want)
+        lead, trail = min(spare // 2, before // step), min(spare - spare // 2, after // step)
+        weight = weight.narrow(2 + dim, lead, have - lead - trail)
+        padding[dim] = (before - step * lead, after - step * trail)
     return replace(layer, weight=weight.contiguous(), padding=tuple(padding))
 
 

@@ -50,6 +50,7 @@ def of_stretch(stretch: Stretch, reason: str | None = None) -> Group:
         macs_after=macs if reason else macs_after,
         weights_before=weights,
         weights_after=weights if reason else merged.weights,
+        form=None if reason else stretch.form,
     )
 
 

@@ -244,7 +244,7 @@ def test_an_example_of_another_shape_is_refused() -> None:
         fold(model("tiny", (3, 16, 16)), torch.zeros(2, 4, 16, 16))
 
 
-@pytest.mark.parametrize("words", [{"policy": "approximate"}, {"forms": ["ring"]}])
+@pytest.mark.parametrize("words", [{"policy": "aproximate"}, {"forms": ["crop"]}])
 def test_policies_and_forms_that_do_not_exist_are_refused(words: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         fold(model("tiny", (3, 16, 16)), torch.zeros(2, 3, 16, 16), **words)  # type: ignore[arg-type]
