@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import coverage, main_job, noise, overhead, peers, rules, startup
+from benchmarks import coverage, folding, main_job, noise, overhead, peers, rules, startup
 from benchmarks.figures import Figure, table
 
 Suite = Callable[[], list[Figure]]
@@ -24,6 +24,7 @@ QUICK: Mapping[str, Suite] = {
     "startup": startup.measure,
     "overhead": overhead.measure,
     "main_job": main_job.measure,
+    "folding": folding.measure,
     "coverage": coverage.measure,
     "rules": rules.measure,
 }

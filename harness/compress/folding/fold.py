@@ -144,8 +144,10 @@ def _scales_channels(node: fx.Node) -> bool:
 def _replace(graph: fx.GraphModule, stretch: groups.Stretch) -> None:
     """Put one merged module, at the path of the stretch's first layer, in place of its nodes."""
     layer = groups.final_layer(stretch, groups.evaluate(stretch.tree, groups.layers_of(stretch)))
-    path = str(stretch.layers[0].target)
+    path, *others = (str(node.target) for node in stretch.layers)
     graph.set_submodule(path, to_module(layer))
+    for other in others:  # now, and not when all is tidied: the next group needs the memory
+        graph.delete_submodule(other)
     with graph.graph.inserting_after(stretch.output):
         merged = graph.graph.call_module(path, (stretch.source,))
     merged.meta["shape"] = trace.shape(stretch.output)
