@@ -48,7 +48,7 @@ def main() -> int:
         measured = {**QUICK, **LONG}[name]()
         figures += measured
         print(table(measured), flush=True)
-        stamp = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
+        stamp = noise.stamp(name) or f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
         _section(name).write_text(f"{stamp}\n\n{table(measured)}\n" if measured else f"{NOT_RUN}\n")
     PAGE.write_text(page())
     return int(any(figure.ok is False for figure in figures))

@@ -27,6 +27,8 @@ def neighbour() -> Iterator[None]:
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.load", str(os.getpid())])
     try:
         yield
+        if process.poll() is not None:
+            raise RuntimeError(f"the load ended by itself, with {process.returncode}: nothing was measured beside it")
     finally:
         process.terminate()
         process.wait()
@@ -34,7 +36,7 @@ def neighbour() -> Iterator[None]:
 
 def main() -> None:
     """Spin on every core, on and off, until the parent is gone or ends us."""
-    _die_with_parent(int(sys.argv[1]))
+    _die_with_parent(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
     workers = [multiprocessing.Process(target=_come_and_go, args=(n,), daemon=True) for n in range(os.cpu_count() or 1)]
     for worker in workers:
         worker.start()

@@ -152,6 +152,20 @@ def _percent(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:.2g} %"
 
 
+def stamp(suite: str) -> str | None:
+    """When and on what the data of a suite that judges kept data were measured; None for other suites."""
+    names = {"noise-quiet": ("quiet",), "noise-loaded": ("loaded",), "rules": ("quiet", "loaded")}.get(suite, ())
+    said = []
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            found = json.loads((DATA / f"noise-{name}.json").read_text())
+            facts = found["facts"]
+            said.append(
+                f"{name} {found['created'][:10]} on {facts['cpu']}, {facts['cpus_usable']} cores, Linux {facts['kernel']}"
+            )
+    return f"Measured {'; '.join(said)}." if said else None
+
+
 def conditions() -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
     """The conditions whose data are there: name, a row a process, and their raw latencies."""
     for name in ("quiet", "loaded"):

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness import build, bundle, calibration, jobs, store, transport, wire
 from harness.calibration import Calibration, Measured
@@ -28,7 +29,7 @@ from harness.records import Artifact, Case, Device, Profile, Rung
 from harness.transport import Transport
 
 MODEL, TASK = "yardstick", "tiny"
-LEAST_JOBS = 2
+LEAST_JOBS = 3  # the sd between jobs needs three
 EQUALS = 10  # networks of equal work in each job; the model has more, for who asks about nothing else
 _ASKED = "calibrate.json"
 
@@ -130,7 +131,7 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
     line = transport.connect(device)
     _catch_up(line, folder, asked.runtime, tell)
     line.require_room()
-    line.probe(bundle.build(asked.runtime), asked.runtime)
+    _require_unchanged(folder, line.probe(bundle.build(asked.runtime), asked.runtime))
     artifacts = yardsticks(asked, device, tell)
     place, spent_s = 0, 0.0
     while _goes_on(asked, place, spent_s):
@@ -144,6 +145,24 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
             jobs.bring(line, own, job, {artifact.sha256: artifact for artifact in artifacts.values()}, tell)
         spent_s += length_s(store.events(own, asked.runtime))
         place += 1
+
+
+def _require_unchanged(folder: Path, probed: Mapping[str, Any]) -> None:
+    """Raise StoreError where the device is no longer what it was when the calibration's first job was measured."""
+    first = next(_measured(folder), None)
+    if first is None:
+        return
+    now, then = ({**probed["facts"], **probed["versions"]}, {**first.reply.facts, **first.reply.versions})
+    names = (*calibration.IDENTITY, *first.reply.versions)
+    changed = [
+        f"{name} was {then[name]}, is {now[name]}"
+        for name in names
+        if name in then and name in now and then[name] != now[name]
+    ]
+    if changed:
+        raise StoreError(
+            f"{folder}: {'; '.join(changed)}: its jobs cannot be judged together", "Start a new calibration."
+        )
 
 
 def _goes_on(asked: Asked, done: int, spent_s: float) -> bool:
@@ -240,9 +259,10 @@ def protocol(cooldown_s: float = 0.0) -> wire.Protocol:
 def _asked(folder: Path) -> Asked:
     file = folder / _ASKED
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
-        return Asked(**{**tree, "tune": tuple(tree.get("tune", ()))})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(Asked).validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
         raise StoreError(f"{file}: damaged: {error}", "Start a new calibration.") from None
 
 

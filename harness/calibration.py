@@ -70,7 +70,8 @@ class Calibration:
     `false`: equal networks called faster or slower. `resolution`: the least measured slow-down that, like all larger ones,
     was found in 90 % of tries; None when none was. Standard deviations as fractions: between processes of a block,
     between blocks, between jobs (None below three). `floor` is the median A/A floor, `spin_spread` the 95th percentile of
-    the spins over their median, `contended` the share of processes.
+    the spins over their median, `contended` the share of processes, `failed` how often a network
+    was given up, which is then in none of that job's counts.
     """
 
     device: str
@@ -93,7 +94,9 @@ class Calibration:
     half_width: float | None
     spin_spread: float
     contended: float
+    threads: int = 1
     tune: tuple[str, ...] = ()
+    failed: int = 0
     schema: int = SCHEMA
 
 
@@ -110,11 +113,11 @@ def evaluate(
     device: str, name: str, created: str, measured: Sequence[Measured], tune: tuple[str, ...] = ()
 ) -> Calibration:
     """Judge every comparison of every job whose reference was measured. Raises ValueError when there is none."""
+    _require_alike(measured)
     kept = [(each, job) for each in measured for job in [_Job(each)] if job.reference]
     if not kept:
         raise ValueError("a calibration needs at least one job whose reference was measured")
-    measured, jobs = [each for each, _ in kept], [job for _, job in kept]
-    last = measured[-1]
+    jobs, last = [job for _, job in kept], kept[-1][0]
     effects = tuple(_effects(jobs))
     spins = np.array([spin for job in jobs for spin in job.spins], dtype=np.float64)
     processes = [process for job in jobs for group in job.processes.values() for process in group]
@@ -128,7 +131,7 @@ def evaluate(
         facts={key: last.reply.facts.get(key) for key in IDENTITY},
         protocol=vars(last.job.protocol),
         jobs=len(jobs),
-        blocks=sum(each.reply.blocks for each in measured),
+        blocks=sum(each.reply.blocks for each, _ in kept),
         median_ns=float(np.median([process.median_ns for job in jobs for process in job.reference])),
         false=Rate.of(sum(false), len(false)),
         effects=effects,
@@ -140,8 +143,21 @@ def evaluate(
         half_width=_median([_half_width(ratio) for job in jobs for ratio in job.speedups(0)]),
         spin_spread=float(np.quantile(spins, 0.95) / np.median(spins)) - 1,
         contended=sum(process.contended for process in processes) / len(processes),
+        threads=max(case.threads for case in last.job.cases),
         tune=tune,
+        failed=sum(len(job.failed) for job in jobs) + len(measured) - len(jobs),
     )
+
+
+def _require_alike(measured: Sequence[Measured]) -> None:
+    """Raise ValueError where jobs were measured on another system, by other versions, or of other networks."""
+    for name, of in (
+        ("facts", lambda each: {key: each.reply.facts.get(key) for key in IDENTITY}),
+        ("versions", lambda each: dict(each.reply.versions)),
+        ("networks", lambda each: {case.label: case.artifact.sha256 for case in each.job.cases}),
+    ):
+        if any(of(each) != of(measured[0]) for each in measured[1:]):
+            raise ValueError(f"its jobs were measured with different {name}: they cannot be judged together")
 
 
 class _Job:
@@ -152,6 +168,7 @@ class _Job:
         self.protocol = job.protocol
         labels = {case.case_id: case.label for case in job.cases}
         failed = {event.case_id for event in measured.journal if isinstance(event, wire.FailedEvent) and event.final}
+        self.failed = failed
         found = analysis.processes(job, measured.journal)
         self.processes = {labels[case]: stats.last_attempts(found[case]) for case in found if case not in failed}
         self.reference = self.processes.get(REFERENCE, ())
@@ -198,12 +215,13 @@ def _resolution(effects: Sequence[Effect]) -> float | None:
 
 
 def _between(jobs: Sequence[_Job]) -> float | None:
-    """sd between jobs of the reference's log median, beyond what the noise within jobs explains; None below three jobs."""
+    """sd between consecutive jobs of the reference's log median; None below three jobs.
+
+    What noise within the jobs explains of it stays in: taken off, few jobs often leave 0, which no device is worth.
+    """
     if len(jobs) < 3:
         return None
-    blocks = [np.array(list(by_block(job.reference).values())) for job in jobs]
-    within = float(np.mean([values.var(ddof=1) / values.size for values in blocks if values.size > 1]))
-    return math.sqrt(max(0.0, float(np.var([values.mean() for values in blocks], ddof=1)) - within))
+    return float(np.std([np.mean(list(by_block(job.reference).values())) for job in jobs], ddof=1))
 
 
 def _half_width(ratio: Speedup) -> float | None:
@@ -226,11 +244,11 @@ def quote(found: Calibration, age_s: float) -> str:
     """One sentence: how old, what was called wrongly, what is resolved."""
     false = found.false
     what = f"{false.hits} of {false.tries} A/A comparisons wrong (at most {100 * false.high:.2g} % if independent)"
-    if found.resolution is None:
+    tries = next((effect.found for effect in found.effects if effect.measured == found.resolution), None)
+    if tries is None or found.resolution is None:
         largest = max((effect.measured for effect in found.effects), default=0.0)
-        least = f"no slow-down up to {100 * largest:.2g} % found in 90 % of tries"
+        least = f"the largest slow-down tried, {100 * largest:.2g} %, not found in 90 % of tries"
     else:
-        tries = next(effect.found for effect in found.effects if effect.measured == found.resolution)
         least = (
             f"slow-downs from {100 * found.resolution:.2g} % on found, that one in {tries.hits} of {tries.tries} tries"
         )
@@ -261,6 +279,9 @@ def unlike_plan(found: Calibration, plan: Plan) -> list[str]:
     pairs = [
         ("tune", ", ".join(found.tune) or "nothing", ", ".join(plan.tune) or "nothing"),
         ("regime", regime, plan.regime),
+        ("threads", found.threads, plan.threads),
+        ("batch", 1, plan.batch),
+        ("precision", "fp32", ", ".join(plan.precisions)),
     ]
     reasons = [f"{name} was {theirs}, is {ours}" for name, theirs, ours in pairs if theirs != ours]
     if found.runtime not in plan.runtimes:

@@ -83,7 +83,7 @@ def test_a_slower_network_that_is_called_faster_is_wrong_and_not_found() -> None
 def test_where_noise_hides_every_slow_down_there_is_no_resolution_and_the_quote_says_so() -> None:
     found = evaluate(*(measured(LABELS, TRUE, seed, noise=0.3) for seed in range(3)))
     assert found.resolution is None
-    assert "no slow-down up to" in calibration.quote(found, 7200.0)
+    assert "the largest slow-down tried, 13 %, not found" in calibration.quote(found, 7200.0)
     assert found.process_sd == pytest.approx(0.3, rel=0.3)
 
 

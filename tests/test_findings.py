@@ -1,9 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import example_run
 import pytest
 
 from harness import findings
+from harness.findings.views import joint_verdict
 from harness.records import Choice, Speedup
 
 
@@ -284,3 +286,31 @@ def test_nothing_measured_gives_no_findings():
 
 def test_without_rung_0_nothing_is_compared_with_it(run):
     assert of_kind(again(run, cases=run.cases[1:]), "depth-without-speed") == []
+
+
+@pytest.mark.parametrize(
+    ("evidence", "advice"),
+    [
+        ("the firmware says: under-voltage (0x1)", "power supply"),
+        ("2 over-current events (oc3)", "lower power mode"),
+        ("1 average over-current events (oc2)", "lower power mode"),
+        ("1 under-voltage events (oc1)", "power supply"),
+        ("the processor counted 5 thermal throttling events (core, over all CPUs)", "--tune turbo"),
+        ("gpu0 slowed its clock: hardware thermal slow-down (0x40)", "lock its clocks"),
+        ("the device was suspended for 3 s", "sleeping"),
+    ],
+)
+def test_each_evidence_of_throttling_comes_with_its_own_advice(run, evidence, advice):
+    told = again(run, jobs=tuple(replace(job, throttling=(evidence,)) for job in run.jobs))
+    assert advice in of_kind(told, "throttled")[0].advice
+
+
+def test_same_for_one_rung_alone_is_not_said_of_a_ladder_whose_intervals_are_wider():
+    assert joint_verdict(row_of("same", 0.99, 1.01)) == "same"
+    assert joint_verdict(row_of("same", 0.97, 1.03)) == "unclear"
+    assert joint_verdict(row_of("slower", 0.90, 1.01)) == "unclear"
+
+
+def row_of(verdict, joint_low, joint_high):
+    summary = SimpleNamespace(speedup=Speedup(1.0, 0.99, 1.01, verdict, joint_low, joint_high))
+    return SimpleNamespace(summary=summary)

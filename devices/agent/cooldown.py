@@ -1,8 +1,8 @@
 """The cool-down gate of a `burst` job: waits, asleep, until the device is as cool and as quiet as when the job began.
 
-At rest is: hottest zone within `cooldown_degc` of the reference, moving
-by at most `cooldown_drift` degC per minute (over 60 s, or as long as has been waited), other processes below 0.3 of the
-cores. After `cooldown_s` the job goes on anyway, and says so.
+At rest is: hottest zone within `cooldown_degc` of the reference, moving by at most `cooldown_drift` degC per minute (over the
+last 60 s; 10 at least, or a third of `cooldown_s`), other processes below 0.3 of the cores. After `cooldown_s` the job goes
+on anyway, and says so.
 """
 
 import os
@@ -15,7 +15,10 @@ from harness import wire
 
 _STEP_S = 2.0
 _STEPS_LEAST = 10  # within the longest wait, however short that is
-_DRIFT_S = 60.0
+_DRIFT_S, _DRIFT_LEAST_S = (
+    60.0,
+    10.0,
+)  # less than ten seconds of a sensor with coarse steps show no drift, or a huge one
 _FOREIGN = 0.3  # of all cores
 
 
@@ -41,7 +44,8 @@ def wait(root: Path, protocol: wire.Protocol, reference: Optional[float]) -> Wai
     while True:
         hottest = thermal.hottest(root)
         if hottest is None or reference is None:
-            return _waited(began, True, "no thermal zone can be read: nothing to wait for")
+            when = "" if hottest is None else " when the job began"
+            return _waited(began, True, "no thermal zone could be read%s: nothing to wait for" % when)
         curve.append((time.monotonic(), hottest))
         now = cpu.moment(root)
         against = _against(curve, reference, cpu.foreign(last, now) if len(curve) > 1 else None, protocol)
@@ -60,7 +64,8 @@ def _against(curve: trend.Curve, reference: float, foreign: Optional[float], pro
     limit = reference + protocol.cooldown_degc
     if curve[-1][1] > limit:
         found.append("above %.1f degC" % limit)
-    drift = trend.per_minute(trend.last(curve, _DRIFT_S))
+    seen = curve[-1][0] - curve[0][0] >= min(_DRIFT_LEAST_S, protocol.cooldown_s / 3)
+    drift = trend.per_minute(trend.last(curve, _DRIFT_S)) if seen else None
     if drift is None or abs(drift) > protocol.cooldown_drift:
         found.append("not yet seen at rest" if drift is None else "moving by %+.1f degC/min" % drift)
     if foreign is not None and foreign >= _FOREIGN * (os.cpu_count() or 1):

@@ -87,10 +87,15 @@ class Journal:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write `path` whole or not at all: temporary file beside it, fsync, rename. Raises OSError."""
+    """Write `path` whole or not at all, and for good: temporary file beside it, fsync, rename, fsync. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    folder = os.open(str(path.parent), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

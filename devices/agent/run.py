@@ -77,14 +77,19 @@ class JobRun:
         history, protocol = self.history, self.job.protocol
         tuned = sorted({setting.name for setting in self.job.tune})  # another clock has another best spin
         machine = "%s tuned by %s" % (cpu, ", ".join(tuned)) if tuned else cpu
+        if protocol.regime != "burst":  # and so has a device that is warm
+            machine = "%s, %s" % (machine, protocol.regime)
         self.memory = spin.Memory(self.workdir / "spin.json", machine, protocol.spin_s)
         rounds = history.spin_rounds or self.memory.rounds or spin.calibrate(protocol.spin_s)
         known = [history.best_spin, self._spun(), self.memory.best if self.memory.rounds == rounds else {}]
         best = {threads: min(k[threads] for k in known if threads in k) for threads in set().union(*known)}
         self.spinner = spin.Spinner(rounds, best, protocol.spin_tolerance)
-        wanted = sorted({case.threads for case in self.job.cases})
-        missed = {str(threads): best[threads] for threads in wanted if not self.spinner.settle(threads)}
+        cold = protocol.regime != "burst"  # what is to be warm settles when it is (`_warm`)
+        missed = {} if cold else {str(n): best[n] for n in self._threads() if not self.spinner.settle(n)}
         return {"spin_rounds": rounds, "spin_stored_ns": missed}
+
+    def _threads(self) -> List[int]:
+        return sorted({case.threads for case in self.job.cases})
 
     def _spun(self) -> Dict[int, int]:
         """The best spin beside the processes of the journal so far, by thread count: a resumed job forgets none."""
@@ -98,12 +103,15 @@ class JobRun:
     def _warm(self) -> None:
         """Bring a device to its sustained state, where that is to be measured; not counted against the budget."""
         protocol, boot = self.job.protocol, self.history.facts.get("boot_id")
-        if protocol.regime != "sustained" or soak.still_warm(self.journal.past, boot):
+        if protocol.regime != "sustained":
             return
-        case = soak.case_of(self.job)
         began = time.monotonic()
-        told = soak.soak(sysroot(), protocol, lambda how, watch: self._launch(case, how, watch))
-        self._note(wire.SoakEvent, case_id=case.case_id, **told)
+        if not soak.still_warm(self.journal.past, boot):
+            case = soak.case_of(self.job)
+            told = soak.soak(sysroot(), protocol, lambda how, watch: self._launch(case, how, watch))
+            self._note(wire.SoakEvent, case_id=case.case_id, **told)
+        for threads in self._threads():
+            self.spinner.settle(threads)
         self.deadline += time.monotonic() - began
 
     def _cool(self, block: int) -> None:
@@ -111,6 +119,7 @@ class JobRun:
         if cooldown.wanted(self.job.protocol):
             waited = cooldown.wait(sysroot(), self.job.protocol, self.history.reference_degc)
             self.deadline += waited.waited_ns / 1e9
+            self.spinner.forget()
             self._note(wire.WaitEvent, block=block, **waited._asdict())
 
     # --- measuring ---------------------------------------------------------------------------------------------------
@@ -135,6 +144,7 @@ class JobRun:
         while slots:
             for slot in slots:
                 if time.monotonic() >= self.deadline:
+                    self.watch.block_ends(block)
                     return False
                 if not schedule.settled(self.job, self.history, slot):
                     self._process(slot)

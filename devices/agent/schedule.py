@@ -12,7 +12,6 @@ from statistics import median
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from devices.agent import stopping
-from devices.agent.throttle import SUSPENDED
 from harness import wire
 
 MOST_FAILURES = 2  # failed processes in a row, of one case, after which it is given up
@@ -103,7 +102,7 @@ def _unspent_ns(event: wire.Event, last_t_ns: int) -> int:
 
 def invalid(event: wire.ProcessEvent, regime: str) -> bool:
     """Whether what was seen of the device forbids to count a process: throttling in a cool regime, sleep in any."""
-    return any(regime == "burst" or sentence.startswith(SUSPENDED) for sentence in event.throttled)
+    return any(regime == "burst" or sentence.startswith(wire.SUSPENDED) for sentence in event.throttled)
 
 
 def order(job: wire.Job, block: int) -> List[Slot]:

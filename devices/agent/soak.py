@@ -39,8 +39,17 @@ def still_warm(past: List[wire.Event], boot_id: Any) -> bool:
     starts = [event for event in past if isinstance(event, wire.StartEvent)]
     if not starts or boot_id is None or starts[-1].facts.get("boot_id") != boot_id:
         return False
-    soaked = any(isinstance(event, wire.SoakEvent) for event in past)
-    return soaked and now_ns() - past[-1].t_ns < _FRESH_S * 1e9
+    boot = len(past) - next(
+        (
+            n
+            for n, event in enumerate(reversed(past))
+            if isinstance(event, wire.StartEvent) and event.facts.get("boot_id") != boot_id
+        ),
+        len(past),
+    )
+    loads = [event for event in past[boot:] if isinstance(event, (wire.SoakEvent, wire.ProcessEvent))]
+    soaked = any(isinstance(event, wire.SoakEvent) for event in loads)
+    return soaked and now_ns() - loads[-1].t_ns < _FRESH_S * 1e9
 
 
 def soak(root: Path, protocol: wire.Protocol, run: Run) -> Dict[str, Any]:

@@ -95,6 +95,10 @@ class Spinner:
                 break
         return elapsed
 
+    def forget(self) -> None:
+        """Let time pass: the last spin tells nothing of now."""
+        self._last = None
+
     def after(self, threads: int) -> int:
         """Time in ns of a spin now."""
         elapsed = spin(self.rounds, threads)

@@ -6,6 +6,7 @@ from typing import Callable, Dict, Iterator, List, Optional
 from devices.agent.sensing import Files, Source, UnavailableError, absent, number, take, text
 
 _THERMAL = "sys/class/thermal"
+_CONSTANT = "pmic"  # NVIDIA's zone of that name says 100 degC at all times
 _COLDEST = -200.0  # degC; a zone that is powered down says -256
 
 
@@ -31,7 +32,7 @@ def zones(root: Path, files: Files) -> List[Source]:
 
 def hottest(root: Path) -> Optional[float]:
     """Return the hottest zone's temperature now, in degC, or None where no zone gives one."""
-    values = [take(source)[0][4] for source in zones(root, Files())]
+    values = [take(source)[0][4] for source in zones(root, Files()) if not source.scope.lower().startswith(_CONSTANT)]
     return max((value for value in values if value is not None), default=None)
 
 

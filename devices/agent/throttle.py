@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from devices.agent import firmware, nvml
-from devices.agent.sensing import Files, Snapshot, Source, UnavailableError, number, text
+from devices.agent.sensing import Files, Snapshot, Source, UnavailableError, absent, number, text
+from harness.wire import SUSPENDED
 
-SUSPENDED = "the device was suspended"  # how that evidence begins
 _SUSPENDED_LEAST_S = 0.010
 _PI_BITS = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
 _PI_STICKY = 16
@@ -26,13 +26,19 @@ _CPU = "sys/devices/system/cpu"
 
 
 def sources(root: Path, files: Files) -> Iterator[Source]:
-    """What this device can tell; nothing of a kind that it is not."""
-    yield from _pi(root, files)
-    yield from _jetson(root, files)
+    """What this device can tell; where it can tell nothing, that it cannot."""
+    found = [*_pi(root, files), *_jetson(root, files), *_counters(root, files), *_gpus()]
+    yield from found or [absent("throttling", "machine", "gauge", "1", "nothing here tells whether it is throttled")]
+
+
+def _counters(root: Path, files: Files) -> Iterator[Source]:
     for kind in ("core", "package"):
         counters = sorted((root / _CPU).glob("cpu[0-9]*/thermal_throttle/%s_throttle_count" % kind))
         if counters:
             yield Source("thermal_throttle", kind, "counter", "1", _sum(files, counters))
+
+
+def _gpus() -> Iterator[Source]:
     for gpu in nvml.gpus():
         read = lambda device=gpu: nvml.clock_reasons(device)  # noqa: E731
         yield Source("gpu_clock_reasons", "gpu%d" % gpu.number, "gauge", "1", read)

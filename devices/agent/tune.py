@@ -26,7 +26,6 @@ from harness.wire import Setting, Tuned
 
 _COMMAND_LIMIT_S = 60.0
 _LOOK_S = 1.0
-_MOST_S = 24 * 3600.0  # no job lasts longer: then the dead-man puts back all the same
 _MOST_CHARACTERS = 2000
 _ALLOWED = ("/sys/", "/proc/sys/")
 
@@ -49,10 +48,10 @@ def applied(
 ) -> Iterator[List[Tuned]]:
     """Bring the settings about for the block, and put back what was there; yields what was found in force.
 
-    First, what an agent that was killed has left is put back. Raises DeviceError, with everything as it was, when a setting
-    is not there or reads back otherwise.
+    First, what an agent that was killed has left is put back. Raises DeviceError when that cannot be done; and, with
+    everything put back, when a setting is not there or reads back otherwise.
     """
-    put_back(workdir)
+    _require_put_back(put_back(workdir), workdir)
     if not settings:
         yield []
         return
@@ -81,7 +80,7 @@ def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
         stored = _stored(workdir)
         if not stored or (only_of is not None and stored["pid"] != only_of):
             return []
-        changes = [_change(item) for item in stored["changes"]]
+        changes = stored["changes"]
         if stored["boot_id"] != _boot_id():
             changes = [change for change in changes if change.apply]
         done = [(change, _restored(change)) for change in reversed(changes)]
@@ -97,9 +96,8 @@ def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
 
 
 def keep_watch(workdir: str, pid: str, started: str) -> None:
-    """The dead-man: look until the agent has put back, or is gone, or a day has passed; in the last two cases put back."""
-    end = time.monotonic() + _MOST_S
-    while _file(Path(workdir)).exists() and _started(int(pid)) == started and time.monotonic() < end:
+    """The dead-man: look until the agent has put back, or is gone; then put back."""
+    while _file(Path(workdir)).exists() and _started(int(pid)) == started:
         time.sleep(_LOOK_S)
     put_back(Path(workdir), only_of=int(pid))
 
@@ -183,7 +181,7 @@ def _applied(change: Change) -> Tuned:
     asked = _wanted(change)
     reason = _carry_out(change.apply, change.target, asked)
     found = _found(change)
-    fits = re.search(asked, found or "") is not None if change.apply else _equal(found, asked)
+    fits = found is not None and re.search(asked, found) is not None if change.apply else _equal(found, asked)
     return _tuned(change, asked, found, reason, fits)
 
 
@@ -211,9 +209,10 @@ def _carry_out(command: Sequence[str], target: str, value: str) -> str:
         else:
             Path(target).write_text(value)
     except PermissionError:
-        return "%s may not be written: only root may" % target
+        return "%s may not be %s: only root may" % (target, "run" if command else "written")
     except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
+        said = getattr(error, "stderr", None) or b""
+        return " ".join([str(error), *said.decode("utf-8", "replace").split()])[:_MOST_CHARACTERS]
     return ""
 
 
@@ -233,12 +232,23 @@ def _equal(found: Optional[str], asked: str) -> bool:
     return False
 
 
+def _require_put_back(restored: Sequence[Tuned], workdir: Path) -> None:
+    """Raise DeviceError where the device is still as a job that was killed has left it: nobody would know at what clock."""
+    for each in restored:
+        if each.status != "ok":
+            raise DeviceError(
+                "tune %s: an earlier job left %s at %s, and it cannot be put back: %s"
+                % (each.name, each.target, each.found, each.reason),
+                "Put it back to %s, and remove %s." % (each.before, _file(workdir)),
+            )
+
+
 def _require_all(tuned: Sequence[Tuned]) -> None:
     for each in tuned:
         if each.status != "ok":
             raise DeviceError(
                 "tune %s: %s: %s" % (each.name, each.target, each.reason),
-                "Everything is as it was. Drop %s from --tune, or let the device's user be root." % each.name,
+                "Drop %s from --tune, or let the device's user be root. What was changed is put back." % each.name,
             )
 
 
@@ -262,13 +272,14 @@ def _write(workdir: Path, changes: Sequence[Change]) -> None:
 
 
 def _stored(workdir: Path) -> Dict[str, Any]:
-    """What is to be put back; {} when nothing is. A file that is no JSON was not written by us: it is set aside."""
+    """What is to be put back; {} when nothing is. A file that is no JSON of ours is set aside. Raises OSError."""
     try:
         value = dict(json.loads(_file(workdir).read_text(encoding="utf-8")))
-        return {"pid": int(value["pid"]), "boot_id": value["boot_id"], "changes": list(value["changes"])}
+        changes = [_change(item) for item in value["changes"]]
+        return {"pid": int(value["pid"]), "boot_id": value["boot_id"], "changes": changes}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         _file(workdir).replace(workdir / "tune.damaged")
         print("tune: %s was damaged (%s): set aside as tune.damaged" % (_file(workdir), error), file=sys.stderr)
         return {}
@@ -288,14 +299,17 @@ def _boot_id() -> Optional[str]:
 def _start_guard(workdir: Path) -> "subprocess.Popen[bytes]":
     """Start the dead-man: a session of its own, no lock inherited, nobody's terminal."""
     pid = os.getpid()
+    if not _started(pid):
+        raise DeviceError("tune: /proc cannot be read, so nobody could see that this agent is gone", "Drop --tune.")
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), "put-back-later", str(workdir), str(pid)]
-    return subprocess.Popen(
-        [*command, _started(pid)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with (workdir / "tune.log").open("ab") as log:
+        return subprocess.Popen(
+            [*command, _started(pid)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def _started(pid: int) -> str:

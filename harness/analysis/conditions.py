@@ -99,9 +99,13 @@ def _middle(values: Sequence[float]) -> float | None:
 def _crowded(job: wire.Job, journal: Sequence[wire.Event], events: Sequence[wire.ProcessEvent]) -> float | None:
     """The share of processes beside which others, with its own threads, wanted more cores than the device has.
 
-    Stolen time counts as theirs: the cores were elsewhere.
+    Stolen time counts as theirs: the cores were elsewhere. None where the agent may use some of the cores alone: others
+    are counted over all of them, and nobody knows on which they were.
     """
-    cores = next((e.facts.get("cpus_usable") for e in journal if isinstance(e, wire.StartEvent)), None)
+    facts = next((e.facts for e in journal if isinstance(e, wire.StartEvent)), {})
+    cores = facts.get("cpus_usable")
+    if cores != facts.get("cpus", cores):
+        return None
     threads = {case.case_id: case.threads for case in job.cases}
     known = [
         threads[event.case_id] + event.usage.foreign_cpu + (event.usage.steal or 0.0)
@@ -127,7 +131,7 @@ def _swapped(states: Sequence[wire.StateEvent]) -> float | None:
 
 
 def _neighbours(states: Iterable[wire.StateEvent]) -> dict[str, float]:
-    """The other programs that used most of the processors, by name: cores, on average over the blocks that name any."""
+    """The other programs that used most of the processors, by name: cores, on average over all blocks."""
     blocks: list[dict[str, float]] = []
     for event in states:
         named = {

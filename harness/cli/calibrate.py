@@ -90,7 +90,7 @@ def rows(found: Calibration) -> list[tuple[str, str]]:
         ),
         (
             "A/A",
-            f"{found.false.hits} of {found.false.tries} called different (95 %: at most {100 * found.false.high:.2g} %)",
+            f"{found.false.hits} of {found.false.tries} different (95 %, if independent: at most {100 * found.false.high:.2g} %)",
         ),
     ]
     for effect in found.effects:
@@ -98,6 +98,8 @@ def rows(found: Calibration) -> list[tuple[str, str]]:
         told = f"{rate.hits} of {rate.tries} found (95 %: {100 * rate.low:.0f} to {100 * rate.high:.0f} %)"
         wrong = f", {effect.wrong} CALLED FASTER" if effect.wrong else ""
         lines.append((f"+{100 * effect.added:.0f} % work", f"{told}, {100 * effect.measured:+.1f} % measured{wrong}"))
+    if found.failed:
+        lines.append(("failed", f"{found.failed} networks, of all jobs, were given up and are not in these counts"))
     lines.append(("noise", _noise(found)))
     lines.append(
         (
@@ -120,7 +122,7 @@ def _noise(found: Calibration) -> str:
 
 def _resolution(found: Calibration) -> str:
     if found.resolution is None:
-        return "none of these slow-downs is found in 90 % of tries: quiet the machine, or compare larger differences"
+        return "the largest of these slow-downs is not found in 90 % of tries: quiet the machine, or compare larger differences"
     advice = (
         "" if found.resolution <= 0.06 else "; smaller ones are noise here: quiet the machine, or allow more blocks"
     )

@@ -93,7 +93,10 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1 when a case failed in B that was measured in A, else 3 when a row is slower, else 0."""
+        """1 when a case failed in B that was measured in A, else 3 when a row is slower, else 0.
+
+        A row of the same artifact counts too: then the device became slower, which whoever compares wants to know as well.
+        """
         if any(row.lost for row in self.rows):
             return FAILED
         return REGRESSION if self.count("slower") else 0

@@ -136,7 +136,8 @@ def _calibrated(a: Taken, b: Taken) -> str:
             f"harness calibrate --device {b.run.device} finds out."
         )
     alone = "" if all(found) else " (of one run's calibration, taken for both)"
-    return f"Intervals hold what differs from job to job (sd {' and '.join(dict.fromkeys(known))}){alone}, added in quadrature."
+    what = f"what differs between consecutive jobs of one calibration (sd {' and '.join(dict.fromkeys(known))})"
+    return f"Intervals hold {what}{alone}, added in quadrature; what differs from hour to hour may be more."
 
 
 def _spun(a: Taken, b: Taken) -> Iterator[str]:

@@ -30,7 +30,7 @@ from harness.findings.verdict import judge
 from harness.findings.views import distinct, of_ladders
 from harness.records import Finding, JobRecord, Ladder, Severity, Summary
 
-ANALYSIS_VERSION = 2
+ANALYSIS_VERSION = 3
 
 __all__ = ["ANALYSIS_VERSION", "find", "for_case", "judge"]
 

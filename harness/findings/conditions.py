@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness import wire
 from harness.findings.views import MANY, count, percent
 from harness.records import Correlation, Finding, JobRecord, Summary
 
@@ -16,11 +17,12 @@ _P = 0.01 / 4  # of a correlation, four of which are looked at
 _RHO = 0.3  # below, it explains less than a tenth of the variance of ranks
 
 _ADVICE = {
-    "Raspberry Pi": "Mend the power supply (a Raspberry Pi 5 wants 5 V at 5 A) or the cooling.",
-    "Jetson": "The module's current limit is in force: choose a lower power mode, or a supply that its higher ones need.",
-    "x86": "The processor is too hot: cool it, or switch turbo off (--tune turbo).",
-    "gpu": "The GPU holds its clocks down: cool it, or lock its clocks below the limit.",
-    "the device was suspended": "Keep it from sleeping while it measures.",
+    "the firmware": "Mend the power supply (a Raspberry Pi 5 wants 5 V at 5 A) or the cooling.",
+    "over-current": "The module's current limit is in force: choose a lower power mode, or a supply that its higher ones need.",
+    "the processor": "The processor is too hot: cool it, or switch turbo off (--tune turbo).",
+    "slowed its clock": "The GPU holds its clocks down: cool it, or lock its clocks below the limit.",
+    "under-voltage": "Mend the power supply.",
+    wire.SUSPENDED: "Keep it from sleeping while it measures.",
 }
 
 
@@ -45,7 +47,7 @@ def throttled(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
         tuple(s.case_id for s in cases if s.case_id and (s.throttled or not counted)),
         {"runtime": job.runtime, "processes": counted, "of": total, "evidence": first},
         f"On {job.runtime} the device was throttled while it measured: {first}; {what}.",
-        next((advice for board, advice in _ADVICE.items() if first.startswith(board)), "Find out what slows it down."),
+        next((advice for words, advice in _ADVICE.items() if words in first), "Find out what slows it down."),
     )
 
 

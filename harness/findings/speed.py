@@ -66,9 +66,21 @@ def _advice(view: View) -> str:
         )
     else:
         advice = f"Rung {best.rung} (depth {best.depth}) is {ratio(best):.2f} times as fast as rung 0: stop there."
-    least = 1.0 if best is None else ratio(best)
-    rivals = [s for s in view.controls if s.speedup and s.speedup.verdict == "faster" and ratio(s) > least]
+    least = 1.0 if best is None else _most(best)
+    rivals = [s for s in view.controls if s.speedup and s.speedup.verdict == "faster" and _fewest(s) > least]
     if not rivals:
         return advice
     named = ", ".join(f"{s.model} ({ratio(s):.2f} times)" for s in rivals)
     return f"{advice} Untrained controls that are faster still: {named}."
+
+
+def _most(summary: Summary) -> float:
+    """The upper end of the interval of a speed-up that holds with all others of its ladder."""
+    speedup = summary.speedup
+    return ratio(summary) if speedup is None or speedup.joint_high is None else speedup.joint_high
+
+
+def _fewest(summary: Summary) -> float:
+    """The lower end of that interval."""
+    speedup = summary.speedup
+    return ratio(summary) if speedup is None or speedup.joint_low is None else speedup.joint_low

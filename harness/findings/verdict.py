@@ -16,7 +16,8 @@ def judge(summaries: Sequence[Summary], jobs: Sequence[JobRecord]) -> RunVerdict
 
     fell-back: a case ran with another setting or provider than asked for. throttled: a process that counts was throttled, in a
     regime that is not to be. contended: at least 10 % of the processes that count met a neighbour, by the spin or because
-    there were fewer cores than wanted. noisy: an interval is wider than asked for, or the A/A floor is beyond 2 %.
+    there were fewer cores than wanted. noisy: an interval is wider than asked for, the A/A floor is beyond 2 %, or at
+    least 10 % of the processes had not settled.
     """
     measured = distinct(s for s in summaries if s.latency_ns is not None)
     fallen = [s for s in summaries if s.reasons.get("status", "").startswith(_IGNORED)]
@@ -65,8 +66,14 @@ def _noisy(measured: Sequence[Summary], jobs: Sequence[JobRecord]) -> Iterator[s
             yield f"on {job.runtime} {len(wide)} of {count(len(job.half_widths), 'comparison')} missed {plus_minus(target)}"
         for size in sorted(floors_beyond(job).values())[-1:]:
             yield f"on {job.runtime} the reference differs from itself by up to {percent(size)}"
+        mine = [s for s in measured if s.runtime == job.runtime]
+        total = sum(s.latency_ns.processes for s in mine if s.latency_ns)
+        unsettled = sum(s.not_steady for s in mine)
+        if total and unsettled >= MANY * total:
+            yield f"on {job.runtime} {unsettled} of {count(total, 'process', 'processes')} had not settled or shifted"
 
 
 def _stable(jobs: Sequence[JobRecord]) -> str:
     runtimes = ", ".join(job.runtime for job in jobs)
-    return f"on {runtimes} every comparison is as narrow as asked for, and the reference agrees with itself"
+    agrees = ", and the reference agrees with itself" * all(job.floor for job in jobs)
+    return f"on {runtimes} every comparison is as narrow as asked for{agrees}"

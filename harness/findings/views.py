@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness import stats
 from harness.records import Group, Ladder, Rung, Summary, Verdict
 
 MANY = 0.10  # share of disturbed processes from which numbers are in doubt
@@ -59,9 +60,11 @@ def joint_verdict(row: Row) -> Verdict | None:
     What is said of a ladder picks among its rungs: only what all intervals say at once may be picked.
     """
     speedup, found = row.summary.speedup, verdict(row)
-    if speedup is None or found not in ("faster", "slower") or speedup.joint_low is None or speedup.joint_high is None:
+    if speedup is None or speedup.joint_low is None or speedup.joint_high is None:
         return found
-    return found if speedup.joint_low > 1 or speedup.joint_high < 1 else "unclear"
+    low, high = speedup.joint_low, speedup.joint_high
+    holds = {"faster": low > 1, "slower": high < 1, "same": low >= 1 - stats.SAME and high <= 1 + stats.SAME}
+    return found if found is None or holds.get(found, True) else "unclear"
 
 
 def ratio(summary: Summary) -> float:

@@ -198,7 +198,9 @@ def _floor_words(panel: Panel, glyphs: Glyphs) -> str:
     if not floors:
         return "A/A floor: none measured."
     words = f"A/A floor, rung 0 against itself: {', '.join(floors)}"
-    if sizes:
+    if sizes and several:
+        words += "; no difference below a row's own is faster or slower"
+    elif sizes:
         words += f"; no difference below {glyphs.plus_minus}{100 * math.expm1(max(sizes)):.1f} % is faster or slower"
         words += ", and none the same" * (max(sizes) > stats.SAME)
     return words + "."

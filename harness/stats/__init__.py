@@ -54,7 +54,7 @@ from harness.stats.comparisons import (
 )
 from harness.stats.components import components
 from harness.stats.estimates import CONFIDENCE, absent, estimate
-from harness.stats.ladders import joint, with_joint
+from harness.stats.ladders import joint
 from harness.stats.processes import RESOLUTION_NS, Floats, Process, last_attempts
 from harness.stats.steady import SHIFT, Change, change, effective, lag1
 from harness.stats.tails import BOUND_SAMPLES, QUANTILE_SAMPLES
@@ -90,5 +90,4 @@ __all__ = [
     "reach",
     "speedup",
     "verdict",
-    "with_joint",
 ]

@@ -15,11 +15,10 @@ Cases that were decided early lack later blocks; then each of the two groups get
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from harness.records import Speedup
 from harness.stats import resampling, widths
 from harness.stats.processes import Floats, Process, by_block, last_attempts
 from harness.wire import Protocol
@@ -60,15 +59,6 @@ def joint(
     return {name: found.get(name) for name in cases}
 
 
-def with_joint(speedups: Mapping[str, Speedup], joint: Mapping[str, Interval | None]) -> dict[str, Speedup]:
-    """Return the speed-ups with their joint limits filled in, where there are any."""
-    limits = {name: joint.get(name) or (None, None) for name in speedups}
-    return {
-        name: replace(speedup, joint_low=limits[name][0], joint_high=limits[name][1])
-        for name, speedup in speedups.items()
-    }
-
-
 def _rung(case: Sequence[Process], baseline: Sequence[Process], resolution_ns: float) -> _Rung | None:
     if case and baseline and case[0].case_id == baseline[0].case_id:
         return None
@@ -105,7 +95,7 @@ def _largest(rungs: Sequence[_Rung], alpha: float) -> float:
 
 
 def _studentised(drawn: Floats) -> Floats:
-    """|trimmed mean| over its standard error, of each row; nan: blocks that do not hold the case. 0 where nothing varies."""
+    """|trimmed mean| over its standard error, of each row; nan: blocks that do not hold the case."""
     ordered = np.sort(drawn, axis=1)  # nan last
     number = np.isfinite(ordered).sum(axis=1, keepdims=True)
     cut = number // widths.CUT
@@ -119,4 +109,5 @@ def _studentised(drawn: Floats) -> Floats:
     squares = (np.where(held, clipped - mean[:, None], 0.0) ** 2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.sqrt(squares / (left * (left - 1.0)))  # the winsorised variance times (n - 1) / (h (h - 1))
-        return np.where((left > 1) & (error > 0), np.abs(centre) / error, 0.0)
+        apart = np.where(centre != 0, np.inf, 0.0)  # a clock so coarse that what was drawn is all equal, and off
+        return np.where(left > 1, np.where(error > 0, np.abs(centre) / error, apart), 0.0)

@@ -38,7 +38,10 @@ def load_calibration(results: Path, device: str) -> Calibration | None:
                 f"{file}: schema {tree['schema']}, this program reads up to {calibration.SCHEMA}",
                 "Upgrade edge-harness.",
             )
-        return _parsed(json.dumps(tree))
+        found = _parsed(json.dumps(tree))
+        if datetime.fromisoformat(found.created).tzinfo is None:
+            raise ValueError(f"created: {found.created} has no time zone")
+        return found
     except ValidationError as error:
         first = error.errors()[0]
         what = f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"

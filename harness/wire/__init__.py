@@ -14,6 +14,7 @@ its types.
 from harness.wire.events import (
     ENDS,
     EVENTS,
+    SUSPENDED,
     EndEvent,
     Event,
     FailedEvent,
@@ -37,6 +38,7 @@ __all__ = [
     "MAX_LINE_BYTES",
     "MAX_SAMPLES",
     "REGIMES",
+    "SUSPENDED",
     "VERSION",
     "EndEvent",
     "Event",

@@ -12,6 +12,9 @@ ENDS = ("decided", "reference-failed", "budget", "blocks", "failed")
 _COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
 
+SUSPENDED = "the device was suspended"  # how the evidence of that begins: no regime makes such a process valid
+
+
 @dataclass(frozen=True)
 class Event:
     """What every journal line carries: format version, gapless sequence number, device-monotonic time in ns."""
@@ -162,7 +165,7 @@ class SoakEvent(Event):
 class Tuned:
     """One setting on one target (a file, a command): what it was, what was asked for, what was found then.
 
-    `status`: ok, refused (it reads back otherwise), unsupported, permission, error; `reason` where it is not ok.
+    `status`: ok, refused (it reads back otherwise), error (it cannot be read); `reason` where it is not ok.
     """
 
     name: str

@@ -123,6 +123,16 @@ class Setting:
         require_name(self.name, "a setting's name")
         commands = bool(self.apply and self.query and self.restore)
         require(self.file.startswith("/") != commands, "a setting needs a file, or apply, query and restore", self.name)
+        if commands:
+            require(_is_pattern(self.value), "what a query is to say must be a regular expression", self.value)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

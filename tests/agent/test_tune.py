@@ -231,6 +231,38 @@ def test_what_was_left_before_a_boot_is_forgotten(root: Path, tmp_path: Path) ->
     assert not (workdir / "tune.json").exists()
 
 
+def test_where_an_earlier_job_cannot_be_put_back_nothing_is_measured(root: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "workdir"
+    with tune.applied(workdir, [GOVERNOR], lambda restored: None):
+        stored = json.loads((workdir / "tune.json").read_text())
+    stubborn = root / POLICY.format(1) / "scaling_governor"
+    stubborn.unlink()
+    stubborn.mkdir()  # can be neither read nor written
+    (workdir / "tune.json").write_text(json.dumps(stored))
+    for settings in ([], [GOVERNOR]):
+        with pytest.raises(DeviceError, match=r"an earlier job left .*policy1/scaling_governor") as caught:
+            tune_once(workdir, settings)
+        assert caught.value.hint.startswith("Put it back to ondemand, and remove ")
+    assert [change["target"] for change in json.loads((workdir / "tune.json").read_text())["changes"]] == [
+        str(stubborn)
+    ]
+
+
+def test_a_file_of_another_program_is_set_aside(root: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "workdir"
+    (workdir / "tune.json").write_text(json.dumps({"pid": 1, "boot_id": "x", "changes": [{"knob": "a"}]}))
+    assert tune.put_back(workdir) == []
+    assert (workdir / "tune.damaged").exists() and not (workdir / "tune.json").exists()
+
+
+def test_a_query_that_fails_after_the_change_is_not_taken_for_what_was_asked(root: Path, tmp_path: Path) -> None:
+    mode = tmp_path / "mode"
+    mode.write_text("15W")
+    gone = Setting("power", ".*", apply=("rm", str(mode)), query=("cat", str(mode)), restore=("touch", str(mode)))
+    with pytest.raises(DeviceError, match="tune power"):
+        tune_once(tmp_path / "workdir", [gone])
+
+
 def test_what_a_command_did_before_a_boot_may_outlive_it_and_is_put_back(root: Path, tmp_path: Path) -> None:
     workdir, mode = tmp_path / "workdir", tmp_path / "mode"
     mode.write_text("15W")

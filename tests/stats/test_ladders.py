@@ -95,16 +95,6 @@ def test_two_wild_blocks_still_have_finite_limits():
         assert 0 < low < 1 < high < math.inf
 
 
-def test_joint_limits_are_filled_into_speedups():
-    cases, reference = ladder(np.random.default_rng(5), 8, rungs=2)
-    alone = {name: stats.speedup(case, reference, PROTOCOL) for name, case in (cases | {"r": reference}).items()}
-    joint = stats.joint(cases, reference, PROTOCOL)
-    filled = stats.with_joint(alone, joint)
-    assert (filled["c0"].joint_low, filled["c0"].joint_high) == joint["c0"]
-    assert (filled["c0"].low, filled["c0"].verdict) == (alone["c0"].low, alone["c0"].verdict)
-    assert filled["r"] == alone["r"]
-
-
 @pytest.mark.parametrize("blocks", [6, pytest.param(24, marks=pytest.mark.slow)])
 def test_all_rungs_are_covered_together(blocks):
     protocol, held, tries = wire.Protocol(looks=(blocks,)), 0, 150
