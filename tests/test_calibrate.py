@@ -251,6 +251,7 @@ def test_wrong_words_are_told(words: tuple[str, ...], code: int, message: str, c
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_calibration_that_was_killed_goes_on_and_measures_no_job_twice(cli: Cli) -> None:
     """Asked for as little as there is, killed in the second job, resumed; `empty` makes jobs of half a minute."""
     with cli.start("calibrate", "--device", "local", "--runtime", "empty", "--budget", "1") as begun:
