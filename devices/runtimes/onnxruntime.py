@@ -8,12 +8,9 @@ Intra-op threads are set explicitly (`--threads`), inter-op is 1, execution is s
 asked for, and it is an error if another one, or none, is in force.
 """
 
-import logging
 import tempfile
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from harness import wire
 
@@ -43,8 +40,10 @@ def export(variant: Any, target: Any, precision: str, options: Dict[str, str], o
     """Write the variant as ONNX; returns `ops_executed`, the nodes of the graph as ONNX Runtime optimises it here."""
     import torch
 
+    from harness.compress.program import quiet_exporter
+
     batch = int(options.get("batch", "1"))
-    with _quiet():
+    with quiet_exporter():
         network = torch.export.load(variant.program).module()
         program = torch.export.export(network, (torch.zeros(batch, *variant.input_shape),))
         exported = torch.onnx.export(
@@ -55,20 +54,6 @@ def export(variant: Any, target: Any, precision: str, options: Dict[str, str], o
     _anonymise(model)
     out.write_bytes(model.SerializeToString(deterministic=True))
     return {"ops_executed": _executed(out, options)}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's remarks on packages that nobody asked for (torchvision) say nothing about this network."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _anonymise(model: Any) -> None:

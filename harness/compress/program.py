@@ -73,7 +73,7 @@ def save(network: nn.Module, example: Tensor, file: Path) -> str:
 def save_onnx(program: Path, out: Path) -> None:
     """Write a program that `save` has written as ONNX, for every batch size. Raises FoldError."""
     try:
-        with _quiet():
+        with quiet_exporter():
             exported = torch.onnx.export(
                 torch.export.load(program),
                 (),
@@ -90,7 +90,7 @@ def save_onnx(program: Path, out: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """The exporter's remarks on packages that nobody asked for (torchvision) say nothing about this network."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
