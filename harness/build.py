@@ -47,7 +47,7 @@ class BuildRequest:
         runtime = content.find("runtime", self.runtime)
         sources = content.source_hash(runtime, *sorted(runtime.parent.glob("_*.py")), Path(__file__))
         converters = {name: _version(name) for name in content.constant("runtime", self.runtime, "CONVERTERS")}
-        described = {**asdict(self), "variant": self.variant.name}
+        described = {**asdict(self), "variant": [self.variant.name, self.variant.vocabulary]}
         return digest({"request": described, "sources": sources, "converters": converters})
 
 
@@ -208,21 +208,23 @@ def _make(request: BuildRequest) -> None:
 
 
 def _sample(request: BuildRequest) -> str:
-    """Return inputs (seeded standard normal) and the torch network's float32 outputs for them, as wire JSON."""
+    """Return seeded inputs (standard normal, or tokens) and the torch network's float32 outputs for them, as wire JSON."""
     import torch
 
     from harness import wire
+    from harness.compress import program
 
-    network = torch.export.load(request.variant.program).module()
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(request.batch, *request.variant.input_shape, generator=generator)
+    variant = request.variant
+    network = torch.export.load(variant.program).module()
+    inputs = program.make_example(variant.input_shape, 0, variant.vocabulary, request.batch)
     with torch.inference_mode():
         outputs = network(inputs)
 
-    def tensor(value: torch.Tensor) -> wire.Tensor:
-        return wire.Tensor.of(value.shape, value.detach().contiguous().numpy().astype("<f4").tobytes())
+    def tensor(value: torch.Tensor, dtype: str = "float32") -> wire.Tensor:
+        code = {"float32": "<f4", "int64": "<i8"}[dtype]
+        return wire.Tensor.of(value.shape, value.detach().contiguous().numpy().astype(code).tobytes(), dtype)
 
-    return wire.encode(wire.Sample((tensor(inputs),), (tensor(outputs),)))
+    return wire.encode(wire.Sample((tensor(inputs, variant.input_dtype),), (tensor(outputs),)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ import psutil
 import pytest
 from torch import nn
 
-from harness import build
+from harness import build, wire
 from harness.build import BuildRequest
 from harness.child import Progress
 from harness.compress import program
@@ -136,3 +137,16 @@ def _interrupt_when(waiting: Path, children: int) -> None:
     while len(list(waiting.iterdir())) < children and time.monotonic() < patience:
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_network_that_reads_tokens_is_proved_on_tokens_of_its_vocabulary(tmp_path: Path) -> None:
+    file = tmp_path / "program.pt2"
+    network = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
+    name = program.save(network, program.make_example((5,), 0, vocabulary=9), file)
+    reader = Variant(name, str(file), (5,), 3, vocabulary=9)
+    (artifact,) = build.build([BuildRequest(reader, "empty", "fp32", batch=4)], lambda progress: None)
+    assert isinstance(artifact, Artifact), artifact
+    sample = wire.decode(wire.Sample, Path(artifact.sample_path).read_text(), "sample")
+    (tokens,), (outputs,) = sample.inputs, sample.outputs
+    assert (tokens.dtype, tokens.shape, outputs.dtype) == ("int64", (4, 5), "float32")
+    assert set(array.array("q", tokens.raw())) <= set(range(9))

@@ -210,6 +210,21 @@ def test_rows_of_a_tensor_are_a_tensor() -> None:
     assert tensor.rows(1, 2) == wire.Tensor.of((2, 2), struct.pack("<4f", *range(2, 6)))
 
 
+def test_tokens_are_a_tensor_of_int64_and_stay_one_row_by_row() -> None:
+    tokens = wire.Tensor.of((2, 2), struct.pack("<4q", 0, 1, 2, 50264), "int64")
+    assert wire.decode(wire.Tensor, wire.encode(tokens), "t") == tokens
+    assert tokens.rows(1, 1) == wire.Tensor.of((1, 2), struct.pack("<2q", 2, 50264), "int64")
+
+
+def test_a_sample_that_names_no_type_holds_floats() -> None:
+    assert wire.decode(wire.Tensor, json.dumps({"shape": [1], "data": "AAAAAA=="}), "t").dtype == "float32"
+
+
+def test_a_tensor_of_an_unknown_type_is_refused() -> None:
+    with pytest.raises(WireError, match="dtype must be one of float32, int64"):
+        wire.decode(wire.Tensor, json.dumps({"shape": [1], "data": "AAAA", "dtype": "object"}), "t")
+
+
 def test_a_tensor_whose_data_do_not_fill_its_shape_is_refused() -> None:
     with pytest.raises(WireError, match="data must match its shape"):
         wire.decode(wire.Tensor, json.dumps({"shape": [2, 3], "data": "AAAA"}), "t")

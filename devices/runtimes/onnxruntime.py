@@ -10,7 +10,7 @@ asked for, and it is an error if another one, or none, is in force.
 
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from harness import wire
 
@@ -45,7 +45,8 @@ def export(variant: Any, target: Any, precision: str, options: Dict[str, str], o
     batch = int(options.get("batch", "1"))
     with quiet_exporter():
         network = torch.export.load(variant.program).module()
-        program = torch.export.export(network, (torch.zeros(batch, *variant.input_shape),))
+        example = torch.zeros(batch, *variant.input_shape, dtype=getattr(torch, variant.input_dtype))
+        program = torch.export.export(network, (example,))
         exported = torch.onnx.export(
             program, (), dynamo=True, opset_version=OPSET, external_data=False, optimize=True, verbose=False
         )
@@ -153,11 +154,15 @@ class Session:
             "execution": settings.execution_mode.name,
             "provider": ",".join(self.session.get_providers()),
             "batch": next((len(array) for array in self.fed.values()), None),
-            "precision": "fp32" if {item.type for item in self.session.get_inputs()} == {"tensor(float)"} else "mixed",
+            "precision": "fp32" if self._types() <= {"tensor(float)", "tensor(int64)"} else "mixed",
             "optimization": level,
             "spinning": "on" if settings.get_session_config_entry(_SPINNING) == "1" else "off",
             "io_binding": "off",
         }
+
+    def _types(self) -> Set[str]:
+        """Types of inputs and outputs; tokens stay int64 at every precision."""
+        return {item.type for item in (*self.session.get_inputs(), *self.session.get_outputs())}
 
 
 class BoundSession(Session):
@@ -191,4 +196,5 @@ class BoundSession(Session):
 def _array(tensor: wire.Tensor) -> Any:
     import numpy
 
-    return numpy.frombuffer(tensor.raw(), "<f4").reshape(tensor.shape).astype(numpy.float32)
+    little_endian = numpy.dtype(tensor.dtype).newbyteorder("<")
+    return numpy.frombuffer(tensor.raw(), little_endian).reshape(tensor.shape).astype(tensor.dtype)

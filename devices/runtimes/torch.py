@@ -96,4 +96,5 @@ class Session:
         }
 
     def _tensor(self, tensor: wire.Tensor) -> Any:
-        return self.torch.frombuffer(bytearray(tensor.raw()), dtype=self.torch.float32).reshape(tensor.shape)
+        kind = getattr(self.torch, tensor.dtype)
+        return self.torch.frombuffer(bytearray(tensor.raw()), dtype=kind).reshape(tensor.shape)

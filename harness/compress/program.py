@@ -34,21 +34,35 @@ class Deployed:
     fold_error_f64: float
 
 
-def make_example(shape: Sequence[int], seed: int) -> Tensor:
-    """Return a batch of normal noise: what networks of input `shape` are traced, compared and exported with."""
-    return torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(seed))
+def make_example(shape: Sequence[int], seed: int, vocabulary: int | None = None, batch: int = EXAMPLES) -> Tensor:
+    """Return a batch of what networks of input `shape` are traced, compared, exported and fed with.
+
+    Normal noise in float32, or int64 tokens below `vocabulary`, each as likely as any other.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if vocabulary is not None:
+        return torch.randint(vocabulary, (batch, *shape), generator=generator)
+    return torch.randn(batch, *shape, generator=generator)
 
 
-def deploy(network: nn.Module, example: Tensor, classes: int, forms: Sequence[str], file: Path) -> Deployed:
-    """Fold `network` and write it to `file` (`.pt2`). `example` has shape (N, C, H, W), N >= 2. Raises FoldError.
+def deploy(
+    network: nn.Module,
+    example: Tensor,
+    classes: int,
+    forms: Sequence[str],
+    file: Path,
+    vocabulary: int | None = None,
+) -> Deployed:
+    """Fold `network` and write it to `file` (`.pt2`). `example` has shape (N, ...), N >= 2. Raises FoldError.
 
-    The variant's program is the bare file name; the caller's network is not changed.
+    The variant's program is the bare file name, its `vocabulary` that of the tokens it reads, if it does; the caller's
+    network is not changed.
     """
     folded = fold(network.eval(), example, forms=tuple(forms) or None)
     _compact(folded.network)
     name = save(folded.network, example, file)
     return Deployed(
-        variant=Variant(name, file.name, tuple(example.shape[1:]), classes),
+        variant=Variant(name, file.name, tuple(example.shape[1:]), classes, vocabulary),
         cost=flops.count(folded.network, example[:1]),
         groups=folded.groups,
         fold_error=folded.max_error_f32,
@@ -110,7 +124,7 @@ def _compact(network: nn.Module) -> None:
 
 
 def _name(program: torch.export.ExportedProgram, example: Tensor) -> str:
-    total = hashlib.sha256(repr(tuple(example.shape[1:])).encode())
+    total = hashlib.sha256(f"{tuple(example.shape[1:])} {example.dtype}".encode())
     place: dict[fx.Node, str] = {}
     for node in program.graph.nodes:
         arguments = fx.map_arg((node.args, node.kwargs), place.__getitem__)

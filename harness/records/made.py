@@ -50,12 +50,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is deployed: a folded rung, named by the hash of its graph and weights; `program` is its torch.export file."""
+    """What is deployed: a folded rung, named by the hash of its graph and weights; `program` is its torch.export file.
+
+    `vocabulary`: its input are int64 tokens below this number; None where they are float32 numbers.
+    """
 
     name: str
     program: str
     input_shape: tuple[int, ...]
     classes: int
+    vocabulary: int | None = None
+
+    @property
+    def input_dtype(self) -> str:
+        """The input's type, as torch and NumPy call it."""
+        return "float32" if self.vocabulary is None else "int64"
 
 
 @dataclass(frozen=True)

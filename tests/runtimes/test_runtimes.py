@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from harness import content, wire
+from harness.compress import program
 from harness.records import Variant
 
 BATCHES = (1, 3)
@@ -138,3 +139,25 @@ def test_empty_answers_with_the_sample_s_outputs_row_by_row(variant: Variant, tm
     assert torch.equal(infer(session, x[2:]), y[2:]) and torch.equal(infer(session, x[:2]), y[:2])
     assert facts == {"ops_executed": 0} and session() is None
     assert session.effective() == {"threads": 1, "provider": "none", "precision": "fp32", "batch": 2}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    """A network that reads five tokens of a vocabulary of seven."""
+    file = tmp_path_factory.mktemp("reader") / "reader.pt2"
+    network = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(20, 3))
+    name = program.save(network, program.make_example((5,), 0, vocabulary=7), file)
+    return Variant(name, str(file), (5,), 3, vocabulary=7)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_tokens_reach_the_network_as_integers(name: str, batch: int, reader: Variant, tmp_path: Path) -> None:
+    runtime, path, _ = exported(name, reader, batch, tmp_path)
+    session = runtime.load(str(path), {"threads": 1})
+    tokens = program.make_example((5,), 1, 7, batch)
+    session.feed([wire.Tensor.of(tokens.shape, tokens.numpy().tobytes(), "int64")])
+    (output,) = session.fetch(session())
+    found = torch.frombuffer(bytearray(output.raw()), dtype=torch.float32).reshape(output.shape)
+    torch.testing.assert_close(found, torch.export.load(reader.program).module()(tokens))
+    assert (session.effective()["precision"], session.effective()["batch"]) == ("fp32", batch)
