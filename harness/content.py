@@ -47,7 +47,7 @@ _NUMBER: _Rule = ("a whole number above 0", lambda value: isinstance(value, int)
 _TUPLE: _Rule = ("a tuple", lambda value: isinstance(value, tuple))
 _DICT: _Rule = ("a dict", lambda value: isinstance(value, dict))
 
-# What a file of each kind must define; CONTRIBUTING.md says what for.
+# What a file of each kind must define, and what it may; CONTRIBUTING.md says what for.
 _REQUIRED: dict[Kind, dict[str, _Rule]] = {
     "runtime": {
         "PRECISIONS": _TUPLE,
@@ -63,8 +63,16 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
     "method": {"TRAINS": _FLAG, "Recipe": _DATACLASS, "choose": _FUNCTION},
 }
 
+_OPTIONAL: dict[Kind, dict[str, _Rule]] = {
+    "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
+    "task": {"VOCABULARY": _NUMBER},
+}
+
 _RESERVED: dict[Kind, dict[str, str]] = {
-    "method": dict.fromkeys(("control", "controls"), "a model's latency controls are listed under it"),
+    "method": {
+        **dict.fromkeys(("control", "controls"), "a model's latency controls are listed under it"),
+        "onnx": "networks that are given as files are listed under it",
+    },
 }
 
 
@@ -139,6 +147,11 @@ def _require_defined(kind: Kind, module: ModuleType, file: Path) -> None:
     for name, (what, is_one) in _REQUIRED.get(kind, {}).items():
         if not hasattr(module, name) or not is_one(getattr(module, name)):
             raise ContentError(f"{file}: a {kind} must define {name}, {what}", f"See CONTRIBUTING.md, {kind}.")
+    for name, (what, is_one) in _OPTIONAL.get(kind, {}).items():
+        if hasattr(module, name) and not is_one(getattr(module, name)):
+            raise ContentError(
+                f"{file}: {name}, where a {kind} has it, must be {what}", f"See CONTRIBUTING.md, {kind}."
+            )
 
 
 @contextlib.contextmanager
@@ -170,10 +183,10 @@ def require_known(kind: str, name: str, known: Iterable[str], hint: str = "") ->
     raise UsageError(f'no {kind} "{name}"{guess} Known: {", ".join(known) or "none"}', hint)
 
 
-def constant(kind: Kind, name: str, variable: str) -> Any:
+def constant(kind: Kind, name: str, variable: str, default: Any = None) -> Any:
     """Return a literal that the file of `name` assigns at its top level, without importing it (torch stays out).
 
-    Raises UsageError for an unknown name, ContentError when the file assigns no such literal.
+    Raises UsageError for an unknown name, ContentError when the file assigns no such literal and there is no default.
     """
     file = find(kind, name)
     for node in _parse(file).body:
@@ -186,6 +199,8 @@ def constant(kind: Kind, name: str, variable: str) -> Any:
                 return ast.literal_eval(node.value)
             except ValueError:
                 break
+    if default is not None:
+        return default
     raise ContentError(f"{file}: must assign {variable} a literal at its top level", f"See CONTRIBUTING.md, {kind}.")
 
 

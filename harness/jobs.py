@@ -17,7 +17,7 @@ from pathlib import Path
 from harness import bundle, store, wire
 from harness.child import OnProgress, Progress
 from harness.errors import DeviceError, HarnessError
-from harness.records import Artifact, Entry, Plan, Profile, Run
+from harness.records import ONNX, Artifact, Entry, Plan, Profile, Run
 from harness.transport import Transport
 
 _POLL_S = 0.5  # how often the journal is looked at; seldom enough that the device is not disturbed
@@ -82,8 +82,8 @@ def settings(names: Iterable[str], profile: Profile) -> tuple[wire.Setting, ...]
 
 
 def _label(record: Run, entry: Entry) -> str:
-    """What people call a row: `easier 3`, or a control by its network's name."""
-    if entry.method != "control":
+    """What people call a row: `easier 3`, or a control or a given network by its name."""
+    if entry.method not in ("control", ONNX):
         return f"{entry.ladder} {entry.rung}"
     return next(ladder for ladder in record.ladders if ladder.name == entry.ladder).rungs[entry.rung].network
 

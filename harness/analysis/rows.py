@@ -117,7 +117,9 @@ def _static_reasons(rung: Rung, entry: Entry) -> dict[str, str]:
         reasons |= dict.fromkeys(("case_id", "ops_executed"), "no artifact: " + entry.failure)
     elif entry.ops_executed is None:
         reasons["ops_executed"] = f"the graph of a {entry.case.runtime} artifact cannot be walked"
-    if rung.cost.uncounted:
+    if rung.difference is None:
+        reasons.setdefault("difference", "rungs of a ladder are made one from the other: see their accuracy")
+    if rung.cost.uncounted and rung.cost.macs is not None:
         reasons["macs"] = f"without what no rule of the counter covers: {', '.join(rung.cost.uncounted)}"
     return {key: reason for key, reason in reasons.items() if reason}
 

@@ -74,11 +74,12 @@ def _choices(a: Taken, b: Taken) -> Iterator[Fact]:
             yield name, ours, theirs
 
 
-def _chosen(taken: Taken, name: str) -> list[str]:
+def _chosen(taken: Taken, name: str) -> list[Any]:
     plan = taken.run.plan
     if name in ("runtime", "precision"):
         return list(plan.runtimes if name == "runtime" else plan.precisions)
-    return list(dict.fromkeys(getattr(ladder, name) for ladder in plan.ladders))
+    asked: Sequence[Any] = plan.ladders or taken.run.ladders  # given networks were not asked for by method
+    return list(dict.fromkeys(getattr(ladder, name) for ladder in asked))
 
 
 def _ladder(a: Taken, b: Taken) -> Iterator[Fact]:

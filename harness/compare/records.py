@@ -56,7 +56,7 @@ class Row:
     ladder: str
     rung: int | None
     model: str
-    task: str
+    task: str | None
     method: str
     runtime: str
     precision: str

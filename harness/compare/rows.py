@@ -100,7 +100,7 @@ def _name(row: Summary, waived: Collection[str]) -> _Name:
 
     Ladders are named by their method, models and tasks in different runs; controls by their networks.
     """
-    said = {"runtime": row.runtime, "precision": row.precision}
+    said: dict[str, str | None] = {"runtime": row.runtime, "precision": row.precision}
     if row.method == "control":
         said["control"] = row.model
     else:

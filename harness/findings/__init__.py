@@ -5,6 +5,7 @@
     macs-rose              more useful multiplications than rung 0
     order-not-determined   the data do not settle which activation goes first
     not-exact              a merge beyond its error bound, or refused because it would be
+    agreement              how far given networks compute the same: told, never bound
     accuracy-lost          accuracy below rung 0 by more than the test split's noise
     noisy                  intervals wider than asked for, or a reference that differs from itself
     contended, not-steady  processes that met a neighbour, or never settled

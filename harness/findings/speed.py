@@ -12,7 +12,7 @@ def depth_without_speed(view: View) -> Iterator[Finding]:
     """Rungs with fewer layers than rung 0 that are slower than it, or the same: the LayerFold warning."""
     base = view.base.summary
     shallower = [
-        row for row in view.rows if row.summary.depth < base.depth and joint_verdict(row) in ("slower", "same")
+        row for row in view.rows if _is_shallower(row.summary, base) and joint_verdict(row) in ("slower", "same")
     ]
     if not shallower:
         return
@@ -44,16 +44,25 @@ def depth_without_speed(view: View) -> Iterator[Finding]:
     )
 
 
+def _is_shallower(summary: Summary, base: Summary) -> bool:
+    """Whether a row has fewer layers than rung 0, as far as both are known."""
+    return summary.depth is not None and base.depth is not None and summary.depth < base.depth
+
+
 def _cause(row: Row, base: Summary) -> str:
     """Say what the rung does more of: bytes of weights touched, useful multiplications; depth itself costs nothing."""
     now, more = row.summary, []
     if now.weight_bytes > ROSE * base.weight_bytes:
         more.append(f"{mega(now.weight_bytes)} MB of weights are read instead of {mega(base.weight_bytes)} MB")
-    if now.macs_useful > ROSE * base.macs_useful:
+    counted = now.macs_useful is not None and base.macs_useful is not None
+    if now.macs_useful is not None and base.macs_useful is not None and now.macs_useful > ROSE * base.macs_useful:
         more.append(f"{mega(now.macs_useful)} M useful MACs are done instead of {mega(base.macs_useful)} M")
     what = f"Rung {row.rung.rung} has depth {now.depth} instead of {base.depth} and {ratio(now):.2f} times the speed"
     if not more:
-        return f"{what}; the cause is unknown: neither the weights read nor the useful MACs rose."
+        rose = "neither the weights read nor the useful MACs rose"
+        return (
+            f"{what}; the cause is unknown: {rose if counted else 'the weights read did not rise, MACs are unknown'}."
+        )
     return f"{what}: per inference {' and '.join(more)}{grown(row.rung.groups, 'weights')}."
 
 

@@ -6,17 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 
 from harness.findings.views import ROSE, Row, cases_of, count, grown, listing, mega, over, percent, ratio, verdict
-from harness.records import FOLD_ERROR_F32, FOLD_ERROR_F64, Finding, Ladder, Rung
+from harness.records import FOLD_ERROR_F32, FOLD_ERROR_F64, ONNX, Finding, Ladder, Rung
+
+_BOUNDS = (FOLD_ERROR_F64, FOLD_ERROR_F32)
 
 
 def macs_rose(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Rungs with more useful MACs than rung 0."""
+    """Rungs with more useful MACs than rung 0, where both are known."""
     before = ladder.rungs[0].cost.macs_useful
-    more = [row for row in rows if row.rung.cost.macs_useful > ROSE * before]
-    if not more:
+    counted = [(row, macs) for row in rows if (macs := row.rung.cost.macs_useful) is not None]
+    more = [row for row, macs in counted if before is not None and macs > ROSE * before]
+    if before is None or not more:
         return
-    worst = max(more, key=lambda row: row.rung.cost.macs_useful)
-    after = worst.rung.cost.macs_useful
+    worst, after = max(counted, key=lambda pair: pair[1])
     faster = [row for row in more if verdict(row) == "faster"]
     advice = "Fewer operators must pay for the extra arithmetic, and only a measurement can say whether they do."
     if faster:
@@ -42,7 +44,9 @@ def macs_rose(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _why(rung: Rung) -> str:
-    """Where the MACs come from, as far as its merged layers say."""
+    """Where the MACs come from, as far as its merged layers say; of a given network nobody knows them."""
+    if rung.fold_error is None:
+        return ""
     return grown(rung.groups, "MACs") or ", and no merged layer has more than those it replaced: the cause is unknown"
 
 
@@ -82,9 +86,9 @@ def _is_tie(rung: Rung) -> bool:
 
 def not_exact(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
     """Rungs whose fold error exceeds its bound, and groups left unmerged to stay exact."""
-    beyond = [row for row in rows if row.rung.fold_error > FOLD_ERROR_F32 or row.rung.fold_error_f64 > FOLD_ERROR_F64]
+    beyond = [row for row in rows if any(e > most for e, most in zip(_errors(row.rung), _BOUNDS, strict=True))]
     if beyond:
-        worst = max(beyond, key=lambda row: (row.rung.fold_error_f64, row.rung.fold_error)).rung
+        worst = max(beyond, key=lambda row: _errors(row.rung)).rung
         yield Finding(
             "not-exact",
             "error",
@@ -103,6 +107,11 @@ def not_exact(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
     refused = [row for row in rows if any(group.reason for group in row.rung.groups)]
     if refused:
         yield _refused(ladder, refused)
+
+
+def _errors(rung: Rung) -> tuple[float, float]:
+    """Fold errors in float64 and float32; what was folded elsewhere has none here."""
+    return rung.fold_error_f64 or 0.0, rung.fold_error or 0.0
 
 
 def _refused(ladder: Ladder, rows: Sequence[Row]) -> Finding:
@@ -160,4 +169,36 @@ def _fell(after: float | None, before: float, n: int) -> bool:
     return p - q > 1.96 * math.sqrt((p * (1 - p) + q * (1 - q)) / (n + 2))
 
 
-LOOKS = (macs_rose, order_not_determined, not_exact, accuracy_lost)
+def agreement(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """How far the given networks compute the same. Told, never bound: moving padding first makes another function."""
+    others = [row for row in rows if row.rung.rung > 0 and row.rung.difference is not None]
+    if ladder.method != ONNX or not others:
+        return
+    worst = max((row.rung for row in others), key=lambda rung: rung.difference or 0.0)
+    far = [row for row in others if (row.rung.difference or 0.0) > FOLD_ERROR_F32]
+    if far:
+        said = f"computes something else than rung 0 ({ladder.model})"
+        advice = (
+            "Their speed-ups compare different functions, as padding moved first makes one: "
+            "what that costs in accuracy is not known here."
+        )
+    else:
+        said = f"computes what rung 0 ({ladder.model}) computes"
+        advice = "Float32 in another order differs by as much: their speed-ups compare equal functions."
+    yield Finding(
+        "agreement",
+        "info",
+        cases_of(far or others),
+        {
+            "ladder": ladder.name,
+            "rungs": listing(row.rung.rung for row in far or others),
+            "worst_rung": worst.rung,
+            "difference": worst.difference,
+        },
+        f"Rung {worst.rung} ({worst.network}) {said}: on the same noise its outputs differ by at most "
+        f"{worst.difference:.1e} of the largest.",
+        advice,
+    )
+
+
+LOOKS = (macs_rose, order_not_determined, not_exact, accuracy_lost, agreement)

@@ -72,9 +72,9 @@ def ratio(summary: Summary) -> float:
     return summary.speedup.ratio if summary.speedup else 1.0
 
 
-def over(after: int, before: int) -> float | None:
-    """`after` over `before`; None over nothing."""
-    return after / before if before else None
+def over(after: int | None, before: int | None) -> float | None:
+    """`after` over `before`; None over nothing, or where one of them is not known."""
+    return None if after is None or not before else after / before
 
 
 def cases_of(rows: Iterable[Row]) -> tuple[str, ...]:

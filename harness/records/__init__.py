@@ -9,7 +9,18 @@ Constructors keep invariants and raise ValueError: those are for us, users are s
 
 from __future__ import annotations
 
-from harness.records.asked import Device, Eligible, FoldRequest, LadderRequest, Method, Padding, Plan, Profile
+from harness.records.asked import (
+    ONNX,
+    Device,
+    Eligible,
+    FoldRequest,
+    GivenNetwork,
+    LadderRequest,
+    Method,
+    Padding,
+    Plan,
+    Profile,
+)
 from harness.records.canonical import digest
 from harness.records.made import (
     FOLD_ERROR_F32,
@@ -18,6 +29,7 @@ from harness.records.made import (
     Choice,
     Cost,
     FoldReport,
+    Form,
     Group,
     Ladder,
     Rung,
@@ -47,6 +59,7 @@ from harness.records.measured import (
 __all__ = [
     "FOLD_ERROR_F32",
     "FOLD_ERROR_F64",
+    "ONNX",
     "Artifact",
     "Case",
     "Choice",
@@ -61,6 +74,8 @@ __all__ = [
     "Finding",
     "FoldReport",
     "FoldRequest",
+    "Form",
+    "GivenNetwork",
     "Group",
     "JobRecord",
     "Ladder",

@@ -12,6 +12,8 @@ Method = str
 Eligible = Literal["mergeable", "all"]
 Padding = Literal["kept", "moved"]
 
+ONNX = "onnx"  # the method of networks that were folded elsewhere and given as files
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -82,8 +84,24 @@ class FoldRequest:
 
 
 @dataclass(frozen=True)
+class GivenNetwork:
+    """A network given as an ONNX file: its name, where it lies, the SHA-256 of what it holds, data beside it included.
+
+    `inputs` are the shapes that it is measured with, batch first, by name.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    inputs: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What one invocation will do on one device, decided and checked before any long work."""
+    """What one invocation will do on one device, decided and checked before any long work.
+
+    Either `ladders` are made here, or `given` networks are measured as they are, the first of them the reference.
+    """
 
     device: str
     ladders: tuple[LadderRequest, ...]
@@ -97,3 +115,4 @@ class Plan:
     controls: bool = True
     tune: tuple[str, ...] = ()
     regime: str = "burst"
+    given: tuple[GivenNetwork, ...] = ()

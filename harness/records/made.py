@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harness.records.asked import Method, Padding
+
+Form = Literal["torch", "onnx"]
 
 FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by: relative max-abs, of outputs
 
@@ -35,23 +37,25 @@ class Cost:
 
     `depth`: convolution and linear operators on the longest path. `macs` are nominal, `macs_useful` without taps that
     only meet padding; `flops` = 2 x macs (convolution and linear). `weight_bytes` and `activation_bytes` at float32:
-    all parameters and buffers read, and all operators' outputs. `uncounted` names operators that no rule covers.
+    all parameters and buffers read, and all operators' outputs. `uncounted` names operators that no rule covers. None:
+    the graph of a given network does not tell it.
     """
 
-    depth: int
-    macs: int
-    macs_useful: int
-    flops: int
+    depth: int | None
+    macs: int | None
+    macs_useful: int | None
+    flops: int | None
     parameters: int
     weight_bytes: int
-    activation_bytes: int
+    activation_bytes: int | None
     uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is deployed: a folded rung, named by the hash of its graph and weights; `program` is its torch.export file.
+    """What is deployed: a folded rung, named by the hash of its graph and weights; `program` is its file, of this `form`.
 
+    `torch`: what torch.export wrote. `onnx`: a network that was given; its own graph says what all its inputs are.
     `vocabulary`: its input are int64 tokens below this number; None where they are float32 numbers.
     """
 
@@ -60,6 +64,7 @@ class Variant:
     input_shape: tuple[int, ...]
     classes: int
     vocabulary: int | None = None
+    form: Form = "torch"
 
     @property
     def input_dtype(self) -> str:
@@ -74,19 +79,22 @@ class Rung:
     Accuracies are fractions of the test split: `accuracy` of the rung as deployed; `accuracy_removed` with the last
     activation gone and padding kept, `accuracy_moved` after the padding moved, both before fine-tuning. Fold errors are
     relative max-abs differences of outputs. `choice`: why the method took what it took here; None where it was told.
+
+    Of a given network nobody says what was removed, moved and folded: these are None. Its `difference` is the relative
+    max-abs difference of its outputs from rung 0's, in float32.
     """
 
     rung: int
     network: str
-    removed: int
-    activations: int
-    eligible: int
+    removed: int | None
+    activations: int | None
+    eligible: int | None
     removed_names: tuple[str, ...]
     setting: float | None
-    padding: Padding
+    padding: Padding | None
     cost: Cost
-    fold_error: float
-    fold_error_f64: float
+    fold_error: float | None
+    fold_error_f64: float | None
     accuracy: float | None
     accuracy_removed: float | None
     accuracy_moved: float | None
@@ -94,6 +102,7 @@ class Rung:
     groups: tuple[Group, ...]
     choice: Choice | None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,13 +146,13 @@ class FoldReport:
 class Ladder:
     """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`.
 
-    `test_examples` is the size of the test split: what one step of an accuracy is worth.
+    So do given networks, method `onnx`, which have no task. `test_examples` is the size of the test split: what one step of an accuracy is worth.
     """
 
     name: str
     method: Method
     model: str
-    task: str
+    task: str | None
     recipe: Mapping[str, Any]
     seed: int
     rungs: tuple[Rung, ...]
@@ -156,7 +165,7 @@ class Ladder:
 class Artifact:
     """A variant compiled for runtime, precision, target and options, named by the hash of its bytes.
 
-    `sample_path` holds inputs and torch's outputs for the check on the device; `ops_executed` counts the operators of
+    `sample_path` holds inputs and the network's own outputs for the check on the device; `ops_executed` counts the operators of
     the built graph where the format can be walked.
     """
 

@@ -160,6 +160,7 @@ class Summary:
 
     `effective` are the settings as read back on the device (`options` those asked for), `blocks` the blocks that hold
     the case; `contended`, `not_steady` and `throttled` count processes. A case that failed after good blocks keeps their latency.
+    `difference` is that of a given network's outputs from rung 0's.
     """
 
     case_id: str | None
@@ -171,21 +172,21 @@ class Summary:
     activations: int | None
     removed_names: tuple[str, ...]
     model: str
-    task: str
+    task: str | None
     method: Method
     variant: str
-    depth: int
-    macs: int
-    macs_useful: int
-    flops: int
+    depth: int | None
+    macs: int | None
+    macs_useful: int | None
+    flops: int | None
     parameters: int
     weight_bytes: int
-    activation_bytes: int
+    activation_bytes: int | None
     ops_executed: int | None
     accuracy: float | None
     accuracy_removed: float | None
     accuracy_moved: float | None
-    padding: Padding
+    padding: Padding | None
     fold_error: float | None
     fold_error_f64: float | None
     artifact_error: float | None
@@ -206,6 +207,7 @@ class Summary:
     reference: str | None
     reasons: Mapping[str, str]
     throttled: int = 0
+    difference: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ def draw(run: Run, out: Path, published: papers.Published | None = None) -> tupl
     if not rows.measured(run):
         raise _nothing(run)
     table, picture = tuple(points(run)), io.BytesIO()
+    if not table:
+        why = dict.fromkeys(row.reasons.get("depth", "unknown") for row in run.cases)
+        raise StoreError(
+            f"run {run.run}: no depth is known, no figure of it: {'; '.join(why)}", f"See: harness show {run.run}"
+        )
     with mpl.rc_context(style.RC):
         figure = _figure(run, table, published)
         figure.savefig(picture, format=out.suffix[1:], metadata=_UNDATED.get(out.suffix))
@@ -114,8 +119,7 @@ def _latency(axes: Axes, panel: Panel, table: Sequence[Point], *, titled: bool) 
         axes.axhspan(middle * math.exp(-size), middle * math.exp(size), color=style.BAND, lw=0, zorder=0)
     for n, (name, (colour, marker, line)) in enumerate(_styles(table).items()):
         ladder = [p for p in table if p.ladder == name and not p.control]
-        heights = [math.nan if p.latency_ms is None else p.latency_ms for p in ladder]  # nan: the line breaks there
-        axes.plot([p.x for p in ladder], heights, color=colour, linestyle=line, zorder=2)
+        axes.plot([p.x for p in ladder], _broken(p.latency_ms for p in ladder), color=colour, linestyle=line, zorder=2)
         for p in ladder:
             if p.latency_ms is not None:
                 _mark(axes, p, colour, marker)
@@ -126,6 +130,11 @@ def _latency(axes: Axes, panel: Panel, table: Sequence[Point], *, titled: bool) 
     top = max((p.high_ms or p.latency_ms or 0 for p in table), default=1.0)
     axes.set_ylim(0, 1.16 * top or 1.0)
     _name(axes, controls)
+
+
+def _broken(values: Iterable[float | None]) -> list[float]:
+    """Heights of a line, which breaks where there is none."""
+    return [math.nan if value is None else value for value in values]
 
 
 def _floors(panel: Panel) -> Iterator[tuple[float, float]]:
@@ -186,12 +195,12 @@ def _costs(figure: Figure, grid: GridSpec, column: int, shared: Axes, table: Seq
         ladder = [p for p in table if p.ladder == name and not p.control]
         xs = [p.x for p in ladder]
         look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line}
-        macs.plot(xs, [p.mmacs for p in ladder], **look, alpha=0.5, mfc="white")
-        macs.plot(xs, [p.mmacs_useful for p in ladder], **look)
+        macs.plot(xs, _broken(p.mmacs for p in ladder), **look, alpha=0.5, mfc="white")
+        macs.plot(xs, _broken(p.mmacs_useful for p in ladder), **look)
         weights.plot(xs, [p.weight_mb for p in ladder], **look)
     for p in table:
         if p.control:
-            macs.plot(p.x, p.mmacs_useful, marker="D", color=style.BLACK)
+            macs.plot(p.x, _broken([p.mmacs_useful])[0], marker="D", color=style.BLACK)
             weights.plot(p.x, p.weight_mb, marker="D", color=style.BLACK)
     for axes, title in ((macs, "MACs per inference (millions)"), (weights, "weights read per inference (MB)")):
         axes.set_title(title, loc="left")
@@ -239,9 +248,14 @@ def _key(run: Run, panels: Sequence[Panel], table: Sequence[Point]) -> Iterator[
         mine = [letter for letter in letters if letter in shown and letters[letter] == kind]
         if mine:
             yield _handle("", f"{' '.join(mine)}: {kind}")
+    if run.plan.given:
+        yield _note("; ".join(f"{n}: {each.name}" for n, each in enumerate(run.plan.given)))
+    unknown = dict.fromkeys(rows.title(row) for row in run.cases if row.depth is None)
+    if unknown:
+        yield _note(f"not drawn, depth unknown: {', '.join(unknown)}")
     missing = dict.fromkeys(_full_name(p, table) for p in table if p.latency_ms is None)
     if missing:
-        yield _handle("", style.plain(textwrap.fill(f"not measured: {', '.join(missing)}", 60)))
+        yield _note(f"not measured: {', '.join(missing)}")
 
 
 def _full_name(p: Point, table: Sequence[Point]) -> str:
@@ -249,6 +263,10 @@ def _full_name(p: Point, table: Sequence[Point]) -> str:
     ladder = f"{p.ladder} " if len(_styles(table)) > 1 else ""
     runtime = f" on {p.runtime} {p.precision}" if len({(q.runtime, q.precision) for q in table}) > 1 else ""
     return (p.label if p.control else f"{ladder}rung {p.label}") + runtime
+
+
+def _note(text: str) -> Line2D:
+    return _handle("", style.plain(textwrap.fill(text, 60)))
 
 
 def _handle(marker: str, label: str, **look: Any) -> Line2D:

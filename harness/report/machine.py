@@ -13,6 +13,7 @@ SCHEMA = 1
 CASE_KEYS = (
     *("case_id", "ladder", "rung", "removed", "setting", "activations", "model", "task", "method", "variant"),
     *("depth", "macs", "flops", "parameters", "accuracy", "padding", "fold_error", "fold_error_f64", "artifact_error"),
+    "difference",
     *(
         "macs_useful",
         "ops_executed",

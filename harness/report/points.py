@@ -19,7 +19,7 @@ _BETWEEN = 0.11  # ladders stand side by side too, so that none hides another
 
 @dataclass(frozen=True)
 class Point:
-    """What is plotted of one row; latency and interval in ms, None where there is none."""
+    """What is plotted of one row; latency and interval in ms; what there is none of is None."""
 
     runtime: str
     precision: str
@@ -31,8 +31,8 @@ class Point:
     latency_ms: float | None
     low_ms: float | None
     high_ms: float | None
-    mmacs: float
-    mmacs_useful: float
+    mmacs: float | None
+    mmacs_useful: float | None
     weight_mb: float
     status: str
     verdict: str | None
@@ -41,15 +41,17 @@ class Point:
 
 
 def points(run: Run) -> Iterator[Point]:
-    """Yield a point per row of every panel, ladders before controls."""
+    """Yield a point per row of every panel whose depth is known, ladders before controls."""
     for panel in rows.panels(run):
         for n, ladder in enumerate(panel.ladders.values()):
-            places = _abreast(ladder, n, len(panel.ladders))
-            yield from (_point(run, panel, summary, x) for summary, x in zip(ladder, places, strict=True))
-        yield from (_point(run, panel, summary, float(summary.depth)) for summary in panel.controls)
+            known = [(summary, summary.depth) for summary in ladder if summary.depth is not None]
+            places = _abreast([depth for _, depth in known], n, len(panel.ladders))
+            yield from (_point(run, panel, *pair, x) for pair, x in zip(known, places, strict=True))
+        controls = [(summary, summary.depth) for summary in panel.controls if summary.depth is not None]
+        yield from (_point(run, panel, summary, depth, float(depth)) for summary, depth in controls)
 
 
-def _point(run: Run, panel: Panel, summary: Summary, x: float) -> Point:
+def _point(run: Run, panel: Panel, summary: Summary, depth: int, x: float) -> Point:
     estimate = summary.latency_ns
     kinds = {finding.kind for finding in findings.for_case(run.findings, summary.case_id)}
     return Point(
@@ -58,13 +60,13 @@ def _point(run: Run, panel: Panel, summary: Summary, x: float) -> Point:
         ladder=summary.ladder,
         label=rows.label(summary),
         control=summary.method == "control",
-        depth=summary.depth,
+        depth=depth,
         x=x,
         latency_ms=_ms(estimate.median) if estimate else None,
         low_ms=_ms(estimate.low) if estimate else None,
         high_ms=_ms(estimate.high) if estimate else None,
-        mmacs=summary.macs / 1e6,
-        mmacs_useful=summary.macs_useful / 1e6,
+        mmacs=_mega(summary.macs),
+        mmacs_useful=_mega(summary.macs_useful),
         weight_mb=summary.weight_bytes / 1e6,
         status=summary.status,
         verdict=summary.speedup.verdict if summary.speedup else None,
@@ -73,17 +75,17 @@ def _point(run: Run, panel: Panel, summary: Summary, x: float) -> Point:
     )
 
 
-def _abreast(ladder: Sequence[Summary], n: int, ladders: int) -> list[float]:
+def _abreast(depths: Sequence[int], n: int, ladders: int) -> list[float]:
     """Where the rungs of ladder `n` of so many stand: at their depth, or side by side there, in order (x falls).
 
     Each rung of a depth has a slot of the width of one layer, and in it a place per ladder.
     """
-    many, seen, places = Counter(s.depth for s in ladder), Counter[int](), []
-    for summary in ladder:
-        slots, slot = many[summary.depth], seen[summary.depth]
-        seen[summary.depth] += 1
+    many, seen, places = Counter(depths), Counter[int](), []
+    for depth in depths:
+        slots, slot = many[depth], seen[depth]
+        seen[depth] += 1
         middle = _spread(slot, slots, _SPREAD)
-        places.append(summary.depth + middle + _spread(n, ladders, _BETWEEN / slots))
+        places.append(depth + middle + _spread(n, ladders, _BETWEEN / slots))
     return places
 
 
@@ -94,6 +96,10 @@ def _spread(place: int, places: int, reach: float) -> float:
 
 def _ms(ns: float | None) -> float | None:
     return None if ns is None else ns / 1e6
+
+
+def _mega(count: int | None) -> float | None:
+    return None if count is None else count / 1e6
 
 
 def to_csv(table: Sequence[Point]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import findings
-from harness.findings.views import listing
-from harness.records import Finding, JobRecord, Run, Speedup, Summary
+from harness.findings.views import count, listing
+from harness.records import ONNX, Finding, JobRecord, Run, Speedup, Summary
 
 # Findings that a figure marks with letters: those about whole jobs would mark nearly every row, and it boxes warnings.
 LETTERED = ("macs-rose", "order-not-determined", "not-exact", "accuracy-lost")
@@ -36,6 +36,11 @@ class Panel:
     def rows(self) -> tuple[Summary, ...]:
         """All rows, ladders first."""
         return (*(row for rows in self.ladders.values() for row in rows), *self.controls)
+
+    @property
+    def given(self) -> bool:
+        """Whether all its networks were given as files: nothing of how they came to be is known."""
+        return all(row.method == ONNX for row in self.rows)
 
     @property
     def floors(self) -> tuple[tuple[Summary, Speedup], ...]:
@@ -101,8 +106,16 @@ def label(summary: Summary) -> str:
     return summary.model if summary.rung is None else str(summary.rung)
 
 
+def title(summary: Summary) -> str:
+    """A row's name where there is room: a given network's own name stands beside its rung."""
+    return f"{label(summary)} {summary.model}" if summary.method == ONNX else label(summary)
+
+
 def subject(run: Run) -> str:
-    """What the run is about: models and tasks of its ladders, or those that it set out to make."""
+    """What the run is about: models and tasks of its ladders, or those that it set out to make; given networks."""
+    if run.plan.given:
+        first, others = run.plan.given[0].name, len(run.plan.given) - 1
+        return f"{first}, given as ONNX" if not others else f"{first} and {count(others, 'other')}, given as ONNX"
     pairs = dict.fromkeys((ladder.model, ladder.task) for ladder in run.ladders or run.plan.ladders)
     return ", ".join(f"{model} on {task}" for model, task in pairs)
 

@@ -30,7 +30,8 @@ from harness.report.text import (
 )
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-_SHOWN = ("removed", "accuracy", "fold_error", "latency_ns", "speedup")  # columns that may hold nulls
+_SHOWN = ("removed", "depth", "macs", "accuracy", "fold_error", "latency_ns", "speedup")  # columns that may hold nulls
+_GIVEN = ("depth", "macs", "accuracy", "difference", "latency_ns", "speedup")
 
 
 def show(run: Run, console: Console) -> None:
@@ -94,14 +95,19 @@ class Column:
 def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
     scale, unit = _unit(panel, glyphs)
     null = glyphs.null
-    return (
-        Column("rung", rows.label, numeric=False, essential=True),
-        Column("removed\nof (all)", lambda s: _removed(s, null)),
-        Column("depth", lambda s: str(s.depth), essential=True),
-        Column("MMACs\n(useful)", lambda s: f"{digits(s.macs / 1e6)} ({digits(s.macs_useful / 1e6)})"),
-        Column("weights\nMB", lambda s: digits(s.weight_bytes / 1e6)),
+    made = Column("removed\nof (all)", lambda s: _removed(s, null))
+    proved = (
         Column("acc.\n%", lambda s: null if s.accuracy is None else f"{100 * s.accuracy:.1f}", essential=True),
         Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
+    )
+    agrees = Column("differs\nfrom 0", lambda s: null if s.difference is None else f"{s.difference:.0e}")
+    return (
+        Column("rung", rows.title, numeric=False, essential=True),
+        *(() if panel.given else (made,)),
+        Column("depth", lambda s: null if s.depth is None else str(s.depth), essential=True),
+        Column("MMACs\n(useful)", lambda s: _macs(s, null)),
+        Column("weights\nMB", lambda s: digits(s.weight_bytes / 1e6)),
+        *((agrees,) if panel.given else proved),
         Column(f"latency {unit}\n[95 % interval]", lambda s: _latency(s.latency_ns, scale, null), essential=True),
         Column("speed-up\n[interval]", lambda s: _speedup(s.speedup, null), essential=True),
         Column("verdict", lambda s: _verdict(s, null), numeric=False, essential=True),
@@ -119,6 +125,12 @@ def _removed(s: Summary, null: str) -> str:
     if s.removed is None:
         return null
     return f"{s.removed}/{s.eligible}" + (f" ({s.activations})" if s.activations != s.eligible else "")
+
+
+def _macs(s: Summary, null: str) -> str:
+    if s.macs is None or s.macs_useful is None:
+        return null
+    return f"{digits(s.macs / 1e6)} ({digits(s.macs_useful / 1e6)})"
 
 
 def _latency(estimate: Estimate | None, scale: float, null: str) -> str:
@@ -243,7 +255,7 @@ def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
     panels = rows.panels(run)
     for panel in panels:
         where = f" on {panel.runtime} {panel.precision}" if len(panels) > 1 else ""
-        for keys, names, reason in rows.absences(panel, _SHOWN):
+        for keys, names, reason in rows.absences(panel, _GIVEN if panel.given else _SHOWN):
             yield f"{glyphs.null}  {keys.replace('latency_ns', 'latency')} of {names}{where}: {reason}"
 
 
