@@ -15,7 +15,7 @@ from torch import nn
 
 from harness import content, flops
 from harness.child import OnProgress, Progress
-from harness.compress import activations, fold, mergeable, pad_first, program, remove
+from harness.compress import activations, fold, mergeable, models, pad_first, program, remove
 from harness.errors import StoreError, UsageError
 from harness.records import FoldReport, FoldRequest
 
@@ -29,7 +29,8 @@ def make(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
     """
     on_progress(Progress(f"building {request.model}"))
     network = _network(request)
-    example = program.make_example(request.input_shape, request.seed)
+    reads = models.vocabulary(content.load("model", request.model))
+    example = program.make_example(request.input_shape, request.seed, reads)
     names = _names(network, example, request.remove)
     shallower = remove(network, names)
     if request.padding == "moved":
@@ -67,6 +68,8 @@ def _network(request: FoldRequest) -> nn.Module:
         return network.eval()
     try:
         network = module.build(request.weights, classes=request.classes, shape=request.input_shape)
+    except ImportError as error:  # of a package that the model needs: no fault of the weights
+        raise UsageError(f"model {request.model}: {error}") from None
     except Exception as error:  # whatever torch says of a file that is no state_dict, or another network's
         said = str(error).strip().splitlines()
         raise UsageError(

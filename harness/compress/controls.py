@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from types import ModuleType
+
 from torch import nn
 
 from harness import content
@@ -26,13 +27,14 @@ def make(model: str, task: str, seed: int, key: str, on_progress: OnProgress) ->
     for place, (own, name) in enumerate(made.items()):
         on_progress(Progress(f"{NAME}: {name}", place, len(made)))
         if rungs.read(own) is None:
-            _make(own, place, name, networks[name], data.CLASSES, program.make_example(data.SHAPE, seed))
+            _make(own, place, name, networks[name], data, seed)
     rungs.write_ladder(key, rungs.Outline(NAME, {}, None, eligible=0), list(made))
 
 
-def _make(key: str, place: int, name: str, network: nn.Module, classes: int, example: torch.Tensor) -> None:
+def _make(key: str, place: int, name: str, network: nn.Module, task: ModuleType, seed: int) -> None:
+    example, vocabulary = models.example(task, seed), models.vocabulary(task)
     with rungs.writing(key) as folder:
-        deployed = program.deploy(network, example, classes, (), folder / rungs.PROGRAM)
+        deployed = program.deploy(network, example, task.CLASSES, (), folder / rungs.PROGRAM, vocabulary)
         rung = Rung(
             rung=place,
             network=name,

@@ -72,11 +72,19 @@ def _network(model: str, task: str, seed: int, code: tuple[str, ...]) -> dict[st
         "task": task,
         "seed": seed,
         "torch": metadata.version("torch"),
+        "built_by": {name: _version(name) for name in content.constant("model", model, "PACKAGES", ())},
         "sources": [content.source_hash(*_sources("model", model), *_sources("task", task)), _hash(code)],
         "record": {
             kind.__name__: [field.name for field in fields(kind)] for kind in (Rung, Choice, Variant, Group, Cost)
         },
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 @functools.cache

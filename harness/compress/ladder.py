@@ -76,7 +76,7 @@ class Climber:
         self.method = content.load("method", request.method)
         self.trains: bool = self.method.TRAINS
         self.task = content.load("task", request.task)
-        self.example = program.make_example(self.task.SHAPE, request.seed)
+        self.example = models.example(self.task, request.seed)
 
     @cached_property
     def data(self) -> Data:
@@ -189,7 +189,10 @@ class Climber:
         with rungs.writing(key) as folder:
             torch.save(draft.network.state_dict(), folder / rungs.STATE)
             file = folder / rungs.PROGRAM
-            deployed = program.deploy(draft.network, self.example, self.task.CLASSES, self.request.forms, file)
+            vocabulary = models.vocabulary(self.task)
+            deployed = program.deploy(
+                draft.network, self.example, self.task.CLASSES, self.request.forms, file, vocabulary
+            )
             rungs.write_record(folder, self._record(number, draft, deployed))
         return Position(key, rungs.require(key), draft.network)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import math
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from harness import content, inventory
+from harness.compress import models
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ("errors", "decode", "wire")  # of the controller's modules, those that travel; `wire` is a package
@@ -70,37 +74,49 @@ def test_a_runtime_has_both_halves_and_says_how_it_is_selected(name: str) -> Non
     assert all(isinstance(package, str) for package in content.constant("runtime", name, "CONVERTERS"))
 
 
+def write_sentences(task: ModuleType, folder: Path) -> str:
+    """Files of random tokens, as a task of sentences reads them."""
+    for seed, part in enumerate(("train", "validation", "test")):
+        tokens, labels = models.example(task, seed).numpy(), np.arange(4) % task.CLASSES
+        np.savez(folder / f"{part}.npz", tokens=tokens, labels=labels)
+    return str(folder)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_builds_for_its_task_and_never_imports_harness(name: str) -> None:
     file = content.find("model", name)
     assert not any(module.startswith("harness") for module in top_imports(file))
     module, task = content.load("model", name), content.load("task", content.constant("model", name, "TASK"))
-    network = module.build(None, task.CLASSES, task.SHAPE).eval()
-    assert network(torch.zeros(2, *task.SHAPE)).shape == (2, task.CLASSES)
-    for control in getattr(module, "controls", lambda classes, shape: {})(task.CLASSES, task.SHAPE).values():
-        assert control.eval()(torch.zeros(2, *task.SHAPE)).shape == (2, task.CLASSES)
+    models.require_fit(name, task)
+    controls = getattr(module, "controls", lambda classes, shape: {})
+    with torch.device("meta" if hasattr(module, "TINY") else "cpu"):  # a large one is built without its numbers
+        inputs = models.example(task, seed=0).to(torch.get_default_device())
+        for network in (module.build(None, task.CLASSES, task.SHAPE), *controls(task.CLASSES, task.SHAPE).values()):
+            assert network.eval()(inputs).shape == (len(inputs), task.CLASSES)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_seedable_and_its_weights_load_without_unpickling(name: str, tmp_path: Path) -> None:
     module, task = content.load("model", name), content.load("task", content.constant("model", name, "TASK"))
-    networks = []
+    networks, small = [], {"size": module.TINY} if hasattr(module, "TINY") else {}
     for _ in range(2):
         torch.manual_seed(3)
-        networks.append(module.build(None, task.CLASSES, task.SHAPE))
+        networks.append(module.build(None, task.CLASSES, task.SHAPE, **small))
     torch.save(networks[0].state_dict(), tmp_path / "weights.pt")
-    networks.append(module.build(str(tmp_path / "weights.pt"), task.CLASSES, task.SHAPE))
+    networks.append(module.build(str(tmp_path / "weights.pt"), task.CLASSES, task.SHAPE, **small))
     first = networks[0].state_dict()
     for other in networks[1:]:
         assert all(torch.equal(value, first[key]) for key, value in other.state_dict().items())
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_gives_three_splits_of_its_shape_and_classes(name: str) -> None:
+def test_a_task_gives_three_splits_of_its_shape_and_classes(name: str, tmp_path: Path) -> None:
     module = content.load("task", name)
-    data = module.load(None)
+    data = module.load(write_sentences(module, tmp_path) if hasattr(module, "VOCABULARY") else None)
     for split in (data.train, data.validation, data.test):
-        assert split.images.dtype == torch.float32 and split.images.shape[1:] == tuple(module.SHAPE)
+        assert split.images.dtype == models.example(module, seed=0).dtype
+        assert split.images.shape[1:] == tuple(module.SHAPE)
+        assert split.images.max() < getattr(module, "VOCABULARY", math.inf)
         assert split.labels.dtype == torch.int64 and len(split.labels) == len(split.images)
         assert set(split.labels.tolist()) == set(range(module.CLASSES))
 

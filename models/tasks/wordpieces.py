@@ -1,0 +1,22 @@
+"""Sentences of two classes as 128 of BERT's tokens each, from files of yours: train.npz, validation.npz, test.npz.
+
+harness run --model bert --task wordpieces --data DIR      (the default task of bert; what the files hold: _sentences.py)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.tasks._sentences import Data, sentences
+else:
+    from _sentences import Data, sentences
+
+CLASSES = 2
+SHAPE = (128,)
+VOCABULARY = 30522
+
+
+def load(data_dir: str | None = None) -> Data:
+    """Return the task from the files in `data_dir`. Raises ValueError where one is missing or holds something else."""
+    return sentences(data_dir, SHAPE, CLASSES, VOCABULARY)
