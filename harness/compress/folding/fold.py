@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
-from harness.compress.folding import groups, report, trace
+from harness.compress.folding import report, trace
+from harness.compress.folding.choice import choose as choice_of
+from harness.compress.folding.forms import ACROSS, Form, Offer, build
+from harness.compress.folding.groups import Stretches
 from harness.compress.folding.layers import CONVS, NORMS, affine, require_finite, scale_and_shift, to_module
 from harness.compress.folding.merge import scaled
 from harness.compress.folding.proof import difference
@@ -39,6 +42,10 @@ class Folded:
     fixed_size: bool
 
 
+def _everything(group: Group) -> bool:
+    return True
+
+
 def fold(
     network: nn.Module,
     example: Example,
@@ -52,6 +59,9 @@ def fold(
     included; at the example's size, outer kernel taps that only meet padding are cut. `choose` sees each group that
     can be merged and says whether it is.
 
+    Beyond plain layers, matrices stand for linear tails and small images where they take fewer MACs and at most twice the
+    weights; `forms=("ring",)` or `("border",)` merges convolutions across the padding between them.
+
     `policy="approximate"` merges across padding too, which is wrong near the border; with `forms=("crop",)` merged kernels
     are no larger than those of their layers, as LayerFold makes them. Its errors are told, and bound by nothing.
 
@@ -59,13 +69,13 @@ def fold(
     `example` (a batch), or, under the policy `exact`, whose folded outputs differ by more than 1e-12 in float64 or 1e-5 in
     float32; UsageError for a policy or form that does not exist.
     """
-    form, exact = _form(policy, forms), policy == "exact"
+    named, exact = _named(policy, forms), policy == "exact"
     _require_ready(network)
     original = copy.deepcopy(network).double()
     wide = _as(torch.float64, example)
     trace.run(original, wide)
     graph = trace.trace(original)
-    told, fixed_size = merge(graph, wide, choose or _everything, form, exact)
+    told, fixed_size = merge(graph, wide, choose or _everything, named, exact)
     error = _prove(original, graph, wide, LIMIT_F64 if exact else _NO_LIMIT)
     dtype = _dtype(network)
     narrow_graph = graph.to(dtype) if dtype == torch.float32 else copy.deepcopy(graph).float()
@@ -77,44 +87,27 @@ def fold(
 def merge(
     graph: fx.GraphModule,
     example: Example,
-    choose: Callable[[Group], bool],
-    form: groups.Form = "plain",
+    choose: Callable[[Group], bool] = _everything,
+    named: Sequence[Form] = (),
     exact: bool = True,
 ) -> tuple[tuple[Group, ...], bool]:
     """Merge in place what can be merged, without proof; return the groups and whether the input size is fixed now."""
     trace.record_shapes(graph, example)
     trace.drop_transparent(graph)
+    trace.simplify_flattening(graph)
     fold_norms(graph)
     order = {str(node.target): index for index, node in enumerate(graph.graph.nodes)}
-    stretches, refusals = groups.find(graph, form, exact)
-    told = [report.of_refusal(refusal) for refusal in refusals]
-    told += [report.of_layer(node, reason) for node, reason in report.unmergeable(graph).items()]
-    decisions = [decision for stretch in stretches for decision in _decide(stretch, choose)]
-    told += [group for _, group in decisions]
-    merged = [stretch for stretch, group in decisions if group.reason is None]
-    cut = any(groups.loses_taps(stretch) for stretch in merged)
-    for stretch in reversed(merged):  # from the end, because one may begin where another ends
-        _replace(graph, stretch)
-    if cut:
+    stretches = Stretches(graph, exact)
+    choice = choice_of(graph, stretches, lambda offer: choose(report.of_offer(offer)), named)
+    told = report.describe(graph, choice)
+    fixes_size = any(offer.fixes_size for offer in choice.merged)
+    for offer in choice.merged:  # from the end, because one may begin where another ends
+        _replace(graph, offer, exact)
+    if fixes_size:
         _fix_input_size(graph)
     trace.tidy(graph)
     fixed_size = any(isinstance(module, trace.FixedShape) for module in graph.modules())
     return tuple(sorted(told, key=lambda group: order[group.path])), fixed_size
-
-
-def _decide(stretch: groups.Stretch, choose: Callable[[Group], bool]) -> Iterator[tuple[groups.Stretch, Group]]:
-    """Yield what is gained by merging, with a reason if it is not chosen; then its layers may still lose dead taps."""
-    alone = len(stretch.layers) == 1
-    if alone and not groups.loses_taps(stretch):
-        return
-    group = report.of_stretch(stretch)
-    if choose(group):
-        yield stretch, group
-        return
-    yield stretch, report.of_stretch(stretch, reason="not chosen")
-    if not alone:
-        for node in stretch.layers:
-            yield from _decide(groups.alone(node), choose)
 
 
 def fold_norms(graph: fx.GraphModule) -> None:
@@ -141,11 +134,12 @@ def _scales_channels(node: fx.Node) -> bool:
     return isinstance(layer, CONVS) and layer.padding_mode == "zeros"
 
 
-def _replace(graph: fx.GraphModule, stretch: groups.Stretch) -> None:
+def _replace(graph: fx.GraphModule, offer: Offer, exact: bool) -> None:
     """Put one merged module, at the path of the stretch's first layer, in place of its nodes."""
-    layer = groups.final_layer(stretch, groups.evaluate(stretch.tree, groups.layers_of(stretch)))
+    stretch = offer.stretch
+    module = build(offer, exact)
     path, *others = (str(node.target) for node in stretch.layers)
-    graph.set_submodule(path, to_module(layer))
+    graph.set_submodule(path, module)
     for other in others:  # now, and not when all is tidied: the next group needs the memory
         graph.delete_submodule(other)
     with graph.graph.inserting_after(stretch.output):
@@ -182,13 +176,13 @@ def _prove(original: nn.Module, folded: nn.Module, example: Example, limit: floa
     return error
 
 
-def _form(policy: str, forms: Sequence[str] | None) -> groups.Form:
-    """The form that merged layers take. Raises UsageError for words that are not known, or not under this policy."""
-    known = {"exact": (), "approximate": ("crop",)}
+def _named(policy: str, forms: Sequence[str] | None) -> tuple[Form, ...]:
+    """The forms asked for beyond the default ones. Raises UsageError for words not known, or not under this policy."""
+    known: dict[str, tuple[Form, ...]] = {"exact": tuple(ACROSS), "approximate": ("crop",)}
     require_known("folding policy", policy, known)
     for form in forms or ():
         require_known(f"form under the folding policy {policy}", form, known[policy], "The default forms need no word.")
-    return "crop" if forms else "plain"
+    return tuple(form for form in known[policy] if form in (forms or ()))
 
 
 def _require_ready(network: nn.Module) -> None:
@@ -204,7 +198,3 @@ def _dtype(network: nn.Module) -> torch.dtype:
 
 def _as(dtype: torch.dtype, example: Example) -> tuple[torch.Tensor, ...]:
     return tuple(x.to(dtype) if x.is_floating_point() else x for x in trace.inputs_of(example))
-
-
-def _everything(group: Group) -> bool:
-    return True

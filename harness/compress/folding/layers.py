@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from harness.compress.folding.merge import Affine, chain, scaled
+from harness.compress.folding.affine import Affine
+from harness.compress.folding.merge import chain, scaled
 from harness.errors import FoldError
 
 Conv: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -85,10 +87,32 @@ def scale_and_shift(norm: Norm) -> tuple[Tensor, Tensor]:
     return scale, shift
 
 
+class BiasMap(nn.Module):
+    """Adds a bias of its own to every position of an image."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` [N, C, *size] plus the map [C, *size]."""
+        return x + self.bias
+
+
 def to_module(layer: Affine) -> nn.Module:
-    """Return the module of an affine layer; where padding differs between two sides, a zero padding goes before it."""
+    """Return the module of an affine layer.
+
+    Where padding differs between two sides, a zero padding goes before it; a bias that is a map is added behind it.
+    """
+    if layer.bias is not None and layer.mapped:
+        return nn.Sequential(*_steps(replace(layer, bias=None)), BiasMap(layer.bias))
+    steps = _steps(layer)
+    return steps[0] if len(steps) == 1 else nn.Sequential(*steps)
+
+
+def _steps(layer: Affine) -> list[nn.Module]:
     if layer.dims == 0:
-        return _linear(layer)
+        return [_linear(layer)]
     uneven = any(before != after for before, after in layer.padding)
     padding = (0,) * layer.dims if uneven else tuple(before for before, _ in layer.padding)
     conv_of, pad_of = _BY_DIMS[layer.dims]
@@ -103,9 +127,7 @@ def to_module(layer: Affine) -> nn.Module:
         device="meta",
     )
     _fill(conv, layer)
-    if not uneven:
-        return conv
-    return nn.Sequential(pad_of(tuple(pad for sides in reversed(layer.padding) for pad in sides)), conv)
+    return [pad_of(tuple(pad for sides in reversed(layer.padding) for pad in sides)), conv] if uneven else [conv]
 
 
 def _linear(layer: Affine) -> nn.Linear:

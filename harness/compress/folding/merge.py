@@ -1,102 +1,42 @@
-"""The algebra of folding: affine layers as tensors, and what becomes of two when nothing non-linear lies between.
+"""The algebra of folding: what becomes of two affine layers when nothing non-linear lies between them.
 
     chain     y = second(first(x))     one kernel: a matrix product per pair of taps
     parallel  y = left(x) + right(x)   one kernel: taps added where they meet
     scaled    y = scale * conv(x) + shift, per channel: a BatchNorm behind it
-    cut       the same without outer taps that, at one input size, only ever meet padding
-    cropped   the same without outer taps that do count: another function
 
-A linear layer is a convolution without spatial dimensions, so each formula stands here once. All arithmetic is in
-float64; results have the type that came in. On the `meta` device the same code gives shapes at no cost: this is how
-folding is planned. Formulas hold for any stride, dilation, groups, rectangular kernel and asymmetric padding.
+All arithmetic is in float64; results have the type that came in. Formulas hold for any stride, dilation, groups,
+rectangular kernel and asymmetric padding.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.compress.folding.affine import Affine, Pairs, apply
 from harness.errors import FoldError
 
-Pairs: TypeAlias = tuple[tuple[int, int], ...]  # two numbers per spatial dimension
 _ALL = slice(None)
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A convolution (cross-correlation over a zero-padded input), or with no spatial dimensions a linear layer.
-
-    `weight` is [out, in / groups, *kernel], `bias` [out]; `stride`, `dilation` and `padding` (before, after) have one
-    entry per spatial dimension.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    stride: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    padding: Pairs = ()
-    groups: int = 1
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        """Taps per spatial dimension."""
-        return tuple(self.weight.shape[2:])
-
-    @property
-    def dims(self) -> int:
-        """Number of spatial dimensions."""
-        return self.weight.ndim - 2
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Input and output channels."""
-        return self.weight.shape[1] * self.groups, self.weight.shape[0]
-
-    @property
-    def weights(self) -> int:
-        """Number of weights, biases included."""
-        return self.weight.numel() + (0 if self.bias is None else self.bias.numel())
-
-    @property
-    def padded(self) -> bool:
-        """Whether zeros are added around the input."""
-        return any(before or after for before, after in self.padding)
-
-    def on_meta(self) -> Affine:
-        """The same layer without numbers."""
-        bias = None if self.bias is None else self.bias.to("meta")
-        return replace(self, weight=self.weight.to("meta"), bias=bias)
-
-    def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Spatial size of the output for an input of spatial `size`."""
-        spans = (step * (taps - 1) + 1 for taps, step in zip(self.kernel, self.dilation, strict=True))
-        rows = zip(size, spans, self.stride, self.padding, strict=True)
-        return tuple((length + sum(pads) - span) // stride + 1 for length, span, stride, pads in rows)
-
-
-def identity(channels: int, dims: int) -> Affine:
-    """The layer that changes nothing: a Dirac kernel, one channel per group (a shortcut without weights)."""
-    ones, zeros = (1,) * dims, ((0, 0),) * dims
-    return Affine(torch.ones(channels, 1, *ones, dtype=torch.float64), None, ones, ones, zeros, channels)
 
 
 def scaled(layer: Affine, scale: Tensor, shift: Tensor) -> Affine:
     """Fold `scale * y + shift`, per output channel, into the layer that makes y."""
-    per_output = scale.double().reshape(-1, *(1,) * (layer.weight.ndim - 1))
+    dtype, factor = layer.weight.dtype, scale.double()
+    weight = layer.weight.double() * _along(factor, layer.weight.ndim)
     bias = shift.double()
     if layer.bias is not None:
-        bias = bias + scale.double() * layer.bias.double()
-    dtype = layer.weight.dtype
-    return replace(layer, weight=(layer.weight.double() * per_output).to(dtype), bias=bias.to(dtype))
+        bias = _along(bias, layer.bias.ndim) + _along(factor, layer.bias.ndim) * layer.bias.double()
+    return replace(layer, weight=weight.to(dtype), bias=bias.to(dtype))
 
 
-def chain(first: Affine, second: Affine) -> Affine:
+def chain(first: Affine, second: Affine, size: Sequence[int] | None = None) -> Affine:
     """Merge `second` after `first`, with all padding moved before the first: P = p1 + s1 * p2.
 
     With per-dimension kernel k, stride s, dilation d and taps at a and b:
@@ -105,22 +45,21 @@ def chain(first: Affine, second: Affine) -> Affine:
         bias = b2 + sum over b of W2[b] @ b1,    stride = s1 * s2
 
     Equal to `second(first(x))` wherever `padding_is_exact`; otherwise to the pair with its padding moved in front
-    (Kim et al. 2023). Where d1 and s1 * d2 share a factor, the merged kernel keeps it as its dilation. Groups
-    survive as far as both have them (greatest common divisor). Raises FoldError if the channels do not meet.
+    (Kim et al. 2023). Given the spatial `size` of x, the bias is exact in any case: where the second's padding keeps b1
+    out of a sum, it becomes a map. Where d1 and s1 * d2 share a factor, the merged kernel keeps it as its dilation.
+    Groups survive as far as both have them (greatest common divisor). Raises FoldError if the channels do not meet.
     """
     _require_same_dims(first, second)
     if first.channels[1] != second.channels[0]:
         raise FoldError(f"{first.channels[1]} output channels meet {second.channels[0]} input channels")
-    groups = math.gcd(first.groups, second.groups)
     reach = (s1 * d2 for s1, d2 in zip(first.stride, second.dilation, strict=True))  # of the second's taps, in x
     steps = tuple(zip(first.dilation, reach, strict=True))
     taps = tuple(zip(first.kernel, second.kernel, strict=True))
     dilation = tuple(_common((d1, k1), (d2, k2)) for (d1, d2), (k1, k2) in zip(steps, taps, strict=True))
     moves = tuple((d1 // g, d2 // g) for (d1, d2), g in zip(steps, dilation, strict=True))
-    merged = _tap_products(_per_tap(first, groups), _per_tap(second, groups), taps, moves)
-    weight = _from_taps(merged, first.weight.dtype)
     stride = tuple(s1 * s2 for s1, s2 in zip(first.stride, second.stride, strict=True))
-    return Affine(weight, _chain_bias(first, second), stride, dilation, moved_padding(first, second), groups)
+    weight, groups = _products(first, second, moves), math.gcd(first.groups, second.groups)
+    return Affine(weight, _chain_bias(first, second, size), stride, dilation, moved_padding(first, second), groups)
 
 
 def moved_padding(first: Affine, second: Affine) -> Pairs:
@@ -130,11 +69,11 @@ def moved_padding(first: Affine, second: Affine) -> Pairs:
 
 
 def padding_is_exact(first: Affine, second: Affine) -> bool:
-    """Whether zero padding between the two equals padding before both.
+    """Whether zero padding between the two equals padding before both, but for what the first's bias adds.
 
-    It does when there is none, or when the first is a 1x1 without bias: outside the image its output is zero anyway.
+    It does when there is none, or when the first is a 1x1: outside the image its output is its bias alone.
     """
-    return not second.padded or (first.bias is None and math.prod(first.kernel) == 1)
+    return not second.padded or math.prod(first.kernel) == 1
 
 
 def parallel(left: Affine, right: Affine) -> Affine:
@@ -153,53 +92,12 @@ def parallel(left: Affine, right: Affine) -> Affine:
     merged[_ALL, _ALL, *(grid.right for grid in grids)] += two
     return Affine(
         merged.to(left.weight.dtype),
-        _sum_bias(left, right),
+        _plus(left.bias, right.bias, left.weight.dtype),
         left.stride,
         tuple(grid.dilation for grid in grids),
         tuple(grid.padding for grid in grids),
         groups,
     )
-
-
-def cut(layer: Affine, size: Sequence[int]) -> Affine:
-    """Cut the outer taps that only ever meet padding on inputs of spatial `size`: exact, at this size alone."""
-    weight, padding = layer.weight, list(layer.padding)
-    for dim, length in enumerate(size):
-        before, after = _dead_taps(layer, dim, length)
-        weight = weight.narrow(2 + dim, before, layer.kernel[dim] - before - after)
-        step, pads = layer.dilation[dim], layer.padding[dim]
-        padding[dim] = (pads[0] - step * before, pads[1] - step * after)
-    return replace(layer, weight=weight.contiguous(), padding=tuple(padding))
-
-
-def cropped(layer: Affine, kernel: Sequence[int]) -> Affine:
-    """Keep only the inner taps, at most `kernel` per dimension, and the output's size: an approximation.
-
-    No more is cut off on a side than its padding allows. For two 3x3 convolutions this is what LayerFold (Pilo et al.,
-    SoftwareX 2025) puts in their place.
-    """
-    weight, padding = layer.weight, list(layer.padding)
-    for dim, (have, want) in enumerate(zip(layer.kernel, kernel, strict=True)):
-        step, (before, after) = layer.dilation[dim], layer.padding[dim]
-        spare = max(0, have - want)
-        lead, trail = min(spare // 2, before // step), min(spare - spare // 2, after // step)
-        weight = weight.narrow(2 + dim, lead, have - lead - trail)
-        padding[dim] = (before - step * lead, after - step * trail)
-    return replace(layer, weight=weight.contiguous(), padding=tuple(padding))
-
-
-def _dead_taps(layer: Affine, dim: int, length: int) -> tuple[int, int]:
-    """Count leading and trailing taps along `dim` that meet only padding, as many as the padding has room for."""
-    step, stride, (before, after) = layer.dilation[dim], layer.stride[dim], layer.padding[dim]
-    span = step * (layer.kernel[dim] - 1) + 1
-    outputs = (length + before + after - span) // stride + 1
-    reads = [
-        range(step * tap - before, step * tap - before + stride * outputs, stride) for tap in range(layer.kernel[dim])
-    ]
-    alive = [tap for tap, positions in enumerate(reads) if any(0 <= position < length for position in positions)]
-    if not alive:
-        return 0, 0
-    return min(alive[0], before // step), min(layer.kernel[dim] - 1 - alive[-1], after // step)
 
 
 @dataclass(frozen=True)
@@ -235,17 +133,45 @@ def _common(*steps: tuple[int, int]) -> int:
     return math.gcd(*(distance for distance, taps in steps if taps > 1)) or 1
 
 
-def _tap_products(one: Tensor, two: Tensor, taps: Pairs, moves: Pairs) -> Tensor:
-    """Return the merged stack of matrices: at each of its taps, the sum of `two[b] @ one[a]` over all pairs that meet.
+def _products(first: Affine, second: Affine, moves: Pairs) -> Tensor:
+    """Return the merged weight: at each of its taps, the sum of W2[b] @ W1[a] over all pairs of taps that meet.
 
-    `taps` and `moves` hold per dimension, for the first and the second layer, the taps and how far each one moves.
+    `moves` says, per dimension, how far a tap of the first and of the second layer moves in the merged kernel. What has
+    more groups is multiplied group by group: of a depthwise layer no dense matrix is made.
     """
-    kernel = (a * (k1 - 1) + b * (k2 - 1) + 1 for (k1, k2), (a, b) in zip(taps, moves, strict=True))
-    merged = one.new_zeros(*kernel, one.shape[-3], two.shape[-2], one.shape[-1])
+    taps = tuple(zip(first.kernel, second.kernel, strict=True))
+    kernel = tuple(a * (k1 - 1) + b * (k2 - 1) + 1 for (k1, k2), (a, b) in zip(taps, moves, strict=True))
+    groups = math.gcd(first.groups, second.groups)
+    merged = first.weight.new_zeros(second.channels[1], first.channels[0] // groups, *kernel)
+    if merged.is_meta:
+        return merged
+    meetings: dict[Any, list[tuple[tuple[int, ...], tuple[int, ...]]]] = defaultdict(list)
     for pairs in itertools.product(*(itertools.product(range(k1), range(k2)) for k1, k2 in taps)):
         target = tuple(a * u + b * v for (a, b), (u, v) in zip(moves, pairs, strict=True))
-        merged[target].baddbmm_(two[tuple(v for _, v in pairs)], one[tuple(u for u, _ in pairs)])
+        meetings[target].append((tuple(u for u, _ in pairs), tuple(v for _, v in pairs)))
+    one, two, whole = _factors(first, second, groups)
+    for target, met in meetings.items():
+        total = torch.bmm(two[met[0][1]], one[met[0][0]])
+        for u, v in met[1:]:
+            total.baddbmm_(two[v], one[u])
+        merged[(_ALL, _ALL, *target)] = whole(total)
     return merged
+
+
+def _factors(first: Affine, second: Affine, groups: int) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """Return both weights as stacks of matrices per tap, float64, block for block, and what makes [out, in] of a product."""
+    if second.groups >= first.groups:  # rows of the first, as the second reads them
+        one, two = _per_tap(first, groups), _per_tap(second, second.groups)
+        rows = one.reshape(*one.shape[:-3], second.groups, -1, one.shape[-1])
+        return rows, two, lambda product: product.flatten(0, 1)
+    one, two = _per_tap(first, first.groups), _per_tap(second, groups)
+    blocks = first.groups // groups
+    columns = two.reshape(*two.shape[:-1], blocks, -1).movedim(-2, -3).flatten(-4, -3)
+
+    def whole(product: Tensor) -> Tensor:
+        return product.reshape(groups, blocks, *product.shape[1:]).movedim(1, 2).flatten(2).flatten(0, 1)
+
+    return one, columns, whole
 
 
 def _regrouped(layer: Affine, groups: int) -> Tensor:
@@ -271,29 +197,37 @@ def _per_tap(layer: Affine, groups: int) -> Tensor:
     return matrices.contiguous()
 
 
-def _from_taps(merged: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a stack of matrices per tap as a weight [out, in / groups, *kernel]."""
-    weight: Tensor = merged.flatten(-3, -2).movedim((-2, -1), (0, 1)).to(dtype)
-    return weight.contiguous()
-
-
-def _chain_bias(first: Affine, second: Affine) -> Tensor | None:
-    """Return b2 + sum over b of W2[b] @ b1, group by group."""
+def _chain_bias(first: Affine, second: Affine, size: Sequence[int] | None) -> Tensor | None:
+    """Return b2 + what the second makes of b1; where its padding comes into it, as a map over the output's positions."""
     if first.bias is None:
         return second.bias
+    dtype = first.weight.dtype
+    if first.mapped or (second.padded and size is not None):
+        map_size = first.bias.shape[1:] if first.mapped else first.output_size(size or ())
+        constant = _along(first.bias.double(), 1 + first.dims).expand(-1, *map_size)
+        seen = apply(replace(second, bias=None), constant[None])[0]
+        return _plus(_vector(seen), second.bias, dtype)
     out, inputs = second.weight.shape[:2]
     summed = second.weight.double().reshape(out, inputs, -1).sum(2)
     per_group = summed.reshape(second.groups, -1, inputs) @ first.bias.double().reshape(second.groups, inputs, 1)
-    bias: Tensor = per_group.flatten()
-    if second.bias is not None:
-        bias = bias + second.bias.double()
-    return bias.to(first.weight.dtype)
+    return _plus(per_group.flatten(), second.bias, dtype)
 
 
-def _sum_bias(left: Affine, right: Affine) -> Tensor | None:
-    if left.bias is None or right.bias is None:
-        return right.bias if left.bias is None else left.bias
-    return (left.bias.double() + right.bias.double()).to(left.bias.dtype)
+def _vector(bias: Tensor) -> Tensor:
+    """A map of one position as a plain bias; any other map as it is."""
+    return bias.flatten() if bias[0].numel() == 1 else bias
+
+
+def _plus(one: Tensor | None, other: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one.to(dtype)
+    dims = max(one.ndim, other.ndim)
+    return (_along(one.double(), dims) + _along(other.double(), dims)).to(dtype)
+
+
+def _along(vector: Tensor, dims: int) -> Tensor:
+    """Return [n] as [n, 1, ...] of `dims` dimensions; what has them already stays."""
+    return vector.reshape(*vector.shape, *(1,) * (dims - vector.ndim))
 
 
 def _require_same_dims(one: Affine, two: Affine) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from torch import fx, nn
 
 from harness.compress.folding import trace
+from harness.compress.folding.affine import Affine
 from harness.compress.folding.layers import NORMS, affine, scale_and_shift, to_module
-from harness.compress.folding.merge import Affine, chain, moved_padding, scaled
+from harness.compress.folding.merge import chain, moved_padding, scaled
 from harness.compress.folding.trace import Example
 from harness.content import require_known
 from harness.errors import FoldError

@@ -7,10 +7,19 @@ import math
 from torch import fx, nn
 
 from harness.compress.folding import trace
-from harness.compress.folding.groups import Chain, Layer, Refusal, Stretch, final_layer, kind, layers_of
+from harness.compress.folding.choice import Choice, Refusal
+from harness.compress.folding.forms import Offer
 from harness.compress.folding.layers import TRANSPOSED, WEIGHTED
-from harness.compress.folding.merge import Affine
+from harness.compress.folding.trees import Layer, joined, kind
 from harness.records import Group
+
+
+def describe(graph: fx.GraphModule, choice: Choice) -> list[Group]:
+    """Return what is merged, what was declined, what stays apart and what cannot be merged, in no order."""
+    told = [of_offer(offer) for offer in choice.merged]
+    told += [of_offer(offer, reason="not chosen") for offer in choice.declined]
+    told += [of_refusal(refusal) for refusal in choice.apart]
+    return told + [of_layer(node, reason) for node, reason in unmergeable(graph).items()]
 
 
 def unmergeable(graph: fx.GraphModule) -> dict[fx.Node, str]:
@@ -33,33 +42,29 @@ def _why_unmergeable(module: nn.Module | None, calls: int) -> str | None:
     return None
 
 
-def of_stretch(stretch: Stretch, reason: str | None = None) -> Group:
-    """Describe a stretch; with a `reason` it stays as it is."""
-    tree, nodes = stretch.tree, stretch.layers
-    known = layers_of(stretch)
-    macs = sum(_macs(node, layer) for node, layer in known.items())
-    weights = sum(layer.weights for layer in known.values())
-    merged = final_layer(stretch, stretch.merged)
-    macs_after = _macs(stretch.output, merged)
+def of_offer(offer: Offer, reason: str | None = None) -> Group:
+    """Describe what can be merged; with a `reason` it stays as it is."""
+    stretch = offer.stretch
     return Group(
-        path=str(nodes[0].target),
-        layers=tuple(str(node.target) for node in nodes),
-        kind=kind(tree),
+        path=str(stretch.layers[0].target),
+        layers=tuple(str(node.target) for node in stretch.layers),
+        kind=kind(stretch.tree),
         reason=reason,
-        macs_before=macs,
-        macs_after=macs if reason else macs_after,
-        weights_before=weights,
-        weights_after=weights if reason else merged.weights,
-        form=None if reason else stretch.form,
+        macs_before=stretch.macs,
+        macs_after=stretch.macs if reason else offer.macs,
+        weights_before=stretch.weights,
+        weights_after=stretch.weights if reason else offer.weights,
+        form=None if reason else offer.form,
     )
 
 
 def of_refusal(refusal: Refusal) -> Group:
     """Describe two stretches that stay apart: what would have been merged, and why it was not."""
-    before, after = of_stretch(refusal.before), of_stretch(refusal.after)
-    macs, weights = before.macs_before + after.macs_before, before.weights_before + after.weights_before
-    tree = Chain(refusal.before.tree, refusal.after.tree)
-    return Group(before.path, before.layers + after.layers, kind(tree), refusal.reason, macs, macs, weights, weights)
+    before, after = refusal.before, refusal.after
+    macs, weights = before.macs + after.macs, before.weights + after.weights
+    tree = joined(before.tree, after.tree)
+    paths = tuple(str(node.target) for node in (*before.layers, *after.layers))
+    return Group(paths[0], paths, kind(tree), refusal.reason, macs, macs, weights, weights)
 
 
 def of_layer(node: fx.Node, reason: str) -> Group:
@@ -72,11 +77,6 @@ def of_layer(node: fx.Node, reason: str) -> Group:
     weights = sum(parameter.numel() for parameter in module.parameters())
     path = str(node.target)
     return Group(path, (path,), kind(Layer(node)), reason, macs, macs, weights, weights)
-
-
-def _macs(node: fx.Node, layer: Affine) -> int:
-    """MACs per example of a layer whose output is that of `node`."""
-    return layer.weight.numel() * math.prod(_spatial(node, linear=layer.dims == 0))
 
 
 def _spatial(node: fx.Node, linear: bool) -> tuple[int, ...]:

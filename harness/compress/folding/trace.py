@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ TRANSPARENT = (
 )
 
 _ADDS = (operator.add, operator.iadd, torch.add)
+_RESHAPES = (torch.flatten, torch.reshape, torch.squeeze)
+_RESHAPE_METHODS = ("flatten", "reshape", "view", "squeeze")
 
 
 class FixedShape(nn.Module):
@@ -146,6 +149,42 @@ def upstream(node: fx.Node) -> Iterator[fx.Node]:
     while node.op == "call_module" and len((before := source(node)).users) == 1:
         yield before
         node = before
+
+
+def flattened(node: fx.Node) -> fx.Node | None:
+    """Return the image [N, C, *size] that a node makes [N, C * size] of, or None if it does anything else."""
+    called = (node.op == "call_function" and node.target in _RESHAPES) or isinstance(module_of(node), nn.Flatten)
+    if not called and not (node.op == "call_method" and node.target in _RESHAPE_METHODS):
+        return None
+    image, after = source(node), shape(node)
+    before = shape(image)
+    if before is None or after is None or len(before) < 3 or after != (before[0], math.prod(before[1:])):
+        return None
+    return image
+
+
+def simplify_flattening(graph: fx.GraphModule) -> None:
+    """Write every flattening of an image as one operator that asks for no size: `x.view(x.size(0), -1)` among them."""
+    for node in list(graph.graph.nodes):
+        image = flattened(node)
+        if image is None:
+            continue
+        asked = [argument for argument in node.all_input_nodes if argument is not image]
+        with graph.graph.inserting_before(node):
+            flat = graph.graph.call_function(torch.flatten, (image, 1))
+        flat.meta["shape"] = shape(node)
+        node.replace_all_uses_with(flat)
+        graph.graph.erase_node(node)
+        _drop_unread(graph, asked)
+
+
+def _drop_unread(graph: fx.GraphModule, nodes: list[fx.Node]) -> None:
+    """Erase nodes that nothing reads any more, and what only they read; never an input."""
+    for node in nodes:
+        if not node.users and node.op in ("call_function", "call_method"):
+            read = node.all_input_nodes
+            graph.graph.erase_node(node)
+            _drop_unread(graph, read)
 
 
 def drop_transparent(graph: fx.GraphModule) -> None:

@@ -1,0 +1,136 @@
+"""How the layers of a stretch stand to each other: chains and sums, and what becomes of them as one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx
+
+from harness.compress.folding import nodes
+from harness.compress.folding.affine import Affine, apply, identity
+from harness.compress.folding.merge import chain, parallel
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: the node that calls it."""
+
+    node: fx.Node
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A branch without layers, over `channels` channels and `dims` spatial dimensions."""
+
+    channels: int
+    dims: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Two parts or more, each applied to the output of the one before."""
+
+    parts: tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Two branches over the same input, added."""
+
+    left: Tree
+    right: Tree
+
+
+Tree: TypeAlias = Layer | Shortcut | Chain | Sum
+_ROWS = 256  # of a matrix, made at once
+
+
+def joined(first: Tree, second: Tree) -> Chain:
+    """Return the chain of two trees; chains within it are laid open."""
+    return Chain(parts(first) + parts(second))
+
+
+def parts(tree: Tree) -> tuple[Tree, ...]:
+    """Return what follows each other in a tree: a chain's parts, or the tree itself."""
+    return tree.parts if isinstance(tree, Chain) else (tree,)
+
+
+def layers(tree: Tree) -> list[fx.Node]:
+    """Return the nodes of a tree's layers, in forward order."""
+    match tree:
+        case Layer(node):
+            return [node]
+        case Chain(inner):
+            return [node for part in inner for node in layers(part)]
+        case Sum(left, right):
+            return layers(left) + layers(right)
+        case Shortcut():
+            return []
+
+
+def kind(tree: Tree) -> str:
+    """Describe a tree: `conv+conv` is a chain, `conv+conv|identity` one with a shortcut around it."""
+    match tree:
+        case Layer(node):
+            return nodes.kind(node)
+        case Chain(inner):
+            return "+".join(f"({kind(part)})" if isinstance(part, Sum) else kind(part) for part in inner)
+        case Sum(left, right):
+            return f"{kind(left)}|{kind(right)}"
+        case Shortcut():
+            return "identity"
+
+
+def layer_of(node: fx.Node) -> Affine:
+    """Return the affine layer of a tree's node, with its module's own tensors."""
+    reading = nodes.read(node)
+    assert reading is not None
+    return reading.layer
+
+
+def evaluate(tree: Tree, size: Sequence[int] | None) -> Affine:
+    """Merge a tree into one layer. Given the input's spatial `size`, biases are exact across padding, else moved."""
+    match tree:
+        case Layer(node):
+            return layer_of(node)
+        case Shortcut(channels, dims):
+            return identity(channels, dims)
+        case Sum(left, right):
+            return parallel(evaluate(left, size), evaluate(right, size))
+        case Chain(inner):
+            merged = evaluate(inner[0], size)
+            for other in inner[1:]:
+                between = None if size is None else merged.output_size(size)
+                merged = chain(merged, evaluate(other, between).lifted(merged.dims), size)
+            return merged
+
+
+def forward(tree: Tree, x: Tensor) -> Tensor:
+    """Return what a tree makes of `x` [N, in, *size], layer by layer."""
+    match tree:
+        case Layer(node):
+            return apply(layer_of(node).lifted(x.ndim - 2), x)
+        case Chain(inner):
+            for part in inner:
+                x = forward(part, x)
+            return x
+        case Sum(left, right):
+            return forward(left, x) + forward(right, x)
+        case Shortcut():
+            return x
+
+
+def matrix(tree: Tree, channels: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return a tree over inputs [channels, *size] as one matrix [outputs, inputs] and an offset, padding and all.
+
+    Each row is the gradient of one output: exact for an affine map, float64.
+    """
+    x = torch.zeros(1, channels, *size, dtype=torch.float64)
+    made: tuple[Any, ...] = torch.func.vjp(lambda image: forward(tree, image), x)
+    offset, pull = made
+    outputs = torch.eye(offset.numel(), dtype=torch.float64).reshape(-1, *offset.shape)
+    rows: Tensor = torch.func.vmap(pull, chunk_size=_ROWS)(outputs)[0]
+    return rows.flatten(1), offset.flatten()
