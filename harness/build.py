@@ -1,8 +1,9 @@
 """Variant -> Artifact through a runtime's `export`, in child processes, cached by content.
 
 The parent looks up and waits; torch and the converters live in the children (`python -m harness.build`). A variant that
-a runtime cannot compile is a failure of that case alone. Beside each artifact lies its sample: inputs and the torch
-network's own outputs, against which the device checks the artifact before it is timed.
+a runtime cannot compile is a failure of that case alone. Beside each artifact lies its sample: inputs and the network's
+own outputs (torch's; of a given file, those with optimisations off), against which the device checks the artifact before
+it is timed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import cache, child, content
+from harness import cache, child, content, wire
 from harness.child import ChildDied, OnProgress, Progress
 from harness.errors import ContentError, HarnessError, StoreError
 from harness.records import Artifact, Variant, digest
@@ -28,6 +29,7 @@ from harness.records import Artifact, Variant, digest
 # Relative max-abs difference of outputs that float32 arithmetic in another order may make in a network of tens of
 # layers; what computes something else is off by far more (wrong borders: 0.1 and above).
 TOLERANCE = {"fp32": 1e-4}
+_GIVEN = Path(__file__).resolve().parent / "given"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class BuildRequest:
     def key(self) -> str:
         """What the artifact depends on: variant, runtime file, converter versions, precision, batch, target, options."""
         runtime = content.find("runtime", self.runtime)
-        sources = content.source_hash(runtime, *sorted(runtime.parent.glob("_*.py")), Path(__file__))
+        given = sorted(_GIVEN.glob("*.py")) if self.variant.form == "onnx" else []
+        sources = content.source_hash(runtime, *sorted(runtime.parent.glob("_*.py")), Path(__file__), *given)
         converters = {name: _version(name) for name in content.constant("runtime", self.runtime, "CONVERTERS")}
         described = {**asdict(self), "variant": [self.variant.name, self.variant.vocabulary]}
         return digest({"request": described, "sources": sources, "converters": converters})
@@ -156,12 +159,13 @@ def _version(package: str) -> str:
 
 def _serve(request: list[dict[str, Any]], on_progress: OnProgress) -> dict[int, str]:
     """Build every requested artifact into the cache; return the reasons of those that failed, by position."""
-    import torch
+    requests = [BuildRequest(**{**fields, "variant": Variant(**fields["variant"])}) for fields in request]
+    if any(wanted.variant.form == "torch" for wanted in requests):
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
     failures = {}
-    for n, fields in enumerate(request):
-        wanted = BuildRequest(**{**fields, "variant": Variant(**fields["variant"])})
+    for n, wanted in enumerate(requests):
         try:
             _make(wanted)
         except (ContentError, StoreError):
@@ -178,7 +182,7 @@ def _make(request: BuildRequest) -> None:
     runtime = content.load("runtime", request.runtime)
     with cache.put("artifact", request.key) as folder:
         began = time.monotonic()
-        sample = _sample(request)
+        sample = wire.encode((_given_sample if request.variant.form == "onnx" else _sample)(request))
         (folder / "sample.json").write_text(sample)
         facts = runtime.export(
             request.variant,
@@ -207,11 +211,17 @@ def _make(request: BuildRequest) -> None:
         (folder / "artifact.json").write_text(json.dumps(asdict(record)))
 
 
-def _sample(request: BuildRequest) -> str:
-    """Return seeded inputs (standard normal, or tokens) and the torch network's float32 outputs for them, as wire JSON."""
+def _given_sample(request: BuildRequest) -> wire.Sample:
+    """Return seeded inputs and what the given file computes of them with optimisations off."""
+    from harness.given import reference
+
+    return reference.sample(Path(request.variant.program), request.batch)
+
+
+def _sample(request: BuildRequest) -> wire.Sample:
+    """Return seeded inputs (standard normal, or tokens) and the torch network's float32 outputs for them."""
     import torch
 
-    from harness import wire
     from harness.compress import program
 
     variant = request.variant
@@ -224,7 +234,7 @@ def _sample(request: BuildRequest) -> str:
         code = {"float32": "<f4", "int64": "<i8"}[dtype]
         return wire.Tensor.of(value.shape, value.detach().contiguous().numpy().astype(code).tobytes(), dtype)
 
-    return wire.encode(wire.Sample((tensor(inputs, variant.input_dtype),), (tensor(outputs),)))
+    return wire.Sample((tensor(inputs, variant.input_dtype),), (tensor(outputs),))
 
 
 if __name__ == "__main__":

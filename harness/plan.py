@@ -1,17 +1,18 @@
 """Words + inventory -> Plans, one per device. The first door: every name, range and contradiction is checked here.
 
 Nothing is imported that could be slow and nothing is written: `harness run --dry-run` prints what comes out and stops.
+Files that are given are looked at in a child process, for what is wrong with them is a wrong word too.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from harness import content, inventory
+from harness import content, given, inventory
 from harness.errors import UsageError
 from harness.records import Device, Eligible, LadderRequest, Plan, Profile
 from harness.wire import REGIMES, Protocol
@@ -41,17 +42,20 @@ class Words:
     controls: bool = True
     tune: str | None = None
     regime: str = "burst"
+    onnx: tuple[Path, ...] = ()
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
     """Check all words and return what to do on each device. Raises UsageError, InventoryError, ContentError."""
     devices = [inventory.device(name, inventory_file) for name in split(words.device, "--device")]
-    ladders = _ladders(words)
+    ladders = () if words.onnx else _ladders(words)
     content.require_known("regime", words.regime, REGIMES)
     _require_range("--batch", words.batch, 1, 4096)
     _require_range("--budget", words.budget, 1, 7 * 24 * 3600)
     _require_range("--seed", words.seed, 0, 2**32 - 1)
-    return tuple((device, _plan(words, device, ladders)) for device in devices)
+    plans = [(device, _plan(words, device, ladders)) for device in devices]
+    networks = given.look(words.onnx, words.batch) if words.onnx else ()
+    return tuple((device, replace(plan, given=networks)) for device, plan in plans)
 
 
 def describe(device: Device, plan: Plan) -> dict[str, Any]:
@@ -86,6 +90,8 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         content.load("runtime", runtime)
         hint = f'Profile "{device.profile.name}" of device "{device.name}" lists them.'
         content.require_known(f'runtime on device "{device.name}"', runtime, device.profile.runtimes, hint)
+        if words.onnx:
+            _require_takes_onnx(runtime, device.profile.runtimes)
         for precision in precisions:
             offered = content.constant("runtime", runtime, "PRECISIONS")
             content.require_known(f"precision of runtime {runtime}", precision, offered)
@@ -101,10 +107,20 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         options=_options(words.option, runtimes),
         budget_s=words.budget,
         seed=words.seed,
-        controls=words.controls,
+        controls=words.controls and not words.onnx,
         tune=tune(words.tune, device.profile),
         regime=words.regime,
     )
+
+
+def _require_takes_onnx(runtime: str, offered: Iterable[str]) -> None:
+    """A runtime says by FORMS which programs it takes; one that says nothing takes torch's alone."""
+    takers = [name for name in offered if "onnx" in content.constant("runtime", name, "FORMS", ("torch",))]
+    if runtime not in takers:
+        raise UsageError(
+            f"--onnx: runtime {runtime} takes no ONNX files, it is built from torch networks",
+            f"Name one that does: --runtime {takers[0]}" if takers else "No runtime of this device does.",
+        )
 
 
 def tune(word: str | None, profile: Profile) -> tuple[str, ...]:

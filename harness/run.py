@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import analysis, build, bundle, cache, content, jobs, rows, store, transport
+from harness import analysis, build, bundle, cache, content, given, jobs, rows, store, transport
 from harness.child import OnProgress, Progress
 from harness.compress import client
 from harness.errors import DeviceError, HarnessError, StoreError, UsageError
@@ -219,6 +219,8 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def _climb(plan: Plan, tell: OnProgress) -> tuple[Ladder, ...]:
+    if plan.given:
+        return (given.climb(plan.given, plan.batch, tell),)
     ladders = [client.climb(request, tell) for request in plan.ladders]
     if plan.controls:
         first: LadderRequest = plan.ladders[0]

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 from harness import wire
 
 PRECISIONS = ("fp32",)
+FORMS = ("torch", "onnx")
 OPTIONS: Dict[str, Tuple[str, ...]] = {}
 CONVERTERS = ()
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU (`--runtime onnxruntime`), from ONNX opset 18 at a fixed batch.
+"""ONNX Runtime on the CPU (`--runtime onnxruntime`), from ONNX opset 18 at a fixed batch, or from a file as it was given.
 
     --option optimization=extended     graph optimisation level: all (default), extended, basic, disabled
     --option spinning=off              threads wait by blocking instead of spinning; matters for energy and neighbours
@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 from harness import wire
 
 PRECISIONS = ("fp32",)
+FORMS = ("torch", "onnx")
 OPTIONS: Dict[str, Tuple[str, ...]] = {
     "optimization": ("all", "extended", "basic", "disabled"),
     "spinning": ("on", "off"),
@@ -37,12 +38,29 @@ _LEVELS = {
 
 
 def export(variant: Any, target: Any, precision: str, options: Dict[str, str], out: Path) -> Dict[str, int]:
-    """Write the variant as ONNX; returns `ops_executed`, the nodes of the graph as ONNX Runtime optimises it here."""
+    """Write the variant as ONNX; returns `ops_executed`, the nodes of the graph as ONNX Runtime optimises it here.
+
+    A given file is written as it is; only a free batch is fixed in it.
+    """
+    batch = int(options.get("batch", "1"))
+    out.write_bytes((_given if variant.form == "onnx" else _exported)(variant, batch))
+    return {"ops_executed": _executed(out, options)}
+
+
+def _given(variant: Any, batch: int) -> bytes:
+    import onnx
+
+    from harness.given import inputs
+
+    fixed = inputs.at_batch(onnx.load(variant.program), batch)
+    return Path(variant.program).read_bytes() if fixed is None else bytes(fixed.SerializeToString(deterministic=True))
+
+
+def _exported(variant: Any, batch: int) -> bytes:
     import torch
 
     from harness.compress.program import quiet_exporter
 
-    batch = int(options.get("batch", "1"))
     with quiet_exporter():
         network = torch.export.load(variant.program).module()
         example = torch.zeros(batch, *variant.input_shape, dtype=getattr(torch, variant.input_dtype))
@@ -53,8 +71,7 @@ def export(variant: Any, target: Any, precision: str, options: Dict[str, str], o
     assert exported is not None
     model = exported.model_proto
     _anonymise(model)
-    out.write_bytes(model.SerializeToString(deterministic=True))
-    return {"ops_executed": _executed(out, options)}
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _anonymise(model: Any) -> None:

@@ -15,6 +15,8 @@ from harness.errors import HarnessError, UsageError
 if TYPE_CHECKING:
     from harness.plan import Words
 
+# What makes a ladder: of no use to networks that are given.
+_OF_LADDERS = {"model", "task", "data", "method", "eligible", "entropy", "order", "controls"}
 _BESIDE_RESUME = {"resume", "results", "inventory", "as_json"}  # what may be said together with --resume
 
 DeviceWord = Annotated[str | None, typer.Option(help="Devices of the inventory.", metavar="NAME[,NAME]")]
@@ -25,6 +27,10 @@ Method = Annotated[str, typer.Option(help="How depth is chosen: see `harness met
 Eligible = Annotated[str, typer.Option(help="Activations: those that unlock a merge, or all.", metavar="mergeable|all")]
 Entropy = Annotated[str | None, typer.Option(help="easier: of a channel or of a position.", metavar="channel|position")]
 Order = Annotated[str | None, typer.Option(help="order: activations, first out first.", metavar="NAME[,NAME]")]
+Onnx = Annotated[
+    list[Path] | None,
+    typer.Option(help="Measure networks folded elsewhere; repeated, the first is the reference.", metavar="FILE"),
+]
 Runtime = Annotated[str | None, typer.Option(help="By default the first of the device's profile.", metavar="R[,R]")]
 Precision = Annotated[str, typer.Option(help="Of weights and arithmetic.", metavar="P[,P]")]
 Threads = Annotated[int | None, typer.Option(help="Of an inference; by default the profile's.")]
@@ -57,6 +63,7 @@ def run(
     eligible: Eligible = "mergeable",
     entropy: Entropy = None,
     order: Order = None,
+    onnx: Onnx = None,
     runtime: Runtime = None,
     precision: Precision = "fp32",
     threads: Threads = None,
@@ -77,14 +84,22 @@ def run(
     from harness.plan import Words
 
     if resume is not None:
-        _require_alone(context)
+        _refuse(
+            _said(context) - _BESIDE_RESUME,
+            "resume: a run goes on as it was planned",
+            "Start a new run for another plan.",
+        )
         _resume(resume, results, inventory, as_json)
         return
     if device is None:
         raise UsageError("run: name a device, or a run to resume", "For example: harness run --device local")
+    if onnx:
+        what = "onnx: given networks are measured as they are, nothing is made or trained"
+        _refuse(_said(context) & _OF_LADDERS, what, "Drop one of the two.")
     words = Words(
         device, model, task, data, method, eligible, entropy, order, runtime, precision,
         threads, batch, tuple(option or ()), budget, seed, controls, tune, regime,
+        tuple(onnx or ()),
     )  # fmt: skip
     _run(words, dry_run, results, inventory, as_json)
 
@@ -114,7 +129,7 @@ def check(
 def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None, as_json: bool) -> None:
     from harness import inventory, plan
 
-    first_line(f"{words.model} on {words.device}")
+    first_line(f"{', '.join(map(str, words.onnx)) or words.model} on {words.device}")
     planned = plan.make(words, inventory.locate(inventory_file))
     if dry_run:
         from harness import store
@@ -158,16 +173,16 @@ def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool
     _report([folder], as_json, failed=False)
 
 
-def _require_alone(context: typer.Context) -> None:
-    """A run is resumed as it was planned: any other flag beside --resume would be accepted and ignored."""
-    for name in sorted(set(context.params) - _BESIDE_RESUME):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"{flag} cannot be said beside --resume: a run goes on as it was planned",
-                "Start a new run for another plan.",
-            )
+def _said(context: typer.Context) -> set[str]:
+    """The parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _refuse(names: set[str], beside: str, hint: str) -> None:
+    """Raise UsageError for the first of these parameters: beside that flag it would be accepted and ignored."""
+    for name in sorted(names):
+        raise UsageError(f"--{name.replace('_', '-')} cannot be said beside --{beside}", hint)
 
 
 def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
@@ -180,7 +195,7 @@ def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
         if not as_json:
             show_table(each)
             print(f"\nrun     {folder}")
-        if any(case.latency_ns for case in each.cases):
+        if any(case.latency_ns for case in each.cases) and any(case.depth is not None for case in each.cases):
             report.draw(each, figure)
             report.draw(each, figure.with_suffix(".svg"))
             if not as_json:

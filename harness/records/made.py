@@ -146,7 +146,8 @@ class FoldReport:
 class Ladder:
     """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`.
 
-    So do given networks, method `onnx`, which have no task. `test_examples` is the size of the test split: what one step of an accuracy is worth.
+    So do given networks, method `onnx`, which have no task. `test_examples` is the size of the test split: what one step
+    of an accuracy is worth.
     """
 
     name: str

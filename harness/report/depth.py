@@ -242,20 +242,25 @@ def _key(run: Run, panels: Sequence[Panel], table: Sequence[Point]) -> Iterator[
     if sizes:
         yield Patch(color=style.BAND, label=f"A/A floor of rung 0, ±{100 * math.expm1(max(sizes)):.1f} %")
     yield _handle("o", "MACs: filled useful, hollow nominal", color=style.GREY, mfc="white")
+    yield from map(_note, _notes(run, table))
+
+
+def _notes(run: Run, table: Sequence[Point]) -> Iterator[str]:
+    """What letters stand for, what given networks are called, and which rows are not there."""
     letters = {letter: finding.kind for letter, finding in rows.lettered(run.findings)}
     shown = {letter for p in table for letter in p.letters.split()}
     for kind in dict.fromkeys(letters.values()):
         mine = [letter for letter in letters if letter in shown and letters[letter] == kind]
         if mine:
-            yield _handle("", f"{' '.join(mine)}: {kind}")
+            yield f"{' '.join(mine)}: {kind}"
     if run.plan.given:
-        yield _note("; ".join(f"{n}: {each.name}" for n, each in enumerate(run.plan.given)))
+        yield "; ".join(f"{n}: {each.name}" for n, each in enumerate(run.plan.given))
     unknown = dict.fromkeys(rows.title(row) for row in run.cases if row.depth is None)
     if unknown:
-        yield _note(f"not drawn, depth unknown: {', '.join(unknown)}")
+        yield f"not drawn, depth unknown: {', '.join(unknown)}"
     missing = dict.fromkeys(_full_name(p, table) for p in table if p.latency_ms is None)
     if missing:
-        yield _note(f"not measured: {', '.join(missing)}")
+        yield f"not measured: {', '.join(missing)}"
 
 
 def _full_name(p: Point, table: Sequence[Point]) -> str:

@@ -166,7 +166,8 @@ def test_markdown_escapes_names(run):
 # --- the machine's contract --------------------------------------------------------------------------------------------
 
 CASE_KEYS = """case_id ladder rung removed setting activations model task method variant depth macs flops parameters accuracy
-padding fold_error fold_error_f64 artifact_error difference macs_useful ops_executed weight_bytes runtime precision threads batch options
+padding fold_error fold_error_f64 artifact_error difference
+macs_useful ops_executed weight_bytes runtime precision threads batch options
 effective status blocks contended not_steady throttled latency_ns speedup energy_j energy_status reasons"""
 ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes tails lag1 effective_samples"
 
