@@ -36,6 +36,12 @@ def test_a_constant_is_read_without_running_the_file(own: Path) -> None:
     assert content.constant("model", "loud", "TASK") == "tiny"
 
 
+def test_a_constant_that_may_be_missing_has_a_default(own: Path) -> None:
+    (own / "models" / "bare.py").write_text("")
+    assert content.constant("model", "bare", "PACKAGES", ()) == ()
+    assert content.constant("model", "bert", "PACKAGES", ()) == ("transformers",)
+
+
 def test_files_beside_it_are_shared_code(own: Path) -> None:
     (own / "models" / "_parts.py").write_text("WIDTH = 8\n")
     (own / "models" / "whole.py").write_text("from _parts import WIDTH\n" + MODEL)
@@ -106,6 +112,12 @@ def test_whatever_a_file_raises_when_imported_is_told_with_its_place(own: Path, 
             "a task must define CLASSES, a whole number above 0",
         ),
         ("task", "CLASSES = 4\nSHAPE = (3, 4, 4)\n", "a task must define load, a function"),
+        (
+            "task",
+            "CLASSES = 4\nSHAPE = (9,)\nVOCABULARY = 0\ndef load(d): ...\n",
+            "VOCABULARY, where a task has it, must be a whole number above 0",
+        ),
+        ("model", MODEL + "PACKAGES = 'nltk'\n", "PACKAGES, where a model has it, must be a tuple"),
         ("method", "TRAINS = True\ndef choose(s, r): ...\n", "a method must define Recipe, a dataclass"),
         ("method", "TRAINS = True\nclass Recipe: ...\n", "a method must define Recipe, a dataclass"),
         ("sensor", "def probe(): ...\n", "a sensor must define open, a function"),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Split(Protocol):
-    """A part of a task: `images` float32 of shape (N, C, H, W), `labels` int64 of shape (N,)."""
+    """A part of a task: `images` float32 of shape (N, C, H, W), or int64 tokens (N, T); `labels` int64 of shape (N,)."""
 
     images: Tensor
     labels: Tensor
@@ -28,7 +28,7 @@ class State:
     """What a method sees when it chooses: the network of the last rung, in eval mode, and which activations may go.
 
     `eligible` are all that this ladder may remove, `candidates` those still there, both in forward order; `images` are
-    held out, of shape (N, C, H, W) (None for a method that does not train); `seed` is for whatever a method draws.
+    held out, as the task's (None for a method that does not train); `seed` is for whatever a method draws.
     """
 
     network: nn.Module

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,11 @@ def test_keys_and_client_need_no_torch() -> None:
         "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_key_follows_the_versions_of_the_packages_that_build_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = replace(EASIER, model="bert", task="wordpieces")
+    before, unconcerned = keys.ladder(reader), keys.ladder(EASIER)
+    monkeypatch.setattr(keys.metadata, "version", lambda name: "0" if name == "transformers" else version(name))
+    assert keys.ladder(reader) != before
+    assert keys.ladder(EASIER) == unconcerned
