@@ -107,7 +107,7 @@ def main() -> None:
     from harness import content, flops
     from harness.compress import activations, fold, mergeable, pad_first, remove
     from harness.compress.folding import trace
-    from harness.compress.folding.fold import merge
+    from harness.compress.folding.rewrite import merge
 
     name = sys.argv[1]
     torch.set_num_threads(1)

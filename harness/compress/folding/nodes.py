@@ -16,7 +16,11 @@ from harness.errors import FoldError
 
 _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-_ADAPTIVE_CALLS = (functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d)
+_ADAPTIVE_CALLS = (
+    *(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d),
+    *(torch.ops.aten.adaptive_avg_pool1d.default, torch.ops.aten.adaptive_avg_pool2d.default),
+)
+_MEANS = (torch.mean, torch.ops.aten.mean.dim)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def is_pool(node: fx.Node) -> bool:
     """Whether a node takes averages over the positions of an image: it adds no depth and has no weights."""
     if isinstance(trace.module_of(node), (*_POOLS, *_ADAPTIVE)):
         return True
-    called = node.op == "call_function" and node.target in (*_ADAPTIVE_CALLS, torch.mean)
+    called = node.op == "call_function" and node.target in (*_ADAPTIVE_CALLS, *_MEANS)
     return called or (node.op == "call_method" and node.target == "mean")
 
 

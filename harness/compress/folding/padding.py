@@ -56,9 +56,10 @@ class Pair:
 
 
 def activations(network: nn.Module) -> tuple[str, ...]:
-    """Return the paths of all activation modules, each once, in forward order. Raises FoldError if untraceable."""
-    called = (node for node in trace.trace(network).graph.nodes if isinstance(trace.module_of(node), ACTIVATIONS))
-    return tuple(dict.fromkeys(str(node.target) for node in called))
+    """Return the paths of all activation modules, each once: in forward order, or as registered if untraceable."""
+    registered = tuple(name for name, module in network.named_modules() if isinstance(module, ACTIVATIONS))
+    called = dict.fromkeys(trace.called(network))
+    return tuple(name for name in called if name in registered) if called else registered
 
 
 def mergeable(network: nn.Module, example: Example, names: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ def _traced(network: nn.Module, example: Example) -> fx.GraphModule:
     """Trace a copy of the network in eval mode, with shapes; running it leaves no trace in any statistics."""
     evaluated = copy.deepcopy(network).eval()
     trace.run(evaluated, example)
-    graph = trace.trace(evaluated)
+    graph = trace.trace(evaluated, example)
     trace.record_shapes(graph, example)
     return graph
 

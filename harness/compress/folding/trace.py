@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 
+from harness.compress.folding import exported
 from harness.errors import FoldError
 
 Example: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -26,8 +27,12 @@ TRANSPARENT = (
     nn.FeatureAlphaDropout,
 )
 
-_ADDS = (operator.add, operator.iadd, torch.add)
-_RESHAPES = (torch.flatten, torch.reshape, torch.squeeze)
+_ATEN = torch.ops.aten
+_ADDS = (operator.add, operator.iadd, torch.add, _ATEN.add.Tensor, _ATEN.add_.Tensor)
+_RESHAPES = (
+    *(torch.flatten, torch.reshape, torch.squeeze),
+    *(_ATEN.flatten.using_ints, _ATEN.reshape.default, _ATEN.view.default, _ATEN.squeeze.dims),
+)
 _RESHAPE_METHODS = ("flatten", "reshape", "view", "squeeze")
 
 
@@ -72,16 +77,32 @@ def inputs_of(example: Example) -> tuple[Tensor, ...]:
     return example if isinstance(example, tuple) else (example,)
 
 
-def trace(network: nn.Module) -> fx.GraphModule:
-    """Return the network's graph, whose modules are the network's own; raise FoldError with what cannot be traced."""
+def trace(network: nn.Module, example: Example) -> fx.GraphModule:
+    """Return the network's graph, whose modules are the network's own, by torch.fx, else by torch.export on `example`.
+
+    Raises FoldError if neither copes, with the reason. torch.export sees the network in eval mode, and so is its graph.
+    """
     try:
         graph = _Tracer().trace(network)
-    except Exception as error:
-        raise FoldError(
-            f"{type(network).__name__} cannot be traced: {error}",
-            "Folding needs a forward without control flow that depends on the data.",
-        ) from error
+    except Exception as error:  # whatever a forward does with what is no tensor
+        try:
+            return exported.trace(network, inputs_of(example))
+        except Exception:  # torch.export has no common base for what it raises
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise FoldError(
+                f"{type(network).__name__} cannot be traced: {said}",
+                "Folding a whole network needs a forward without control flow that depends on the data.",
+            ) from error
     return fx.GraphModule(network, graph, type(network).__name__).train(network.training)
+
+
+def called(network: nn.Module) -> tuple[str, ...]:
+    """Return the paths of the modules that a network calls, in forward order; none if only an example could tell."""
+    try:
+        graph = _Tracer().trace(network)
+    except Exception:  # whatever a forward does with what is no tensor
+        return ()
+    return tuple(str(node.target) for node in graph.nodes if node.op == "call_module")
 
 
 def record_shapes(graph: fx.GraphModule, example: Example) -> None:

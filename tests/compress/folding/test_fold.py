@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness import flops
 from harness.compress import Folded, activations, fold, merge_conv_conv, pad_first, remove
-from harness.compress.folding.fold import merge
+from harness.compress.folding.rewrite import merge
 from harness.compress.folding.trace import trace
 from harness.errors import FoldError, UsageError
 
@@ -251,7 +251,7 @@ def test_policies_and_forms_that_do_not_exist_are_refused(words: dict[str, objec
 
 
 def test_merging_without_the_proof_is_what_fold_proves(moved: nn.Module, example: Tensor, folded: Folded) -> None:
-    graph = trace(copy.deepcopy(moved).double())
+    graph = trace(copy.deepcopy(moved).double(), example.double())
     told, fixed_size = merge(graph, example.double(), lambda group: True)
     assert (told, fixed_size) == (folded.groups, folded.fixed_size)
 

@@ -1,0 +1,62 @@
+"""Networks that torch.fx cannot trace, as torch.export sees them: control flow on shapes, keyword calls, transformers.
+
+torch.export takes modules apart into operators, but notes where each came from. An operator that is all there is of one
+layer becomes a call of that layer again, so that folding and its reports speak of the network's own modules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+
+def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """Return the graph of a network in eval mode, free in the batch size; raises whatever torch.export raises."""
+    batch = tuple({0: torch.export.Dim.DYNAMIC} if tensor.ndim else None for tensor in inputs)
+    exported = torch.export.export(network, inputs, dynamic_shapes=batch).module()
+    assert isinstance(exported, fx.GraphModule)
+    graph = exported.graph
+    _call_layers(graph, network)
+    for node in reversed(list(graph.nodes)):
+        if not node.users and (node.op == "get_attr" or node.target == "_guards_fn"):
+            graph.erase_node(node)
+    root: dict[str, Any] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            root[str(node.target)] = _attribute(exported, str(node.target))
+        elif node.op == "call_module":
+            root[str(node.target)] = network.get_submodule(str(node.target))
+    made = fx.GraphModule(root, graph, type(network).__name__)
+    return made.eval()
+
+
+def _call_layers(graph: fx.Graph, network: nn.Module) -> None:
+    """Put a call of its module in place of every operator that is the whole of one."""
+    paths = {node: _path(node) for node in graph.nodes if node.op == "call_function"}
+    count = Counter(path for path in paths.values() if path is not None)
+    for node, path in paths.items():
+        if path is None or count[path] > 1 or not _is_layer(network.get_submodule(path)):
+            continue
+        with graph.inserting_before(node):
+            call = graph.call_module(path, (node.args[0],))
+        node.replace_all_uses_with(call)
+        graph.erase_node(node)
+
+
+def _path(node: fx.Node) -> str | None:
+    """The path of the innermost module whose forward an operator belongs to; None outside of all."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) or None if stack and not str(stack[-1][0]).startswith("_") else None
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn") and not list(module.children())
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module
