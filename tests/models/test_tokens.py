@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from harness import content, flops
-from harness.compress import models, program, remove
+from harness.compress import alone, models, program, remove
 from harness.errors import ContentError, UsageError
+from harness.records import FoldRequest
 
 NAMES = ("bert", "roberta")
 CLASSIFIERS = {"bert": "Bert", "roberta": "Roberta"}
@@ -113,6 +114,13 @@ def test_without_transformers_the_error_names_the_extra(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ContentError, match=r"pip install 'edge-harness\[nlp\]'"):
         models.build("bert", content.load("task", "wordpieces"), seed=0)
+
+
+def test_without_transformers_weights_are_not_blamed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    request = FoldRequest("bert", str(tmp_path / "weights.pt"), 2, (128,), remove=("all",))
+    with pytest.raises(UsageError, match=r"model bert: .*pip install 'edge-harness\[nlp\]'"):
+        alone.make(request, lambda progress: None)
 
 
 @pytest.mark.parametrize(
