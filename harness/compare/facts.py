@@ -78,6 +78,8 @@ def _chosen(taken: Taken, name: str) -> list[Any]:
     plan = taken.run.plan
     if name in ("runtime", "precision"):
         return list(plan.runtimes if name == "runtime" else plan.precisions)
+    if name == "model" and plan.given:
+        return [each.name for each in plan.given]
     asked: Sequence[Any] = plan.ladders or taken.run.ladders  # given networks were not asked for by method
     return list(dict.fromkeys(getattr(ladder, name) for ladder in asked))
 

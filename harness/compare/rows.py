@@ -11,7 +11,7 @@ from harness import stats
 from harness.compare.facts import OF_THE_NETWORK
 from harness.compare.records import Measured, Row
 from harness.compare.taken import Taken
-from harness.records import Summary
+from harness.records import ONNX, Summary
 from harness.stats.across import Across, Side, across
 
 _TWICE = "several rows of a run answer to that name"
@@ -50,7 +50,7 @@ def _row(a: Taken, b: Taken, match: _Match, ratio: Across | None) -> Row:
     known = match.a or match.b
     assert known is not None  # a match has at least one side
     return Row(
-        label=known.model if known.rung is None else str(known.rung),
+        label=_label(known),
         ladder=known.ladder,
         rung=known.rung,
         model=known.model,
@@ -64,6 +64,11 @@ def _row(a: Taken, b: Taken, match: _Match, ratio: Across | None) -> Row:
         ratio=ratio,
         reason=match.reason,
     )
+
+
+def _label(row: Summary) -> str:
+    """A row's rung; what was given by name stands under its name, whatever its place."""
+    return row.model if row.rung is None or row.method == ONNX else str(row.rung)
 
 
 def _measured(row: Summary | None) -> Measured | None:
@@ -98,7 +103,7 @@ def _matches(a: Taken, b: Taken, waived: Collection[str]) -> Iterator[_Match]:
 def _name(row: Summary, waived: Collection[str]) -> _Name:
     """What makes a row the same row in another run. What was waived makes no difference; of another method only rung 0 does.
 
-    Ladders are named by their method, models and tasks in different runs; controls by their networks.
+    Ladders are named by their method, models and tasks in different runs; controls and given networks by their own names.
     """
     said: dict[str, str | None] = {"runtime": row.runtime, "precision": row.precision}
     if row.method == "control":
@@ -107,13 +112,15 @@ def _name(row: Summary, waived: Collection[str]) -> _Name:
         said |= {"model": row.model, "task": row.task}
         if row.rung or "method" not in waived:
             said["ladder"] = row.ladder
-    return (row.rung, *((key, value) for key, value in said.items() if key not in waived))
+    place = None if row.method == ONNX else row.rung  # of a given network it is the order of flags
+    return (place, *((key, value) for key, value in said.items() if key not in waived))
 
 
 def _only(run: str, row: Summary, counts: Sequence[Counter[_Name]], name: _Name) -> str:
     if all(count[name] for count in counts):
         return _TWICE
-    return f"only {run} has {f'rungs of {row.ladder}' if row.rung else 'it'}"
+    made = row.rung and row.method != ONNX
+    return f"only {run} has {f'rungs of {row.ladder}' if made else 'it'}"
 
 
 def _why_not(ours: Summary, theirs: Summary) -> str | None:

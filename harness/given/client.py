@@ -31,6 +31,9 @@ def look(paths: Sequence[Path], batch: int) -> tuple[GivenNetwork, ...]:
     for path in paths:
         if not path.is_file():
             raise UsageError(f"--onnx {path}: no such file", "Give the path of an .onnx file.")
+        if [each.resolve() for each in paths].count(path.resolve()) > 1:
+            twice = "Drop one: what a network differs by from itself is measured in every run, as its floor."
+            raise UsageError(f"--onnx {path}: given twice", twice)
     files = [
         {"name": name, "path": str(path.resolve())} for name, path in zip(names(paths), paths, strict=True)
     ]  # as with --data: a run is resumed from another folder too

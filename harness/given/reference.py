@@ -19,7 +19,7 @@ RUNTIME = "onnxruntime"
 _AS_IT_STANDS = {"threads": 1, "optimization": "disabled"}
 _OPSET = re.compile(r"Opset (\d+) is under development.*domain (\S+) is till opset (\d+)", re.DOTALL)
 _VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
-_PLACE = re.compile(r"\S+\.(?:h|cc):\d+ .*?\) (?=[A-Z])", re.DOTALL)  # where in its sources ONNX Runtime complains
+_PLACE = re.compile(r"\S+\.(?:h|cc):\d+ .*?\) ", re.DOTALL)  # where in its sources ONNX Runtime complains
 
 
 def run(path: Path, given: Sequence[Input]) -> tuple[wire.Tensor, ...]:

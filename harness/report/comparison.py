@@ -14,6 +14,7 @@ from rich.text import Text
 
 from harness.compare import SCHEMA, Comparison, Measured, Row
 from harness.findings.views import listing
+from harness.records import ONNX
 from harness.report.text import (
     ASCII,
     ASCII_HEAD,
@@ -163,6 +164,7 @@ def _floor_words(runtime: str, floors: tuple[float | None, float | None], glyphs
 
 def _named(compared: Comparison, reason: str) -> str:
     rows = [row for row in compared.rows if row.reason == reason]
-    rungs = [row.rung for row in rows if row.rung is not None]
+    rungs = [row.rung for row in rows if row.rung is not None and row.method != ONNX]
     numbers = f"rung{'s' * (len(rungs) > 1)} {listing(rungs)}"
-    return ", ".join([*([numbers] if rungs else []), *(row.label for row in rows if row.rung is None)])
+    named = (row.label for row in rows if row.rung is None or row.method == ONNX)
+    return ", ".join([*([numbers] if rungs else []), *named])

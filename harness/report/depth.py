@@ -39,6 +39,7 @@ _UNDATED: Mapping[str, Mapping[str, Any]] = {".svg": {"Date": None}, ".pdf": {"C
 _HEIGHT = 5.6
 _MARGIN = 0.09  # inches
 _LEGEND_COLUMN = 2.6  # inches
+_TITLE_PER_INCH = 11.5  # characters of a title
 
 
 def draw(run: Run, out: Path, published: papers.Published | None = None) -> tuple[Path, ...]:
@@ -85,7 +86,8 @@ def _figure(run: Run, table: Sequence[Point], published: papers.Published | None
         _costs(figure, grid, len(panels), shared, _of(panels[0], table))
     if published:
         _published(figure.add_subplot(grid[:, -1]), published)
-    figure.suptitle(_title(run, panels), x=_MARGIN / figure.get_figwidth(), ha="left", fontsize=10.5, fontweight="bold")
+    title = textwrap.fill(_title(run, panels), int(_TITLE_PER_INCH * figure.get_figwidth()))
+    figure.suptitle(title, x=_MARGIN / figure.get_figwidth(), ha="left", fontsize=10.5, fontweight="bold")
     columns = max(1, int(figure.get_figwidth() / _LEGEND_COLUMN))
     figure.legend(handles=list(_key(run, panels, table)), loc="outside lower left", ncols=columns)
     return figure

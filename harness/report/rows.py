@@ -114,8 +114,8 @@ def title(summary: Summary) -> str:
 def subject(run: Run) -> str:
     """What the run is about: models and tasks of its ladders, or those that it set out to make; given networks."""
     if run.plan.given:
-        first, others = run.plan.given[0].name, len(run.plan.given) - 1
-        return f"{first}, given as ONNX" if not others else f"{first} and {count(others, 'other')}, given as ONNX"
+        first, *others = (each.name for each in run.plan.given)
+        return " and ".join([first, *([count(len(others), "other")] if others else [])]) + " (ONNX)"
     pairs = dict.fromkeys((ladder.model, ladder.task) for ladder in run.ladders or run.plan.ladders)
     return ", ".join(f"{model} on {task}" for model, task in pairs)
 
