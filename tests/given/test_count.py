@@ -40,8 +40,10 @@ PADDED = nn.Sequential(
 )
 
 
-def both(network: nn.Module, shape: tuple[int, ...], folder: Path, batch: int = 1) -> tuple[Cost, Cost]:
-    example = program.make_example(shape, 0)
+def both(
+    network: nn.Module, shape: tuple[int, ...], folder: Path, batch: int = 1, vocabulary: int | None = None
+) -> tuple[Cost, Cost]:
+    example = program.make_example(shape, 0, vocabulary)
     program.save(network.eval(), example, folder / "net.pt2")
     program.save_onnx(folder / "net.pt2", folder / "net.onnx")
     counted = on_graph(folder / "net.onnx", batch)
@@ -73,6 +75,18 @@ def test_depth_and_macs_are_those_of_the_torch_network(
         assert getattr(on_the_graph, key) == getattr(in_torch, key), key
     # The exporter merges BatchNorm into convolutions, which leaves fewer numbers to read.
     assert 0.9 * in_torch.weight_bytes <= on_the_graph.weight_bytes <= in_torch.weight_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "vgg16_bn", "mobilenet_v2", "swin_t", "bert"])
+def test_the_models_have_on_their_graphs_the_depth_and_macs_that_torch_counts(name: str, tmp_path: Path) -> None:
+    if name == "bert":
+        pytest.importorskip("transformers")
+    task = content.load("task", content.constant("model", name, "TASK"))
+    network = content.load("model", name).build(None, task.CLASSES, task.SHAPE)
+    in_torch, on_the_graph = both(network, task.SHAPE, tmp_path, vocabulary=getattr(task, "VOCABULARY", None))
+    for key in ("depth", "macs", "macs_useful"):
+        assert getattr(on_the_graph, key) == getattr(in_torch, key), key
 
 
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
