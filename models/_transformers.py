@@ -112,5 +112,7 @@ def load(network: nn.Module, weights: str | None) -> None:
 def length_of(shape: Sequence[int]) -> int:
     """Return how many tokens an input of this shape has. Raises ValueError unless that is what it says."""
     if len(shape) != 1 or not 1 <= shape[0] <= LONGEST:
-        raise ValueError(f"this model reads sentences of 1 to {LONGEST} tokens, not inputs of {'x'.join(map(str, shape))}")
+        raise ValueError(
+            f"this model reads sentences of 1 to {LONGEST} tokens, not inputs of {'x'.join(map(str, shape))}"
+        )
     return shape[0]
