@@ -314,3 +314,43 @@ def test_same_for_one_rung_alone_is_not_said_of_a_ladder_whose_intervals_are_wid
 def row_of(verdict, joint_low, joint_high):
     summary = SimpleNamespace(speedup=Speedup(1.0, 0.99, 1.01, verdict, joint_low, joint_high))
     return SimpleNamespace(summary=summary)
+
+
+# --- given networks ------------------------------------------------------------------------------------------------
+
+
+def given(run, differences):
+    """The run as one of networks that were given, with these differences from rung 0."""
+    rungs = tuple(replace(r, fold_error=None, fold_error_f64=None) for r in run.ladders[0].rungs)
+    rungs = tuple(replace(r, difference=differences.get(r.rung)) for r in rungs)
+    return again(run, ladders=(replace(run.ladders[0], method="onnx", rungs=rungs), *run.ladders[1:]))
+
+
+def test_given_networks_that_compute_the_same_are_said_to(run):
+    (finding,) = of_kind(given(run, {0: 0.0, 1: 2e-7, 2: 4e-7}), "agreement")
+    assert (finding.severity, finding.numbers["rungs"], finding.numbers["difference"]) == ("info", "1 and 2", 4e-7)
+    assert "Rung 2 (resnet18) computes what rung 0 (resnet18) computes" in finding.cause and "4e-07" in finding.cause
+
+
+def test_given_networks_that_compute_something_else_are_named_and_are_no_error(run):
+    made = given(run, {0: 0.0, 1: 2e-7, 2: 0.4, 3: 0.1})
+    (finding,) = of_kind(made, "agreement")
+    assert (finding.severity, finding.numbers["rungs"], finding.numbers["worst_rung"]) == ("info", "2 and 3", 2)
+    assert "different functions" in finding.advice
+    assert not [finding for finding in of_kind(made, "not-exact") if finding.severity == "error"]
+
+
+def test_nothing_is_found_about_costs_that_nobody_knows(run):
+    rungs = tuple(
+        replace(r, cost=replace(r.cost, depth=None, macs=None, macs_useful=None, flops=None))
+        for r in run.ladders[0].rungs
+    )
+    cases = tuple(replace(s, depth=None, macs=None, macs_useful=None, flops=None) for s in run.cases)
+    unknown = again(run, cases=cases, ladders=(replace(run.ladders[0], rungs=rungs), *run.ladders[1:]))
+    assert not of_kind(unknown, "depth-without-speed") and not of_kind(unknown, "macs-rose")
+
+
+def test_where_macs_are_unknown_the_cause_does_not_say_that_they_did_not_rise(run):
+    base = run.cases[0]
+    blind = again(run, cases=tuple(replace(s, weight_bytes=base.weight_bytes, macs_useful=None) for s in run.cases))
+    assert "MACs are unknown" in of_kind(blind, "depth-without-speed")[0].cause

@@ -196,7 +196,7 @@ def agreement(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
             "difference": worst.difference,
         },
         f"Rung {worst.rung} ({worst.network}) {said}: on the same noise its outputs differ by at most "
-        f"{worst.difference:.1e} of the largest.",
+        f"{worst.difference:.2g} times the largest.",
         advice,
     )
 

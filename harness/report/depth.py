@@ -40,6 +40,7 @@ _HEIGHT = 5.6
 _MARGIN = 0.09  # inches
 _LEGEND_COLUMN = 2.6  # inches
 _TITLE_PER_INCH = 11.5  # characters of a title
+_UNBROKEN = "\u00a0"
 
 
 def draw(run: Run, out: Path, published: papers.Published | None = None) -> tuple[Path, ...]:
@@ -86,7 +87,7 @@ def _figure(run: Run, table: Sequence[Point], published: papers.Published | None
         _costs(figure, grid, len(panels), shared, _of(panels[0], table))
     if published:
         _published(figure.add_subplot(grid[:, -1]), published)
-    title = textwrap.fill(_title(run, panels), int(_TITLE_PER_INCH * figure.get_figwidth()))
+    title = _title(run, panels, int(_TITLE_PER_INCH * figure.get_figwidth()))
     figure.suptitle(title, x=_MARGIN / figure.get_figwidth(), ha="left", fontsize=10.5, fontweight="bold")
     columns = max(1, int(figure.get_figwidth() / _LEGEND_COLUMN))
     figure.legend(handles=list(_key(run, panels, table)), loc="outside lower left", ncols=columns)
@@ -97,12 +98,14 @@ def _of(panel: Panel, table: Sequence[Point]) -> list[Point]:
     return [p for p in table if (p.runtime, p.precision) == (panel.runtime, panel.precision)]
 
 
-def _title(run: Run, panels: Sequence[Panel]) -> str:
+def _title(run: Run, panels: Sequence[Panel], width: int) -> str:
+    """What the figure is of, in lines of at most `width` characters, broken between parts alone."""
     device = f"device {run.device}" + " (virtual: its times stand for no real device)" * run.virtual
     verdict = f"run: {run.verdict.state}" if run.verdict else ""
     regime = f"regime: {run.plan.regime}" if run.plan.regime != "burst" else ""
     parts = (rows.subject(run), device, panels[0].title if len(panels) == 1 else "", regime, verdict)
-    return "  ·  ".join(style.plain(part) for part in parts if part)
+    whole = "  ·  ".join(style.plain(part).replace(" ", _UNBROKEN) for part in parts if part)
+    return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace(_UNBROKEN, " ")
 
 
 # --- latency -------------------------------------------------------------------------------------------------------

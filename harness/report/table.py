@@ -100,7 +100,7 @@ def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
         Column("acc.\n%", lambda s: null if s.accuracy is None else f"{100 * s.accuracy:.1f}", essential=True),
         Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
     )
-    agrees = Column("differs\nfrom 0", lambda s: null if s.difference is None else f"{s.difference:.0e}")
+    agrees = Column("differs\nfrom 0", lambda s: null if s.difference is None else _difference(s.difference))
     return (
         Column("rung", rows.title, numeric=False, essential=True),
         *(() if panel.given else (made,)),
@@ -131,6 +131,10 @@ def _macs(s: Summary, null: str) -> str:
     if s.macs is None or s.macs_useful is None:
         return null
     return f"{digits(s.macs / 1e6)} ({digits(s.macs_useful / 1e6)})"
+
+
+def _difference(size: float) -> str:
+    return f"{size:.0e}" if 0 < size < 0.01 else f"{size:.2g}"
 
 
 def _latency(estimate: Estimate | None, scale: float, null: str) -> str:
