@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.compress.folding.fold import Folded, fold
     from harness.compress.folding.layers import merge_conv_bn, merge_conv_conv, merge_linear_linear
-    from harness.compress.folding.padding import activations, mergeable, pad_first, remove
+    from harness.compress.folding.padding import pad_first
+    from harness.compress.folding.removal import activations, mergeable, remove
 
 __all__ = [
     "Folded",
@@ -27,14 +28,14 @@ __all__ = [
 
 _HOMES = {
     "Folded": "fold",
-    "activations": "padding",
+    "activations": "removal",
     "fold": "fold",
     "merge_conv_bn": "layers",
     "merge_conv_conv": "layers",
     "merge_linear_linear": "layers",
-    "mergeable": "padding",
+    "mergeable": "removal",
     "pad_first": "padding",
-    "remove": "padding",
+    "remove": "removal",
 }
 
 

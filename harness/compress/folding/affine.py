@@ -56,8 +56,13 @@ class Affine:
 
     @property
     def padded(self) -> bool:
-        """Whether zeros are added around the input."""
-        return any(before or after for before, after in self.padding)
+        """Whether zeros are added around the input. A negative padding takes its border off."""
+        return any(before > 0 or after > 0 for before, after in self.padding)
+
+    @property
+    def cropped(self) -> bool:
+        """Whether some of the input's border is taken off."""
+        return any(before < 0 or after < 0 for before, after in self.padding)
 
     @property
     def mapped(self) -> bool:
@@ -108,7 +113,7 @@ def apply(layer: Affine, x: Tensor) -> Tensor:
     if layer.dims == 0:
         return functional.linear(x, weight, vector)
     convolve = _CONVOLVE[layer.dims - 1]
-    padded = pad(x, layer.padding) if layer.padded else x
+    padded = pad(x, layer.padding) if layer.padded or layer.cropped else x
     y = convolve(padded, weight, vector, layer.stride, 0, layer.dilation, layer.groups)
     return y + bias if bias is not None and layer.mapped else y
 

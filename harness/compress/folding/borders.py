@@ -201,6 +201,8 @@ def _shifted(x: Tensor, sides: Pairs) -> Tensor:
 
 
 def _unpadded(layer: Affine) -> Affine:
-    if layer.mapped:
-        raise FoldError("a bias that differs from position to position is not taken across padding")
+    if layer.mapped or layer.cropped:
+        raise FoldError(
+            "a bias that differs from position to position, or a cropped image, is not taken across padding"
+        )
     return replace(layer, padding=((0, 0),) * layer.dims)

@@ -100,6 +100,11 @@ class Offers:
         return layers + 1, macs + offer.macs
 
 
+def pays(stretch: Stretch) -> bool:
+    """Whether one matrix for a stretch takes fewer MACs than its layers, and not many more weights."""
+    return _bounded(stretch).pays
+
+
 def build(offer: Offer, exact: bool = True) -> nn.Module:
     """Return the module that stands for a stretch; unless `exact`, biases move with the padding."""
     stretch = offer.stretch

@@ -8,9 +8,9 @@ that ends at a node is kept, with what it would be as one layer (on `meta`, at n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import fx
 
@@ -41,6 +41,11 @@ class Stretch:
     exact: bool = True
 
     @property
+    def opened_by(self) -> set[str]:
+        """Paths of the removed activations inside it."""
+        return {name for node in self.nodes - {self.output} for name in trace.opened_by(node)}
+
+    @property
     def size(self) -> tuple[int, ...]:
         """Spatial size of what it reads."""
         shape = trace.shape(self.source)
@@ -54,14 +59,18 @@ class Stretch:
         return bool(self.merged.dims) and shape is not None and len(shape) == 2
 
 
+Joint: TypeAlias = Callable[[Stretch, Stretch], bool]
+
+
 class Stretches:
     """All stretches of a graph with shapes, by the node they end at, shortest first.
 
-    Unless `exact`, the padding between layers is to be moved wherever it is, and biases with it.
+    Unless `exact`, the padding between layers is to be moved wherever it is, and biases with it. `joint` says which two
+    stretches may follow each other, where not all may.
     """
 
-    def __init__(self, graph: fx.GraphModule, exact: bool = True) -> None:
-        self.exact = exact
+    def __init__(self, graph: fx.GraphModule, exact: bool = True, joint: Joint | None = None) -> None:
+        self.exact, self._joint = exact, joint
         self._calls = trace.calls(graph)
         self.ending_at: dict[fx.Node, tuple[Stretch, ...]] = {}
         for node in graph.graph.nodes:
@@ -69,9 +78,23 @@ class Stretches:
             if ways:
                 self.ending_at[node] = tuple(sorted(ways, key=lambda way: len(way.nodes)))
 
-    def follow(self, before: Stretch, after: Stretch) -> Stretch | None:
-        """Return two stretches that follow each other as one, or None if their shapes do not fit or others read between."""
-        if readers_between(before, after):
+    def largest(self) -> list[Stretch]:
+        """Return stretches that hold all others, from the end of the graph."""
+        found: list[Stretch] = []
+        inside: set[fx.Node] = set()
+        for node, ways in reversed(self.ending_at.items()):
+            if node not in inside:
+                found.append(ways[-1])
+                inside |= ways[-1].nodes
+        return found
+
+    def follow(self, before: Stretch, after: Stretch, across: fx.Node | None = None) -> Stretch | None:
+        """Return two stretches that follow each other as one, or None if their shapes do not fit or others read between.
+
+        `across` is a node between them to be thought away.
+        """
+        outside = set(before.output.users) - after.nodes - {across}
+        if outside or not (self._joint is None or self._joint(before, after)):
             return None
         try:
             merged = chain(before.merged, _lifted(before, after), before.size if self.exact else None)
@@ -117,11 +140,11 @@ def _lifted(before: Stretch, after: Stretch) -> Affine:
 
 
 def _single(node: fx.Node, reading: nodes.Reading) -> Stretch:
-    layer, pool = reading.layer.on_meta(), nodes.is_pool(node)
-    macs, weights = (0, 0) if pool else (layer.weight.numel() * positions(node, layer), layer.weights)
-    return Stretch(
-        reading.source, node, Layer(node), reading.nodes, layer, () if pool else (node,), macs, weights, pool
-    )
+    layer = reading.layer.on_meta()
+    if nodes.is_pool(node) or nodes.is_pad(node):
+        return Stretch(reading.source, node, Layer(node), reading.nodes, layer, (), 0, 0, nodes.is_pool(node))
+    macs = layer.weight.numel() * positions(node, layer)
+    return Stretch(reading.source, node, Layer(node), reading.nodes, layer, (node,), macs, layer.weights)
 
 
 def positions(node: fx.Node, layer: Affine) -> int:
@@ -136,7 +159,7 @@ def _sum(left: Stretch, right: Stretch, node: fx.Node) -> Stretch | None:
         merged = parallel(left.merged, right.merged)
     except FoldError:
         return None  # an add of branches that do not fit is a barrier, as any other operator
-    tree, inside = Sum(left.tree, right.tree), left.nodes | right.nodes | {node}
+    tree, inside = Sum(left.tree, right.tree, node), left.nodes | right.nodes | {node}
     return Stretch(left.source, node, tree, inside, merged, **_both(left, right), exact=left.exact and right.exact)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from harness.compress.folding.affine import Affine
+from harness.compress.folding.affine import Affine, Pairs
 from harness.compress.folding.merge import chain, scaled
 from harness.errors import FoldError
 
@@ -113,10 +113,9 @@ def to_module(layer: Affine) -> nn.Module:
 def _steps(layer: Affine) -> list[nn.Module]:
     if layer.dims == 0:
         return [_linear(layer)]
-    uneven = any(before != after for before, after in layer.padding)
-    padding = (0,) * layer.dims if uneven else tuple(before for before, _ in layer.padding)
-    conv_of, pad_of = _BY_DIMS[layer.dims]
-    conv: nn.Module = conv_of(
+    apart = layer.cropped or any(before != after for before, after in layer.padding)
+    padding = (0,) * layer.dims if apart else tuple(before for before, _ in layer.padding)
+    conv: nn.Module = _BY_DIMS[layer.dims][0](
         *layer.channels,
         kernel_size=layer.kernel,
         stride=layer.stride,
@@ -127,7 +126,20 @@ def _steps(layer: Affine) -> list[nn.Module]:
         device="meta",
     )
     _fill(conv, layer)
-    return [pad_of(tuple(pad for sides in reversed(layer.padding) for pad in sides)), conv] if uneven else [conv]
+    return [padding_module(layer.padding), conv] if apart else [conv]
+
+
+def padding_module(sides: Pairs) -> nn.Module:
+    """Return what puts zeros around an image, or, where a number is negative, takes its border off."""
+    module: nn.Module = _BY_DIMS[len(sides)][1](tuple(length for pair in reversed(sides) for length in pair))
+    return module
+
+
+def norm_at(network: nn.Module, path: str) -> Norm:
+    """Return the BatchNorm at a path."""
+    norm = network.get_submodule(path)
+    assert isinstance(norm, NORMS)
+    return norm
 
 
 def _linear(layer: Affine) -> nn.Linear:

@@ -71,9 +71,9 @@ def moved_padding(first: Affine, second: Affine) -> Pairs:
 def padding_is_exact(first: Affine, second: Affine) -> bool:
     """Whether zero padding between the two equals padding before both, but for what the first's bias adds.
 
-    It does when there is none, or when the first is a 1x1: outside the image its output is its bias alone.
+    It does when there is none, or when the first is a 1x1 over the whole image: outside, its output is its bias alone.
     """
-    return not second.padded or math.prod(first.kernel) == 1
+    return not second.padded or (math.prod(first.kernel) == 1 and not first.cropped)
 
 
 def parallel(left: Affine, right: Affine) -> Affine:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from harness.compress.folding import trace
-from harness.compress.folding.affine import Affine, mean
+from harness.compress.folding.affine import Affine, identity, mean
 from harness.compress.folding.layers import NORMS, affine
 from harness.errors import FoldError
 
@@ -20,6 +20,7 @@ _ADAPTIVE_CALLS = (
     *(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d),
     *(torch.ops.aten.adaptive_avg_pool1d.default, torch.ops.aten.adaptive_avg_pool2d.default),
 )
+_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
 _MEANS = (torch.mean, torch.ops.aten.mean.dim)
 
 
@@ -40,6 +41,8 @@ def read(node: fx.Node) -> Reading | None:
     if is_pool(node):
         pool = _pool(node)
         return None if pool is None else Reading(trace.source(node), frozenset({node}), pool)
+    if isinstance(module, _PADS) and is_pad(node):
+        return Reading(trace.source(node), frozenset({node}), _padding(module, shape, _dtype(node)))
     if module is None or (isinstance(module, NORMS) and module.training):
         return None
     try:
@@ -57,10 +60,23 @@ def is_pool(node: fx.Node) -> bool:
     return called or (node.op == "call_method" and node.target == "mean")
 
 
+def is_norm(node: fx.Node) -> bool:
+    """Whether a node calls a BatchNorm."""
+    return isinstance(trace.module_of(node), NORMS)
+
+
+def is_pad(node: fx.Node) -> bool:
+    """Whether a node puts zeros around an image, or takes its border off."""
+    module = trace.module_of(node)
+    return isinstance(module, _PADS) and getattr(module, "value", 0) == 0
+
+
 def kind(node: fx.Node) -> str:
     """One word for what a node is: conv, linear, norm, pool."""
     if is_pool(node):
         return "pool"
+    if is_pad(node):
+        return "pad"
     name = type(trace.module_of(node)).__name__.lower()
     return "norm" if name.startswith("batch") else name.rstrip("123d")
 
@@ -74,6 +90,13 @@ def _over_image(node: fx.Node, layer: Affine) -> Reading | None:
     size = trace.shape(image)
     assert size is not None
     return Reading(image, frozenset({flat, node}), layer.over(size[2:]))
+
+
+def _padding(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Affine:
+    flat = list(module.padding)  # type: ignore[arg-type]
+    sides = tuple(zip(flat[-2::-2], flat[::-2], strict=True))
+    same = identity(shape[1], len(shape) - 2)
+    return replace(same, weight=same.weight.to(dtype), padding=sides)
 
 
 def _pool(node: fx.Node) -> Affine | None:

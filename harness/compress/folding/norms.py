@@ -23,6 +23,7 @@ def fold_norms(graph: fx.GraphModule) -> None:
             continue
         layer = affine(graph.get_submodule(str(before.target)))
         graph.set_submodule(str(before.target), to_module(scaled(layer, *scale_and_shift(norm))))
+        trace.note_opened(before, trace.opened_by(node))
         node.replace_all_uses_with(before)
         graph.graph.erase_node(node)
 

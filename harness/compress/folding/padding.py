@@ -1,194 +1,169 @@
-"""Move padding to where merging is exact, and remove activations: new networks that can still be trained.
+"""Move padding to where merging is exact: a new network that can still be trained.
 
 Zero padding between two convolutions is what keeps their merge from being exact: the merged kernel sees the first
-one's values outside the image, where the pair sees zeros. `pad_first` pads once, before the first, and leaves the
-rest valid (Kim et al. 2023). That is another function near the border, so it comes before fine-tuning.
+one's values outside the image, where the pair sees zeros. `pad_first` pads once, where a group of layers begins, and
+leaves the rest valid (Kim et al. 2023). Inside the group images are larger than they were, by what the layers behind
+still take off; a shortcut gets the zeros, or loses the border, that make it fit. That is another function near the
+border, so it comes before fine-tuning.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from torch import fx, nn
 
-from harness.compress.folding import trace
-from harness.compress.folding.affine import Affine
-from harness.compress.folding.layers import NORMS, affine, scale_and_shift, to_module
-from harness.compress.folding.merge import chain, moved_padding, scaled
+from harness.compress.folding import nodes, trace
+from harness.compress.folding.affine import Pairs
+from harness.compress.folding.groups import Stretch, Stretches
+from harness.compress.folding.layers import CONVS, affine, norm_at, padding_module, scale_and_shift, to_module
+from harness.compress.folding.merge import moved_padding, scaled
+from harness.compress.folding.removal import silence
 from harness.compress.folding.trace import Example
+from harness.compress.folding.trees import Chain, Layer, Shortcut, Sum, Tree, layer_of, output_of
 from harness.content import require_known
-from harness.errors import FoldError
 
-# Element-wise non-linearities; gates (sigmoid, hard sigmoid) and softmax steer other values and are not among them.
-ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-    nn.Hardtanh,
-    nn.Softplus,
-    nn.Tanh,
-)
+Edge: TypeAlias = tuple[str, str]  # names of the node that is read and of the one that reads it
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two layers with nothing but `between` (forward order) from one to the other, and no other reader on the way."""
+@dataclass
+class _Moves:
+    """What is to change: padding of convolutions and norms that go into them, by path; zeros or less on edges."""
 
-    first: str
-    between: tuple[fx.Node, ...]
-    second: str
-
-    @property
-    def opened_by(self) -> set[str]:
-        """Paths of the identities between the two: what removed activations have left."""
-        return {str(node.target) for node in self.between if isinstance(trace.module_of(node), nn.Identity)}
-
-
-def activations(network: nn.Module) -> tuple[str, ...]:
-    """Return the paths of all activation modules, each once: in forward order, or as registered if untraceable."""
-    registered = tuple(name for name, module in network.named_modules() if isinstance(module, ACTIVATIONS))
-    called = dict.fromkeys(trace.called(network))
-    return tuple(name for name in called if name in registered) if called else registered
-
-
-def mergeable(network: nn.Module, example: Example, names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the activations, in forward order, whose removal alone brings two mergeable layers together.
-
-    `names` restricts the answer. An activation that is called twice is left out. Raises FoldError if the network
-    cannot be traced or run on `example`; UsageError for a name that is no activation of it.
-    """
-    graph = _traced(network, example)
-    calls = trace.calls(graph)
-    known = activations(network) if names else ()
-    for name in names or ():
-        require_known("activation", name, known)
-    return tuple(
-        str(node.target)
-        for node in graph.graph.nodes
-        if isinstance(trace.module_of(node), ACTIVATIONS)
-        and calls[str(node.target)] == 1
-        and (names is None or node.target in names)
-        and any(node in pair.between for pair in _pairs(graph, through=node))
-    )
-
-
-def remove(network: nn.Module, names: Collection[str]) -> nn.Module:
-    """Return a new network with the activations at the paths `names` replaced by identities.
-
-    Raises UsageError, with the nearest known name, for a path that is no activation of the network.
-    """
-    known = [name for name, module in network.named_modules() if isinstance(module, ACTIVATIONS)]
-    for name in names:
-        require_known("activation", name, known)
-    removed = copy.deepcopy(network)
-    for name in names:
-        _silence(removed, name)
-    return removed
+    padding: dict[str, Pairs] = field(default_factory=dict)
+    norms: dict[str, str] = field(default_factory=dict)
+    edges: dict[Edge, Pairs] = field(default_factory=dict)
 
 
 def pad_first(network: nn.Module, example: Example, names: Collection[str] | None = None) -> nn.Module:
-    """Return a new network in which each group of layers that can merge pads once, before its first convolution.
+    """Return a new network in which each group of layers that can merge pads once, where it begins.
 
     With P = p1 + s1 * p2 all sizes stay. A BatchNorm inside a group is folded (with its running statistics) into the
-    convolution before it, which so gets a bias; paths, shortcuts and everything outside stay, and the network can be
-    trained, saved and changed again. `names` restricts this to groups opened by these removed activations. Raises
-    FoldError if the network cannot be traced or run on `example`; UsageError for a name that opened no group.
+    convolution before it, which so gets a bias; paths and everything outside stay, and the network can be trained, saved
+    and changed again. Where a group holds shortcuts that have to be padded or cropped, the new network is the old one's
+    traced graph. `names` restricts this to groups opened by these removed activations. Raises FoldError if the network
+    cannot be traced or run on `example`; UsageError for a name that opened no group.
     """
-    moved = copy.deepcopy(network)
-    pairs = [pair for pair in _pairs(_traced(network, example)) if pair.opened_by]
+    graph = trace.evaluated(network, example)
+    trace.drop_transparent(graph)
+    stretches = Stretches(graph, exact=False, joint=lambda before, after: _is_open(before, after, names))
+    groups = [group for group in stretches.largest() if group.merged.dims and not group.pooled]
+    opened = {name for group in groups for name in group.opened_by}
     for name in names or ():
-        require_known("removed activation between two layers", name, {by for pair in pairs for by in pair.opened_by})
-    for pair in reversed(pairs):  # the last pair first, so that in a longer group padding travels all the way
-        if names is None or pair.opened_by & set(names):
-            _move(moved, pair)
-    return moved
+        require_known("removed activation between two layers", name, opened)
+    moves = _Moves()
+    for group in groups:
+        if group.opened_by:
+            none = ((0, 0),) * group.merged.dims
+            _widen(group.tree, none, none, group.source, moves)
+    moved = copy.deepcopy(network)
+    _apply(moved, moves)
+    return _with_edges(moved, example, moves.edges) if moves.edges else moved
 
 
-def _move(network: nn.Module, pair: Pair) -> None:
-    """Move the second layer's padding before the first, in place, unless there is none."""
-    first, second = network.get_submodule(pair.first), network.get_submodule(pair.second)
-    one, two = affine(first), affine(second)
-    if not two.padded:
+def _is_open(before: Stretch, after: Stretch, names: Collection[str] | None) -> bool:
+    """Whether an activation that was removed (one of `names`) was all that kept two stretches apart."""
+    opened = trace.opened_by(before.output)
+    if before.pooled or after.pooled:
+        return False
+    weightless = isinstance(after.tree, Layer) and (nodes.is_norm(after.output) or nodes.is_pad(after.output))
+    return weightless or bool(opened if names is None else opened & set(names))
+
+
+def _need(tree: Tree, extra: Pairs) -> Pairs:
+    """How much larger the input must be, without any padding inside, for an output larger by `extra` on each side."""
+    match tree:
+        case Layer(node):
+            layer = layer_of(node)
+            return moved_padding(layer, replace(layer, padding=extra))
+        case Chain(inner):
+            for part in reversed(inner):
+                extra = _need(part, extra)
+            return extra
+        case Sum(left, right):
+            pairs = zip(_need(left, extra), _need(right, extra), strict=True)
+            return tuple((max(a, c), max(b, d)) for (a, b), (c, d) in pairs)
+        case Shortcut():
+            return extra
+
+
+def _widen(tree: Tree, extra: Pairs, given: Pairs, source: fx.Node, moves: _Moves) -> None:
+    """Note what makes a tree's output larger by `extra`, of an input that is larger by `given` already."""
+    match tree:
+        case Layer(node):
+            _widen_layer(node, _less(_need(tree, extra), given), source, moves)
+        case Chain(inner):
+            extras = [extra]
+            for part in reversed(inner[1:]):
+                extras.insert(0, _need(part, extras[0]))
+            for at, (part, own) in enumerate(zip(inner, extras, strict=True)):
+                _note_norm(inner[at - 1] if at else None, part, own, moves)
+                _widen(part, own, extras[at - 1] if at else given, source, moves)
+                source = output_of(part)
+        case Sum(left, right, node):
+            for branch in (left, right):
+                if isinstance(branch, Shortcut):
+                    _note_edge(source, node, _less(extra, given), moves)
+                else:
+                    _widen(branch, extra, given, source, moves)
+
+
+def _widen_layer(node: fx.Node, padding: Pairs, source: fx.Node, moves: _Moves) -> None:
+    """Let a layer pad by so much; what it cannot do itself happens before it."""
+    own = layer_of(node).padding
+    if isinstance(trace.module_of(node), CONVS):
+        inside = tuple((max(0, before), max(0, after)) for before, after in padding)
+        if inside != own:
+            moves.padding[str(node.target)] = inside
+        own = inside
+    _note_edge(source, node, _less(padding, own), moves)
+
+
+def _note_edge(source: fx.Node, reader: fx.Node, change: Pairs, moves: _Moves) -> None:
+    if any(before or after for before, after in change):
+        moves.edges[source.name, reader.name] = change
+
+
+def _note_norm(before: Tree | None, part: Tree, extra: Pairs, moves: _Moves) -> None:
+    """A norm over an image that is larger now would take statistics of the padding: it goes into the layer before it."""
+    if not (isinstance(part, Layer) and nodes.is_norm(part.node) and any(map(any, extra))):
         return
-    for node in pair.between:
-        norm = network.get_submodule(str(node.target))
-        if isinstance(norm, NORMS):
-            one = scaled(one, *scale_and_shift(norm))
-            _silence(network, str(node.target))
-    none = ((0, 0),) * two.dims
-    network.set_submodule(pair.first, _like(first, replace(one, padding=moved_padding(one, two))))
-    network.set_submodule(pair.second, _like(second, replace(two, padding=none)))
+    if isinstance(before, Layer) and isinstance(trace.module_of(before.node), CONVS):
+        moves.norms[str(part.node.target)] = str(before.node.target)
 
 
-def _silence(network: nn.Module, path: str) -> None:
-    """Put an identity, in the same mode, at `path`."""
-    network.set_submodule(path, nn.Identity().train(network.get_submodule(path).training))
+def _less(one: Pairs, other: Pairs) -> Pairs:
+    return tuple((a - c, b - d) for (a, b), (c, d) in zip(one, other, strict=True))
 
 
-def _like(module: nn.Module, layer: Affine) -> nn.Module:
-    """Return the layer's module, with tensors of its own and in the mode of `module`."""
-    return copy.deepcopy(to_module(layer)).train(module.training)
+def _apply(network: nn.Module, moves: _Moves) -> None:
+    """Fold norms and set paddings, in place; every layer that changes gets tensors of its own, in its mode."""
+    for path in {*moves.norms.values(), *moves.padding}:
+        module = network.get_submodule(path)
+        layer = affine(module)
+        for norm in (norm for norm, conv in moves.norms.items() if conv == path):
+            layer = scaled(layer, *scale_and_shift(norm_at(network, norm)))
+            silence(network, norm)
+        layer = replace(layer, padding=moves.padding.get(path, layer.padding))
+        network.set_submodule(path, copy.deepcopy(to_module(layer)).train(module.training))
 
 
-def _traced(network: nn.Module, example: Example) -> fx.GraphModule:
-    """Trace a copy of the network in eval mode, with shapes; running it leaves no trace in any statistics."""
-    evaluated = copy.deepcopy(network).eval()
-    trace.run(evaluated, example)
-    graph = trace.trace(evaluated, example)
-    trace.record_shapes(graph, example)
+def _with_edges(network: nn.Module, example: Example, edges: dict[Edge, Pairs]) -> fx.GraphModule:
+    """Return the network's graph with zeros put around, or the border taken off, what is read along these edges."""
+    modes = {name: module.training for name, module in network.named_modules()}
+    graph = trace.trace(network, example)
+    named = {node.name: node for node in graph.graph.nodes}
+    for number, ((source, reader), change) in enumerate(edges.items()):
+        path = f"pad_first_{number}"
+        graph.add_submodule(path, padding_module(change))
+        read = next(node for node in named[reader].all_input_nodes if trace.behind_transparent(node) is named[source])
+        with graph.graph.inserting_before(named[reader]):
+            padded = graph.graph.call_module(path, (read,))
+        named[reader].replace_input_with(read, padded)
+    graph.recompile()
+    for name, module in graph.named_modules():
+        module.training = modes.get(name, network.training)
     return graph
-
-
-def _pairs(graph: fx.GraphModule, through: fx.Node | None = None) -> Iterator[Pair]:
-    """Yield, in forward order, the layers that can merge; `through` is an activation to be thought away."""
-    calls = trace.calls(graph)
-    for node in graph.graph.nodes:
-        if not _is_layer(node, calls):
-            continue
-        between: list[fx.Node] = []
-        for before in trace.upstream(node):
-            if _is_layer(before, calls):
-                if _fit(before, node, between):
-                    yield Pair(str(before.target), tuple(reversed(between)), str(node.target))
-                break
-            if before is not through and not trace.is_transparent(before) and not _is_norm(before):
-                break
-            between.append(before)
-
-
-def _fit(first: fx.Node, second: fx.Node, between: list[fx.Node]) -> bool:
-    """Whether the two layers can merge once the padding is moved: nothing but their shapes decides."""
-    one, two = trace.module_of(first), trace.module_of(second)
-    assert one is not None and two is not None
-    try:
-        chain(affine(one).on_meta(), affine(two).on_meta())
-    except FoldError:
-        return False
-    norms = (trace.module_of(node) for node in between)
-    return all(norm.running_mean is not None for norm in norms if isinstance(norm, NORMS))
-
-
-def _is_layer(node: fx.Node, calls: dict[str, int]) -> bool:
-    module = trace.module_of(node)
-    if module is None or isinstance(module, NORMS) or calls[str(node.target)] > 1:
-        return False
-    try:
-        affine(module)
-    except FoldError:
-        return False
-    return True
-
-
-def _is_norm(node: fx.Node) -> bool:
-    return isinstance(trace.module_of(node), NORMS)

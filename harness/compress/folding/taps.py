@@ -33,7 +33,8 @@ def cropped(layer: Affine, kernel: Sequence[int]) -> Affine:
     for dim, (have, want) in enumerate(zip(layer.kernel, kernel, strict=True)):
         step, (before, after) = layer.dilation[dim], layer.padding[dim]
         spare = max(0, have - want)
-        lead, trail = min(spare // 2, before // step), min(spare - spare // 2, after // step)
+        lead = max(0, min(spare // 2, before // step))
+        trail = max(0, min(spare - spare // 2, after // step))
         weight = weight.narrow(2 + dim, lead, have - lead - trail)
         padding[dim] = (before - step * lead, after - step * trail)
     return replace(layer, weight=weight.contiguous(), padding=tuple(padding))
@@ -50,4 +51,5 @@ def _dead_taps(layer: Affine, dim: int, length: int) -> tuple[int, int]:
     alive = [tap for tap, positions in enumerate(reads) if any(0 <= position < length for position in positions)]
     if not alive:
         return 0, 0
-    return min(alive[0], before // step), min(layer.kernel[dim] - 1 - alive[-1], after // step)
+    lead, trail = alive[0], layer.kernel[dim] - 1 - alive[-1]
+    return max(0, min(lead, before // step)), max(0, min(trail, after // step))

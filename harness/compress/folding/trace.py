@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -27,6 +28,7 @@ TRANSPARENT = (
     nn.FeatureAlphaDropout,
 )
 
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ATEN = torch.ops.aten
 _ADDS = (operator.add, operator.iadd, torch.add, _ATEN.add.Tensor, _ATEN.add_.Tensor)
 _RESHAPES = (
@@ -94,6 +96,15 @@ def trace(network: nn.Module, example: Example) -> fx.GraphModule:
                 "Folding a whole network needs a forward without control flow that depends on the data.",
             ) from error
     return fx.GraphModule(network, graph, type(network).__name__).train(network.training)
+
+
+def evaluated(network: nn.Module, example: Example) -> fx.GraphModule:
+    """Trace a copy of the network in eval mode, with shapes; running it leaves no trace in any statistics."""
+    copied = copy.deepcopy(network).eval()
+    run(copied, example)
+    graph = trace(copied, example)
+    record_shapes(graph, example)
+    return graph
 
 
 def called(network: nn.Module) -> tuple[str, ...]:
@@ -165,13 +176,6 @@ def source(node: fx.Node) -> fx.Node:
     return first
 
 
-def upstream(node: fx.Node) -> Iterator[fx.Node]:
-    """Walk from a node's input backwards through module calls that nothing else reads from."""
-    while node.op == "call_module" and len((before := source(node)).users) == 1:
-        yield before
-        node = before
-
-
 def flattened(node: fx.Node) -> fx.Node | None:
     """Return the image [N, C, *size] that a node makes [N, C * size] of, or None if it does anything else."""
     called = (node.op == "call_function" and node.target in _RESHAPES) or isinstance(module_of(node), nn.Flatten)
@@ -209,11 +213,33 @@ def _drop_unread(graph: fx.GraphModule, nodes: list[fx.Node]) -> None:
 
 
 def drop_transparent(graph: fx.GraphModule) -> None:
-    """Take identities and dropout out of the graph, activations that were removed among them."""
+    """Take identities and dropout out of the graph; what removed activations have left is noted at what they read."""
     for node in list(graph.graph.nodes):
+        if isinstance(module_of(node), _NORMS):  # an identity before a norm opens what is behind it
+            note_opened(node, opened_by(source(node)))
         if is_transparent(node):
+            if isinstance(module_of(node), nn.Identity):
+                note_opened(source(node), {str(node.target)})
             node.replace_all_uses_with(source(node))
             graph.graph.erase_node(node)
+
+
+def opened_by(node: fx.Node) -> set[str]:
+    """Return the paths of the identities, what removed activations have left, through which a node was read."""
+    noted: set[str] = node.meta.get("opened_by", set())
+    return noted
+
+
+def note_opened(node: fx.Node, paths: set[str]) -> None:
+    """Note that a node was read through the identities at `paths`."""
+    node.meta["opened_by"] = opened_by(node) | paths
+
+
+def behind_transparent(node: fx.Node) -> fx.Node:
+    """Return the node whose values a node passes on, itself if it is not transparent."""
+    while is_transparent(node):
+        node = source(node)
+    return node
 
 
 def tidy(graph: fx.GraphModule) -> None:

@@ -38,10 +38,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class Sum:
-    """Two branches over the same input, added."""
+    """Two branches over the same input, added by `node`."""
 
     left: Tree
     right: Tree
+    node: fx.Node
 
 
 Tree: TypeAlias = Layer | Shortcut | Chain | Sum
@@ -71,6 +72,17 @@ def layers(tree: Tree) -> list[fx.Node]:
             return []
 
 
+def output_of(tree: Tree) -> fx.Node:
+    """Return the node whose tensor a tree gives. A shortcut has none of its own."""
+    match tree:
+        case Layer(node) | Sum(node=node):
+            return node
+        case Chain(inner):
+            return output_of(inner[-1])
+        case Shortcut():
+            raise AssertionError("a shortcut is its source")
+
+
 def kind(tree: Tree) -> str:
     """Describe a tree: `conv+conv` is a chain, `conv+conv|identity` one with a shortcut around it."""
     match tree:
@@ -91,21 +103,24 @@ def layer_of(node: fx.Node) -> Affine:
     return reading.layer
 
 
-def evaluate(tree: Tree, size: Sequence[int] | None) -> Affine:
-    """Merge a tree into one layer. Given the input's spatial `size`, biases are exact across padding, else moved."""
+def evaluate(tree: Tree, size: Sequence[int] | None, before: Affine | None = None) -> Affine:
+    """Merge a tree, with all that is `before` it, into one layer: layer after layer, since what goes in is often narrow.
+
+    Given the spatial `size` of the input, biases are exact across padding; else they move with it.
+    """
     match tree:
         case Layer(node):
-            return layer_of(node)
+            layer = layer_of(node)
+            return layer if before is None else chain(before, layer.lifted(before.dims), size)
         case Shortcut(channels, dims):
-            return identity(channels, dims)
+            return identity(channels, dims) if before is None else before
         case Sum(left, right):
-            return parallel(evaluate(left, size), evaluate(right, size))
+            return parallel(evaluate(left, size, before), evaluate(right, size, before))
         case Chain(inner):
-            merged = evaluate(inner[0], size)
-            for other in inner[1:]:
-                between = None if size is None else merged.output_size(size)
-                merged = chain(merged, evaluate(other, between).lifted(merged.dims), size)
-            return merged
+            for part in inner:
+                before = evaluate(part, size, before)
+            assert before is not None
+            return before
 
 
 def forward(tree: Tree, x: Tensor) -> Tensor:
