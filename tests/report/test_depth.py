@@ -129,6 +129,29 @@ def test_a_case_that_failed_late_is_a_cross_with_its_own_word_in_the_key(tmp_pat
     assert "cross: failed after these blocks" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
+def test_rows_of_unknown_depth_are_named_and_unknown_macs_leave_a_gap(tmp_path, run):
+    def unknown(s):
+        return replace(s, depth=None) if s.rung == 2 else replace(s, macs=None, macs_useful=None) if s.rung == 3 else s
+
+    blind = replace(run, cases=tuple(map(unknown, run.cases)))
+    figure, table = report.draw(blind, tmp_path / "depth.svg")
+    assert "not drawn, depth unknown: 2" in figure.read_text()
+    rows = {row["label"]: row for row in rows_of(table)}
+    assert "2" not in rows and rows["3"]["mmacs"] == "" and rows["3"]["latency_ms"]
+
+
+def test_a_run_without_any_depth_has_no_figure_and_says_why(tmp_path, run):
+    cases = tuple(replace(s, depth=None, reasons={**s.reasons, "depth": "no rule counts Einsum"}) for s in run.cases)
+    with pytest.raises(StoreError, match="no depth is known, no figure of it: no rule counts Einsum"):
+        report.draw(replace(run, cases=cases), tmp_path / "depth.svg")
+
+
+def test_a_long_title_breaks_between_its_parts(tmp_path, run):
+    device = "a-device-of-forty-characters-or-even-more"
+    figure, _ = report.draw(replace(run, device=device), tmp_path / "depth.svg")
+    assert f"device {device}" in figure.read_text()
+
+
 def test_names_that_look_like_formulas_are_drawn_as_text(tmp_path, run):
     odd = replace(run, device="$\\frac{1}$", cases=tuple(replace(s, model="$a_$") for s in run.cases))
     assert report.draw(odd, tmp_path / "depth.svg")[0].is_file()
