@@ -40,7 +40,11 @@ def fold(
         typer.Option(help="approximate merges across padding too: wrong near the border.", metavar="exact|approximate"),
     ] = "exact",
     forms: Annotated[
-        str | None, typer.Option(help="Under approximate: kernels no larger than before (LayerFold's).", metavar="crop")
+        str | None,
+        typer.Option(
+            help="Across padding: ring or border. Under approximate: crop, kernels no larger than before (LayerFold's).",
+            metavar="ring|border|crop",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write FILE.pt2 and FILE.onnx.", metavar="FILE")] = None,

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.compress.folding.choice import asked_for
     from harness.compress.folding.fold import Folded, fold
     from harness.compress.folding.layers import merge_conv_bn, merge_conv_conv, merge_linear_linear
     from harness.compress.folding.padding import pad_first
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Folded",
     "activations",
+    "asked_for",
     "fold",
     "merge_conv_bn",
     "merge_conv_conv",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     "Folded": "fold",
     "activations": "removal",
+    "asked_for": "choice",
     "fold": "fold",
     "merge_conv_bn": "layers",
     "merge_conv_conv": "layers",

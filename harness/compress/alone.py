@@ -15,7 +15,7 @@ from torch import nn
 
 from harness import content, flops
 from harness.child import OnProgress, Progress
-from harness.compress import activations, fold, mergeable, models, pad_first, program, remove
+from harness.compress import activations, asked_for, fold, mergeable, models, pad_first, program, remove
 from harness.errors import StoreError, UsageError
 from harness.records import FoldReport, FoldRequest
 
@@ -37,7 +37,7 @@ def make(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
         shallower = pad_first(shallower, example)
     on_progress(Progress(f"folding {request.model}"))
     began = time.monotonic()
-    folded = fold(shallower, example, request.policy, request.forms)
+    folded = fold(shallower, example, request.policy, request.forms, choose=asked_for)
     seconds = time.monotonic() - began
     on_progress(Progress("writing") if request.out else Progress("counting"))
     return FoldReport(
@@ -54,6 +54,8 @@ def make(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
         fold_error_f64=folded.max_error,
         fixed_size=folded.fixed_size,
         seconds=round(seconds, 3),
+        flips=folded.flips,
+        examples=len(example),
         files=_write(folded.network, example, Path(request.out)) if request.out else (),
     )
 

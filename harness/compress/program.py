@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from harness import flops
-from harness.compress import fold
+from harness.compress import asked_for, fold
 from harness.errors import FoldError
 from harness.records import Cost, Group, Variant
 
@@ -58,7 +58,7 @@ def deploy(
     The variant's program is the bare file name, its `vocabulary` that of the tokens it reads, if it does; the caller's
     network is not changed.
     """
-    folded = fold(network.eval(), example, forms=tuple(forms) or None)
+    folded = fold(network.eval(), example, forms=tuple(forms) or None, choose=asked_for)
     _compact(folded.network)
     name = save(folded.network, example, file)
     return Deployed(

@@ -14,24 +14,6 @@ FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by
 
 
 @dataclass(frozen=True)
-class Group:
-    """One fold group of a network: what was merged into what, or why it was left. MACs and weights per example.
-
-    `form` is what stands for a merged group; None where nothing was merged, and in runs of older versions.
-    """
-
-    path: str
-    layers: tuple[str, ...]
-    kind: str
-    reason: str | None
-    macs_before: int
-    macs_after: int
-    weights_before: int
-    weights_after: int
-    form: str | None = None
-
-
-@dataclass(frozen=True)
 class Cost:
     """What one inference of one example costs, counted on the traced, folded graph.
 
@@ -49,6 +31,56 @@ class Cost:
     weight_bytes: int
     activation_bytes: int | None
     uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a layer's weights lie within number formats, channels being those of its output.
+
+    `channels`: the largest weight of the channel that has most, over that of the one that has least (channels of zeros
+    aside). `int8_channel` and `int8_tensor`: relative rms error of weights rounded to int8 with one scale per channel or
+    one for all. `fp16_lost`: share of channels that float16 cannot hold, or only with fewer bits.
+    """
+
+    channels: float
+    int8_channel: float
+    int8_tensor: float
+    fp16_lost: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """One fold group of a network: what was merged into what, or why it was left. MACs and weights per example.
+
+    `form` is what stands for a merged group; None where nothing was merged, and in runs of older versions. `opened_by`
+    are the removed activations inside it, where the network's graph still tells. `before` and `after` are costs of a
+    merged group, `spread_before` the worst of its layers, `suffers` the precisions in which it will lose by being merged.
+    """
+
+    path: str
+    layers: tuple[str, ...]
+    kind: str
+    reason: str | None
+    macs_before: int
+    macs_after: int
+    weights_before: int
+    weights_after: int
+    form: str | None = None
+    opened_by: tuple[str, ...] = ()
+    before: Cost | None = None
+    after: Cost | None = None
+    spread_before: Spread | None = None
+    spread_after: Spread | None = None
+    suffers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An example whose prediction folding changed: by how much its two best outputs differed, and how far outputs are off."""
+
+    example: int
+    margin: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +155,8 @@ class FoldReport:
     """What folding one network came to: the costs of the network as it was given and as it is folded.
 
     Fold errors are relative max-abs differences of outputs, against the network without the removed activations.
-    `fixed_size`: it takes images of `input_shape` alone. `files` are those that were written.
+    `fixed_size`: it takes images of `input_shape` alone. `files` are those that were written. `flips` are predictions
+    that differ in float32, of as many examples as `examples` says.
     """
 
     model: str
@@ -140,6 +173,8 @@ class FoldReport:
     fixed_size: bool
     seconds: float
     files: tuple[str, ...]
+    flips: tuple[Flip, ...] = ()
+    examples: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from rich.text import Text
 from harness.records import Cost, FoldReport, Group
 from harness.report.text import ASCII_HEAD, digits, printable, unfilled
 
+_LONGEST = 60  # characters of a group's kind
+
 
 def show(report: FoldReport, console: Console) -> None:
     """Print a report: groups that were merged, what was left and why, costs before and after, the proof."""
@@ -26,8 +28,10 @@ def _print(report: FoldReport, console: Console) -> None:
     merged = [group for group in report.groups if group.reason is None]
     if merged:
         console.print(_table(merged, box))
-    for reason, paths in _left(report.groups):
+    for reason, paths in _by_reason(report.groups):
         console.print(Text(printable(f"left: {paths}: {reason}")))
+    for precision, paths in _suffering(merged):
+        console.print(Text(printable(f"likely to lose in {precision} by being merged: {paths}")))
     if not merged:
         console.print()
     for name, before, after in _costs(report.before, report.after):
@@ -46,16 +50,37 @@ def _head(report: FoldReport) -> Iterator[str]:
 
 def _table(groups: Iterable[Group], box: Box) -> Table:
     table = Table(box=box, pad_edge=False)
-    for name, right in (("group", False), ("what", False), ("layers", True), ("MMACs", True), ("weights, k", True)):
+    for name, right in (
+        ("group", False),
+        ("what", False),
+        ("form", False),
+        ("layers", True),
+        ("MMACs", True),
+        ("weights, k", True),
+    ):
         table.add_column(name, justify="right" if right else "left")
     for group in groups:
         macs = f"{digits(group.macs_before / 1e6)} -> {digits(group.macs_after / 1e6)}"
         weights = f"{digits(group.weights_before / 1e3)} -> {digits(group.weights_after / 1e3)}"
-        table.add_row(group.path, group.kind, str(len(group.layers)), macs, weights)
+        table.add_row(group.path, _short(group.kind), group.form, str(len(group.layers)), macs, weights)
     return table
 
 
-def _left(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
+def _short(kind: str) -> str:
+    """What a group is made of, cut in its middle where it is long."""
+    return kind if len(kind) <= _LONGEST else f"{kind[: _LONGEST - 20]} ... {kind[-14:]}"
+
+
+def _suffering(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
+    """Each number format with the groups whose merged weights it holds worse than those of their layers."""
+    formats: dict[str, list[str]] = {}
+    for group in groups:
+        for precision in group.suffers:
+            formats.setdefault(precision, []).append(group.path)
+    yield from ((precision, ", ".join(paths)) for precision, paths in formats.items())
+
+
+def _by_reason(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
     """Each reason with the groups that it kept as they are."""
     reasons: dict[str, list[str]] = {}
     for group in groups:
@@ -81,7 +106,16 @@ def _costs(before: Cost, after: Cost) -> Sequence[tuple[str, str, str]]:
 def _tail(report: FoldReport) -> Iterator[str]:
     what = "proved equal" if report.policy == "exact" else "NOT EQUAL, off by"
     yield f"{what}: {report.fold_error_f64:.0e} in float64, {report.fold_error:.0e} in float32 (relative, largest)"
+    yield from _predictions(report)
     if report.fixed_size:
-        yield f"for images of {'x'.join(map(str, report.input_shape))} alone: taps that only meet padding were cut"
+        yield f"for inputs of {'x'.join(map(str, report.input_shape))} alone: what was merged counts on that size"
     for file in report.files:
         yield f"wrote   {file}"
+
+
+def _predictions(report: FoldReport) -> Iterator[str]:
+    """What became of the predictions for the example's entries (noise), in float32."""
+    if not report.flips and report.examples:
+        yield f"predictions: the same for all {report.examples} examples"
+    for flip in report.flips:
+        yield f"prediction {flip.example} differs: its two best outputs are {flip.margin:.1e} apart, off by {flip.error:.1e}"

@@ -13,6 +13,7 @@ from harness.compress.folding.groups import Stretch, Stretches, readers_between
 from harness.compress.folding.merge import chain, padding_is_exact
 from harness.compress.folding.trees import Layer, Sum
 from harness.errors import FoldError
+from harness.records import Group
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Choice:
     merged: tuple[Offer, ...]
     declined: tuple[Offer, ...]
     apart: tuple[Refusal, ...]
+
+
+def asked_for(group: Group) -> bool:
+    """Choose what a removed activation has opened, and of the rest what takes fewer MACs.
+
+    A network from which nothing was removed is a reference: neighbours that were always linear (MobileNetV2's projection
+    and the expansion after it) stay apart in it, if together they take more work.
+    """
+    return bool(group.opened_by) or group.macs_after < group.macs_before
 
 
 def choose(

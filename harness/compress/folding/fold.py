@@ -10,16 +10,17 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from harness.compress.folding import parts, trace
 from harness.compress.folding.forms import ACROSS, Form
 from harness.compress.folding.layers import require_finite
-from harness.compress.folding.proof import difference
+from harness.compress.folding.proof import difference, flipped
 from harness.compress.folding.rewrite import everything, merge
 from harness.compress.folding.trace import Example
 from harness.content import require_known
 from harness.errors import FoldError
-from harness.records import Group
+from harness.records import Flip, Group
 
 LIMIT_F64 = 1e-12
 LIMIT_F32 = 1e-5
@@ -31,7 +32,8 @@ class Folded:
     """A folded network and the proof that it is equal to the one given.
 
     Errors are relative max-abs differences of outputs, in float64 and float32. With `fixed_size` the network takes
-    inputs of the example's size alone (the batch stays free) and raises FoldError on another.
+    inputs of the example's size alone (the batch stays free) and raises FoldError on another. `flips` are the example's
+    entries whose prediction, the largest of [N, classes], differs in float32: two outputs closer than twice the error.
     """
 
     network: nn.Module
@@ -39,6 +41,7 @@ class Folded:
     max_error: float
     max_error_f32: float
     fixed_size: bool
+    flips: tuple[Flip, ...]
 
 
 def fold(
@@ -60,12 +63,14 @@ def fold(
     `policy="approximate"` merges across padding too, which is wrong near the border; with `forms=("crop",)` merged kernels
     are no larger than those of their layers, as LayerFold makes them. Its errors are told, and bound by nothing.
 
-    Raises FoldError for a network in training mode, with weights that are not finite, that cannot be traced or run on
-    `example` (a batch), or, under the policy `exact`, whose folded outputs differ by more than 1e-12 in float64 or 1e-5 in
+    A network that neither torch.fx nor torch.export can trace is folded part by part, and says so in a group of its own.
+
+    Raises FoldError for a network in training mode, with lazy layers, with weights that are not finite, that does not run
+    on `example` (a batch), or, under the policy `exact`, whose folded outputs differ by more than 1e-12 in float64 or 1e-5 in
     float32; UsageError for a policy or form that does not exist.
     """
     named, exact = _named(policy, forms), policy == "exact"
-    _require_ready(network)
+    _require_ready(network, example)
     original = copy.deepcopy(network).double()
     wide = _as(torch.float64, example)
     trace.run(original, wide)
@@ -76,7 +81,8 @@ def fold(
     narrow = folded.to(dtype) if dtype == torch.float32 else copy.deepcopy(folded).float()
     given = network if dtype == torch.float32 else copy.deepcopy(network).float()
     error_f32 = _prove(given, narrow, _as(torch.float32, example), LIMIT_F32 if exact else _NO_LIMIT)
-    return Folded(folded.to(dtype), merged.groups, error, error_f32, merged.fixed_size)
+    flips = flipped(given, narrow, _as(torch.float32, example))
+    return Folded(folded.to(dtype), merged.groups, error, error_f32, merged.fixed_size, flips)
 
 
 def _prove(original: nn.Module, folded: nn.Module, example: Example, limit: float) -> float:
@@ -99,7 +105,12 @@ def _named(policy: str, forms: Sequence[str] | None) -> tuple[Form, ...]:
     return tuple(form for form in known[policy] if form in (forms or ()))
 
 
-def _require_ready(network: nn.Module) -> None:
+def _require_ready(network: nn.Module, example: Example) -> None:
+    if not all(isinstance(tensor, torch.Tensor) and tensor.ndim for tensor in trace.inputs_of(example)):
+        raise FoldError("the example must be a tensor with a batch dimension, or a tuple of such")
+    for path, weight in network.named_parameters():
+        if is_lazy(weight):
+            raise FoldError(f"{path} is lazy: it has no numbers yet", "Run the network once, then fold it.")
     if any(module.training for module in network.modules()):
         raise FoldError("the network is in training mode", "Call network.eval() first: BatchNorm folds at inference.")
     require_finite(network)

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from harness.compress.folding import trace
 from harness.compress.folding.trace import Example
 from harness.errors import FoldError
+from harness.records import Flip
 
 BATCH = 2
 
@@ -25,6 +26,17 @@ def difference(original: nn.Module, other: nn.Module, example: Example) -> float
     few = tuple(x[:BATCH] for x in trace.inputs_of(example))
     noise = tuple(_noise(x) for x in few)
     return max(_difference(original, other, inputs, what) for inputs, what in ((few, "the example"), (noise, "noise")))
+
+
+def flipped(original: nn.Module, other: nn.Module, example: Example) -> tuple[Flip, ...]:
+    """Return the example's entries whose prediction differs; none where the output is no single tensor [N, classes]."""
+    expected, found = (_tensors(trace.run(network, example)) for network in (original, other))
+    if len(expected) != 1 or expected[0].ndim != 2 or expected[0].shape[1] < 2:
+        return ()
+    best = expected[0].topk(2, dim=1).values
+    error = (expected[0] - found[0]).abs().amax(1)
+    differing = (expected[0].argmax(1) != found[0].argmax(1)).nonzero().flatten().tolist()
+    return tuple(Flip(at, float(best[at, 0] - best[at, 1]), float(error[at])) for at in differing)
 
 
 def _difference(original: nn.Module, other: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import fx, nn
 
-from harness.compress.folding import trace
+from harness.compress.folding import nodes, pieces, ranges, trace
 from harness.compress.folding.choice import Choice, Refusal
 from harness.compress.folding.forms import Offer
 from harness.compress.folding.layers import TRANSPOSED, WEIGHTED
-from harness.compress.folding.trees import Layer, joined, kind
+from harness.compress.folding.trees import Layer, joined, kind, layer_of
 from harness.records import Group
 
 
-def describe(graph: fx.GraphModule, choice: Choice) -> list[Group]:
-    """Return what is merged, what was declined, what stays apart and what cannot be merged, in no order."""
-    told = [of_offer(offer) for offer in choice.merged]
-    told += [of_offer(offer, reason="not chosen") for offer in choice.declined]
+def of_what_is_left(graph: fx.GraphModule, choice: Choice) -> list[Group]:
+    """Return what was declined, what stays apart and what cannot be merged."""
+    told = [of_offer(offer, reason="not chosen") for offer in choice.declined]
     told += [of_refusal(refusal) for refusal in choice.apart]
     return told + [of_layer(node, reason) for node, reason in unmergeable(graph).items()]
 
@@ -55,6 +55,22 @@ def of_offer(offer: Offer, reason: str | None = None) -> Group:
         weights_before=stretch.weights,
         weights_after=stretch.weights if reason else offer.weights,
         form=None if reason else offer.form,
+        opened_by=tuple(sorted(stretch.opened_by)),
+    )
+
+
+def of_merged(offer: Offer, module: nn.Module) -> Group:
+    """Describe what is about to be merged, with all that it costs, and how its weights lie within number formats."""
+    stretch = offer.stretch
+    layers = (layer_of(node).weight for node in stretch.layers if not nodes.is_norm(node))
+    before, after = ranges.worst(layers), ranges.worst(ranges.weights(module))
+    return replace(
+        of_offer(offer),
+        before=pieces.cost_of_layers(stretch),
+        after=pieces.cost_of_module(stretch, module),
+        spread_before=before,
+        spread_after=after,
+        suffers=ranges.suffers(before, after),
     )
 
 

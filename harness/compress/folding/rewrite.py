@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from torch import fx
+from torch import fx, nn
 
 from harness.compress.folding import report, trace
 from harness.compress.folding.choice import choose as choice_of
-from harness.compress.folding.forms import Form, Offer, build
-from harness.compress.folding.groups import Stretches
+from harness.compress.folding.forms import Form, build
+from harness.compress.folding.groups import Stretch, Stretches
 from harness.compress.folding.norms import fold_norms, move_layer_norms
 from harness.compress.folding.trace import Example
 from harness.records import Group
@@ -36,10 +36,12 @@ def merge(
     order = {str(node.target): index for index, node in enumerate(graph.graph.nodes)}
     stretches = Stretches(graph, exact)
     choice = choice_of(graph, stretches, lambda offer: choose(report.of_offer(offer)), named)
-    told = report.describe(graph, choice)
+    told = report.of_what_is_left(graph, choice)
     fixes_size = any(offer.fixes_size for offer in choice.merged)
     for offer in choice.merged:  # from the end, because one may begin where another ends
-        _replace(graph, offer, exact)
+        module = build(offer, exact)
+        told.append(report.of_merged(offer, module))
+        _replace(graph, offer.stretch, module)
     if fixes_size:
         _fix_input_size(graph)
     trace.tidy(graph)
@@ -47,10 +49,8 @@ def merge(
     return tuple(sorted(told, key=lambda group: order[group.path])), fixed_size
 
 
-def _replace(graph: fx.GraphModule, offer: Offer, exact: bool) -> None:
+def _replace(graph: fx.GraphModule, stretch: Stretch, module: nn.Module) -> None:
     """Put one merged module, at the path of the stretch's first layer, in place of its nodes."""
-    stretch = offer.stretch
-    module = build(offer, exact)
     path, *others = (str(node.target) for node in stretch.layers)
     graph.set_submodule(path, module)
     for other in others:  # now, and not when all is tidied: the next group needs the memory
