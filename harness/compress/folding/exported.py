@@ -41,7 +41,7 @@ def _call_layers(graph: fx.Graph, network: nn.Module) -> None:
         if path is None or count[path] > 1 or not _is_layer(network.get_submodule(path)):
             continue
         with graph.inserting_before(node):
-            call = graph.call_module(path, (node.args[0],))
+            call = graph.create_node("call_module", path, (node.args[0],))
         node.replace_all_uses_with(call)
         graph.erase_node(node)
 

@@ -159,7 +159,8 @@ def _with_edges(network: nn.Module, example: Example, edges: dict[Edge, Pairs]) 
     for number, ((source, reader), change) in enumerate(edges.items()):
         path = f"pad_first_{number}"
         graph.add_submodule(path, padding_module(change))
-        read = next(node for node in named[reader].all_input_nodes if trace.behind_transparent(node) is named[source])
+        behind = trace.behind_transparent(named[source])
+        read = next(node for node in named[reader].all_input_nodes if trace.behind_transparent(node) is behind)
         with graph.graph.inserting_before(named[reader]):
             padded = graph.graph.call_module(path, (read,))
         named[reader].replace_input_with(read, padded)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import affine_map, model, opened, relative, trained
+from networks import Residual, affine_map, model, opened, relative, trained
 from torch import Tensor, nn
 
 from harness import flops
@@ -81,9 +81,10 @@ def test_full_depth_folds_its_batchnorms_and_nothing_else(resnet18: nn.Module, e
 
 
 def test_a_zero_padded_intermediate_is_refused_with_the_reason(resnet18: nn.Module, example: Tensor) -> None:
-    folded = fold(opened(resnet18, example), example)
-    assert len(folded.groups) == 8
-    for group in folded.groups:
+    folded = fold(opened(resnet18, example), example, choose=lambda group: group.form != "dense")
+    left = [group for group in folded.groups if group.reason != "not chosen"]
+    assert len(left) == 8
+    for group in left:
         assert group.reason is not None
         assert "conv2 pads the output of" in group.reason
         assert group.macs_after == group.macs_before
@@ -210,11 +211,6 @@ def test_the_folded_network_has_the_type_of_the_one_given(dtype: torch.dtype) ->
     assert {parameter.dtype for parameter in folded.network.parameters()} == {dtype}
 
 
-class Branching(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x if x.sum() > 0 else -x
-
-
 def _training(network: nn.Module) -> nn.Module:
     return network.train()
 
@@ -229,7 +225,6 @@ def _not_finite(network: nn.Module) -> nn.Module:
     [
         (_training, "training mode"),
         (_not_finite, r"layer1\.0\.conv1\.weight holds values that are NaN"),
-        (lambda network: nn.Sequential(network, Branching()).eval(), "cannot be traced"),
     ],
 )
 def test_a_network_that_cannot_be_folded_is_named_with_the_reason(
@@ -262,19 +257,10 @@ def test_any_removed_activations_leave_a_network_that_folds_exactly(names: set[s
     example = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     removed = remove(model("tiny", (3, 8, 8)), names)
     inner = {name for name in names if name.endswith("relu1")}
-    for network, merged in ((removed, 0), (pad_first(removed, example), len(inner))):
-        folded = fold(network, example)
+    for network, merged in ((removed, set()), (pad_first(removed, example), inner)):
+        folded = fold(network, example, choose=lambda group: "pool" not in group.kind)
         assert folded.max_error <= 1e-12
-        assert sum(group.reason is None and len(group.layers) > 1 for group in folded.groups) == merged
-
-
-class Residual(nn.Module):
-    def __init__(self, branch: nn.Module) -> None:
-        super().__init__()
-        self.branch = branch
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        assert {name for group in folded.groups if group.form for name in group.opened_by} >= merged
 
 
 def test_a_whole_inverted_residual_becomes_one_dense_convolution() -> None:

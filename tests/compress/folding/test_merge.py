@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.compress import merge_conv_bn, merge_conv_conv, merge_linear_linear
+from harness.compress.folding.affine import Affine, identity
 from harness.compress.folding.layers import affine, to_module
-from harness.compress.folding.affine import Affine, apply, identity
 from harness.compress.folding.merge import chain, parallel
 from harness.compress.folding.taps import cut
 from harness.errors import FoldError

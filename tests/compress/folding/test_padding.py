@@ -30,7 +30,7 @@ def test_activations_are_listed_in_forward_order(tiny: nn.Module) -> None:
 def test_only_activations_between_two_convolutions_unlock_a_merge(tiny: nn.Module) -> None:
     assert mergeable(tiny, EXAMPLE) == INNER
     assert mergeable(tiny, EXAMPLE, ["layer2.0.relu1", "relu", "layer1.0.relu2"]) == INNER[2:]
-    assert mergeable(remove(tiny, INNER[:2]), EXAMPLE) == INNER[2:]
+    assert mergeable(remove(tiny, INNER[:2]), EXAMPLE) == ("layer1.0.relu2", INNER[2])  # whole blocks can follow now
 
 
 def test_mergeable_activations_of_resnet18_are_the_eight_inner_ones() -> None:
