@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from harness.compress.folding.kinds import is_activation
+
 
 def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """Return the graph of a network in eval mode, free in the batch size; raises whatever torch.export raises."""
@@ -53,7 +55,7 @@ def _path(node: fx.Node) -> str | None:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn") and not list(module.children())
+    return is_activation(module) or (type(module).__module__.startswith("torch.nn") and not list(module.children()))
 
 
 def _attribute(module: Any, path: str) -> Any:

@@ -9,16 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.compress.folding.affine import Affine, Pairs
+from harness.compress.folding.kinds import CONVS, NORMS
 from harness.compress.folding.merge import chain, scaled
 from harness.errors import FoldError
 
 Conv: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-WEIGHTED = (*CONVS, *TRANSPOSED, nn.Linear)
 # Typed loosely: torch's own types differ per number of dimensions.
 _BY_DIMS: dict[int, tuple[Any, Any]] = {
     1: (nn.Conv1d, nn.ZeroPad1d),

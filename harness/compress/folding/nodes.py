@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from harness.compress.folding import trace
-from harness.compress.folding.affine import Affine, identity, mean
-from harness.compress.folding.layers import NORMS, affine
+from harness.compress.folding.affine import Affine, Pairs, identity, mean
+from harness.compress.folding.kinds import ADAPTIVE_POOLS, NORMS, PADS, POOLS
+from harness.compress.folding.layers import affine
 from harness.errors import FoldError
 
-_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-_ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 _ADAPTIVE_CALLS = (
     *(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d),
     *(torch.ops.aten.adaptive_avg_pool1d.default, torch.ops.aten.adaptive_avg_pool2d.default),
 )
-_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
+_PADS: dict[Any, tuple[str, ...]] = {
+    functional.pad: ("input", "pad", "mode", "value"),
+    torch.ops.aten.pad.default: ("input", "pad", "mode", "value"),
+    torch.ops.aten.constant_pad_nd.default: ("input", "pad", "value"),
+}
 _MEANS = (torch.mean, torch.ops.aten.mean.dim)
 
 
@@ -41,8 +45,8 @@ def read(node: fx.Node) -> Reading | None:
     if is_pool(node):
         pool = _pool(node)
         return None if pool is None else Reading(trace.source(node), frozenset({node}), pool)
-    if isinstance(module, _PADS) and is_pad(node):
-        return Reading(trace.source(node), frozenset({node}), _padding(module, shape, _dtype(node)))
+    if is_pad(node):
+        return Reading(trace.source(node), frozenset({node}), _padding(node, shape))
     if module is None or (isinstance(module, NORMS) and module.training):
         return None
     try:
@@ -54,7 +58,7 @@ def read(node: fx.Node) -> Reading | None:
 
 def is_pool(node: fx.Node) -> bool:
     """Whether a node takes averages over the positions of an image: it adds no depth and has no weights."""
-    if isinstance(trace.module_of(node), (*_POOLS, *_ADAPTIVE)):
+    if isinstance(trace.module_of(node), (*POOLS, *ADAPTIVE_POOLS)):
         return True
     called = node.op == "call_function" and node.target in (*_ADAPTIVE_CALLS, *_MEANS)
     return called or (node.op == "call_method" and node.target == "mean")
@@ -67,8 +71,7 @@ def is_norm(node: fx.Node) -> bool:
 
 def is_pad(node: fx.Node) -> bool:
     """Whether a node puts zeros around an image, or takes its border off."""
-    module = trace.module_of(node)
-    return isinstance(module, _PADS) and getattr(module, "value", 0) == 0
+    return _zeros_around(node) is not None
 
 
 def kind(node: fx.Node) -> str:
@@ -92,11 +95,29 @@ def _over_image(node: fx.Node, layer: Affine) -> Reading | None:
     return Reading(image, frozenset({flat, node}), layer.over(size[2:]))
 
 
-def _padding(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Affine:
-    flat = list(module.padding)  # type: ignore[arg-type]
-    sides = tuple(zip(flat[-2::-2], flat[::-2], strict=True))
-    same = identity(shape[1], len(shape) - 2)
-    return replace(same, weight=same.weight.to(dtype), padding=sides)
+def _padding(node: fx.Node, shape: tuple[int, ...]) -> Affine:
+    sides, dims = _zeros_around(node) or (), len(shape) - 2
+    same = identity(shape[1], dims)
+    padding = ((0, 0),) * (dims - len(sides)) + sides
+    return replace(same, weight=same.weight.to(_dtype(node)), padding=padding)
+
+
+def _zeros_around(node: fx.Node) -> Pairs | None:
+    """How many zeros a node puts on both sides of the last dimensions; None if it does anything else."""
+    module, shape = trace.module_of(node), trace.shape(node)
+    flat: Any
+    if isinstance(module, PADS):
+        value, flat = getattr(module, "value", 0), list(module.padding)
+    elif node.op == "call_function" and node.target in _PADS:
+        given = dict(zip(_PADS[node.target], node.args, strict=False)) | dict(node.kwargs)
+        flat, value = given["pad"], 0 if given.get("mode", "constant") == "constant" else None
+        value = (given.get("value") or 0) if value == 0 else None
+    else:
+        return None
+    spatial = shape is not None and 2 * (len(shape) - 2) >= len(flat)
+    if value != 0 or not spatial or not all(isinstance(length, int) for length in flat):
+        return None
+    return tuple(zip(flat[-2::-2], flat[::-2], strict=True))
 
 
 def _pool(node: fx.Node) -> Affine | None:
@@ -105,9 +126,9 @@ def _pool(node: fx.Node) -> Affine | None:
     if before is None or len(before) < 3 or after[:2] != before[:2]:
         return None
     module, size, dtype = trace.module_of(node), before[2:], _dtype(node)
-    if isinstance(module, _POOLS):
+    if isinstance(module, POOLS):
         return _fixed_pool(module, before[1], len(size), dtype)
-    if isinstance(module, _ADAPTIVE) or node.target in _ADAPTIVE_CALLS:
+    if isinstance(module, ADAPTIVE_POOLS) or node.target in _ADAPTIVE_CALLS:
         steps = tuple(length // parts for length, parts in zip(size, after[2:], strict=True))
         whole = all(length % parts == 0 for length, parts in zip(size, after[2:], strict=True))
         return mean(before[1], steps, steps, ((0, 0),) * len(size), dtype) if whole else None

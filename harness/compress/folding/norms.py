@@ -7,7 +7,8 @@ from torch import fx, nn
 
 from harness.compress.folding import trace
 from harness.compress.folding.affine import Affine
-from harness.compress.folding.layers import CONVS, NORMS, affine, scale_and_shift, to_module
+from harness.compress.folding.kinds import CONVS, NORMS
+from harness.compress.folding.layers import affine, scale_and_shift, to_module
 from harness.compress.folding.merge import scaled
 
 

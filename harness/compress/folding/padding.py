@@ -19,7 +19,8 @@ from torch import fx, nn
 from harness.compress.folding import nodes, trace
 from harness.compress.folding.affine import Pairs
 from harness.compress.folding.groups import Stretch, Stretches
-from harness.compress.folding.layers import CONVS, affine, norm_at, padding_module, scale_and_shift, to_module
+from harness.compress.folding.kinds import CONVS
+from harness.compress.folding.layers import affine, norm_at, padding_module, scale_and_shift, to_module
 from harness.compress.folding.merge import moved_padding, scaled
 from harness.compress.folding.removal import silence
 from harness.compress.folding.trace import Example
@@ -59,9 +60,25 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
         if group.opened_by:
             none = ((0, 0),) * group.merged.dims
             _widen(group.tree, none, none, group.source, moves)
-    moved = copy.deepcopy(network)
+    moved = _as_called(network, example, {*moves.padding, *moves.norms, *moves.norms.values()})
     _apply(moved, moves)
     return _with_edges(moved, example, moves.edges) if moves.edges else moved
+
+
+def _as_called(network: nn.Module, example: Example, paths: set[str]) -> nn.Module:
+    """A copy of the network; of its graph, if it calls some of these layers as functions of its own."""
+    graph = trace.evaluated(network, example)
+    moved = copy.deepcopy(network)
+    same = (type(graph.get_submodule(path)) is type(moved.get_submodule(path)) for path in paths if _has(moved, path))
+    return moved if all(same) and all(_has(moved, path) for path in paths) else graph.train(network.training)
+
+
+def _has(network: nn.Module, path: str) -> bool:
+    try:
+        network.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
 
 
 def _is_open(before: Stretch, after: Stretch, names: Collection[str] | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -26,6 +27,17 @@ def difference(original: nn.Module, other: nn.Module, example: Example) -> float
     few = tuple(x[:BATCH] for x in trace.inputs_of(example))
     noise = tuple(_noise(x) for x in few)
     return max(_difference(original, other, inputs, what) for inputs, what in ((few, "the example"), (noise, "noise")))
+
+
+def rounding(network: nn.Module, example: Example) -> float:
+    """Return how far a float32 network's outputs are from its own in float64, relative to the largest."""
+    few = tuple(x[:BATCH] for x in trace.inputs_of(example))
+    wide = tuple(x.double() if x.is_floating_point() else x for x in few)
+    expected = _tensors(trace.run(copy.deepcopy(network).double(), wide))
+    found = _tensors(trace.run(network, few))
+    scale = max(map(_largest, expected), default=0.0)
+    worst = max((_largest(one - two) for one, two in zip(expected, found, strict=True)), default=0.0)
+    return worst / scale if scale > 0 else worst
 
 
 def flipped(original: nn.Module, other: nn.Module, example: Example) -> tuple[Flip, ...]:

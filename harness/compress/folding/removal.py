@@ -10,32 +10,14 @@ from torch import fx, nn
 from harness.compress.folding import nodes, trace
 from harness.compress.folding.forms import pays
 from harness.compress.folding.groups import Stretch, Stretches
+from harness.compress.folding.kinds import is_activation
 from harness.compress.folding.trace import Example
 from harness.content import require_known
-
-# Element-wise non-linearities; gates (sigmoid, hard sigmoid) and softmax steer other values and are not among them.
-ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-    nn.Hardtanh,
-    nn.Softplus,
-    nn.Tanh,
-)
 
 
 def activations(network: nn.Module) -> tuple[str, ...]:
     """Return the paths of all activation modules, each once: in forward order, or as registered if untraceable."""
-    registered = tuple(name for name, module in network.named_modules() if isinstance(module, ACTIVATIONS))
+    registered = tuple(name for name, module in network.named_modules() if is_activation(module))
     called = dict.fromkeys(trace.called(network))
     return tuple(name for name in called if name in registered) if called else registered
 
@@ -57,7 +39,7 @@ def mergeable(network: nn.Module, example: Example, names: Sequence[str] | None 
     return tuple(
         str(node.target)
         for node in graph.graph.nodes
-        if isinstance(trace.module_of(node), ACTIVATIONS)
+        if is_activation(trace.module_of(node))
         and calls[str(node.target)] == 1
         and (names is None or node.target in names)
         and _unlocks(node, stretches)
@@ -69,7 +51,7 @@ def remove(network: nn.Module, names: Collection[str]) -> nn.Module:
 
     Raises UsageError, with the nearest known name, for a path that is no activation of the network.
     """
-    known = [name for name, module in network.named_modules() if isinstance(module, ACTIVATIONS)]
+    known = [name for name, module in network.named_modules() if is_activation(module)]
     for name in names:
         require_known("activation", name, known)
     removed = copy.deepcopy(network)

@@ -10,7 +10,7 @@ from torch import fx, nn
 from harness.compress.folding import nodes, pieces, ranges, trace
 from harness.compress.folding.choice import Choice, Refusal
 from harness.compress.folding.forms import Offer
-from harness.compress.folding.layers import TRANSPOSED, WEIGHTED
+from harness.compress.folding.kinds import TRANSPOSED, WEIGHTED
 from harness.compress.folding.trees import Layer, joined, kind, layer_of
 from harness.records import Group
 

@@ -12,23 +12,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 
-from harness.compress.folding import exported
+from harness.compress.folding import exported, functional
+from harness.compress.folding.kinds import NORMS, TRANSPARENT, is_activation
 from harness.errors import FoldError
 
 Example: TypeAlias = Tensor | tuple[Tensor, ...]
 
-# What passes values through unchanged in eval mode.
-TRANSPARENT = (
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-)
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ATEN = torch.ops.aten
 _ADDS = (operator.add, operator.iadd, torch.add, _ATEN.add.Tensor, _ATEN.add_.Tensor)
 _RESHAPES = (
@@ -61,7 +50,7 @@ class FixedShape(nn.Module):
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, FixedShape) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, FixedShape) or is_activation(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):
@@ -85,17 +74,20 @@ def trace(network: nn.Module, example: Example) -> fx.GraphModule:
     Raises FoldError if neither copes, with the reason. torch.export sees the network in eval mode, and so is its graph.
     """
     try:
-        graph = _Tracer().trace(network)
+        traced = _Tracer().trace(network)
+        graph = fx.GraphModule(network, traced, type(network).__name__).train(network.training)
     except Exception as error:  # whatever a forward does with what is no tensor
         try:
-            return exported.trace(network, inputs_of(example))
+            graph = exported.trace(network, inputs_of(example))
         except Exception:  # torch.export has no common base for what it raises
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FoldError(
                 f"{type(network).__name__} cannot be traced: {said}",
                 "Folding a whole network needs a forward without control flow that depends on the data.",
             ) from error
-    return fx.GraphModule(network, graph, type(network).__name__).train(network.training)
+    functional.call_modules(graph)
+    _drop_checks(graph)
+    return graph
 
 
 def evaluated(network: nn.Module, example: Example) -> fx.GraphModule:
@@ -203,6 +195,16 @@ def simplify_flattening(graph: fx.GraphModule) -> None:
         _drop_unread(graph, asked)
 
 
+def _drop_checks(graph: fx.GraphModule) -> None:
+    """Take out assertions on shapes: they hold on the example, and to folding they would be readers of what they ask."""
+    for node in list(graph.graph.nodes):
+        if node.op == "call_function" and node.target is torch._assert:
+            asked = node.all_input_nodes
+            graph.graph.erase_node(node)
+            _drop_unread(graph, asked)
+    graph.recompile()
+
+
 def _drop_unread(graph: fx.GraphModule, nodes: list[fx.Node]) -> None:
     """Erase nodes that nothing reads any more, and what only they read; never an input."""
     for node in nodes:
@@ -215,7 +217,7 @@ def _drop_unread(graph: fx.GraphModule, nodes: list[fx.Node]) -> None:
 def drop_transparent(graph: fx.GraphModule) -> None:
     """Take identities and dropout out of the graph; what removed activations have left is noted at what they read."""
     for node in list(graph.graph.nodes):
-        if isinstance(module_of(node), _NORMS):  # an identity before a norm opens what is behind it
+        if isinstance(module_of(node), NORMS):  # an identity before a norm opens what is behind it
             note_opened(node, opened_by(source(node)))
         if is_transparent(node):
             if isinstance(module_of(node), nn.Identity):
