@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from harness import content, flops
-from harness.compress import alone, models, program, remove
+from harness.compress import activations, alone, fold, mergeable, models, program, remove
 from harness.errors import ContentError, UsageError
 from harness.records import FoldRequest
 
@@ -100,6 +100,19 @@ def test_the_exported_network_takes_any_batch_and_masks_nothing(model: ModuleTyp
             torch.testing.assert_close(exported.module()(x), expected)
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_folding_leaves_one_matrix_where_a_gelu_was(model: ModuleType, tmp_path: Path) -> None:
+    network, x = model.build(size=model.TINY, shape=(16,)).eval(), tokens(model, 16)
+    names = activations(network)
+    assert set(mergeable(network, x)) == set(names)
+    folded = fold(remove(network, names), x)
+    before, after = flops.count(network, x[:1]), flops.count(folded.network, x[:1])
+    assert before.depth - after.depth == len(names)  # BERT's pooler has an activation more
+    width = model.TINY.width
+    mlps = sum(2 * 4 * width**2 - width**2 for _ in range(2)) * 16
+    assert before.macs - after.macs == mlps + (len(names) - 2) * width**2
+    assert program.save(folded.network, x, tmp_path / "folded.pt2")
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (0,), (513,)])

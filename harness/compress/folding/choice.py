@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from harness.compress.folding.affine import Affine
-from harness.compress.folding.forms import Form, Offer, Offers
+from harness.compress.folding.forms import MOST_PLAIN, Form, Offer, Offers
 from harness.compress.folding.groups import Stretch, Stretches, readers_between
 from harness.compress.folding.merge import chain, padding_is_exact
 from harness.compress.folding.trees import Layer, Sum
@@ -86,11 +86,15 @@ def _obstacle(before: Stretch, after: Stretch, exact: bool) -> str | None:
     if outside:
         return f"{_result(before)} is also read by {', '.join(outside)}"
     try:
-        chain(before.merged, after.merged)
+        merged = chain(before.merged, after.merged)
     except FoldError as error:
         return str(error)
     if not exact or padding_is_exact(before.merged, after.merged):
-        return None
+        return (
+            None
+            if merged.weights <= MOST_PLAIN
+            else f"one layer for both would have {merged.weights / 1e6:.0f} M weights"
+        )
     reason = (
         f"{after.layers[0].target} pads {_result(before)} with zeros ({_per_side(after.merged)}), "
         "where one merged layer would see values"

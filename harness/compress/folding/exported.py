@@ -6,6 +6,7 @@ layer becomes a call of that layer again, so that folding and its reports speak 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.compress.folding.kinds import is_activation
 def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """Return the graph of a network in eval mode, free in the batch size; raises whatever torch.export raises."""
     batch = tuple({0: torch.export.Dim.DYNAMIC} if tensor.ndim else None for tensor in inputs)
-    exported = torch.export.export(network, inputs, dynamic_shapes=batch).module()
+    exported = torch.export.export(_marked(network), inputs, dynamic_shapes=batch).module()
     assert isinstance(exported, fx.GraphModule)
     graph = exported.graph
     _call_layers(graph, network)
@@ -35,12 +36,22 @@ def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     return made.eval()
 
 
+def _marked(network: nn.Module) -> nn.Module:
+    """A copy in which identities, of which export would leave nothing, are dropouts, which leave an operator."""
+    marked = copy.deepcopy(network)
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Identity):
+            marked.set_submodule(path, nn.Dropout(0.0).eval())
+    return marked
+
+
 def _call_layers(graph: fx.Graph, network: nn.Module) -> None:
     """Put a call of its module in place of every operator that is the whole of one."""
     paths = {node: _path(node) for node in graph.nodes if node.op == "call_function"}
     count = Counter(path for path in paths.values() if path is not None)
     for node, path in paths.items():
-        if path is None or count[path] > 1 or not _is_layer(network.get_submodule(path)):
+        reads_input = node.args and isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr"
+        if path is None or count[path] > 1 or not reads_input or not _is_layer(network.get_submodule(path)):
             continue
         with graph.inserting_before(node):
             call = graph.create_node("call_module", path, (node.args[0],))

@@ -32,6 +32,7 @@ from harness.errors import FoldError
 
 Form: TypeAlias = Literal["plain", "bias map", "tail", "dense", "ring", "border", "crop"]
 ACROSS: dict[Form, type[nn.Module]] = {"ring": RingCorrection, "border": BorderClasses}
+MOST_PLAIN = 2**26  # weights of one merged layer, 268 MB: what is larger is offered to no device
 MOST_WEIGHTS = 2  # times the weights of the layers that a matrix replaces
 
 
@@ -73,7 +74,8 @@ class Offers:
         ] = {}  # layers, and their MACs, that a node's stretches come to at best
         self._plain: dict[fx.Node, list[Offer]] = {}
         for node, ways in stretches.ending_at.items():
-            plain = sorted((_plain(way, self._form) for way in ways if way.exact and not way.pooled), key=self._total)
+            fitting = (way for way in ways if way.exact and not way.pooled and fits(way))
+            plain = sorted((_plain(way, self._form) for way in fitting), key=self._total)
             if plain:
                 self._plain[node], self._least[node] = plain, self._total(plain[0])
 
@@ -98,6 +100,11 @@ class Offers:
         """Layers and MACs that are left of all that can merge up to here, if this is merged and the best before it."""
         layers, macs = self._least.get(offer.stretch.source, (0, 0))
         return layers + 1, macs + offer.macs
+
+
+def fits(stretch: Stretch) -> bool:
+    """Whether one layer for a stretch has at most `MOST_PLAIN` weights, or no more than its layers."""
+    return stretch.merged.weights <= max(MOST_PLAIN, stretch.weights)
 
 
 def pays(stretch: Stretch) -> bool:

@@ -51,8 +51,9 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
     graph = trace.evaluated(network, example)
     trace.drop_transparent(graph)
     stretches = Stretches(graph, exact=False, joint=lambda before, after: _is_open(before, after, names))
-    groups = [group for group in stretches.largest() if group.merged.dims and not group.pooled]
-    opened = {name for group in groups for name in group.opened_by}
+    every = [group for group in stretches.largest() if not group.pooled]
+    opened = {name for group in every for name in group.opened_by}
+    groups = [group for group in every if group.merged.dims]  # linear layers pad nothing
     for name in names or ():
         require_known("removed activation between two layers", name, opened)
     moves = _Moves()

@@ -202,6 +202,8 @@ def _drop_checks(graph: fx.GraphModule) -> None:
             asked = node.all_input_nodes
             graph.graph.erase_node(node)
             _drop_unread(graph, asked)
+    questions = [node for node in graph.graph.nodes if node.target in (getattr, "size", "dim")]
+    _drop_unread(graph, questions)  # asked for the message alone
     graph.recompile()
 
 
