@@ -6,6 +6,7 @@ the same code gives shapes at no cost: this is how folding is planned.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -116,6 +117,32 @@ def apply(layer: Affine, x: Tensor) -> Tensor:
     padded = pad(x, layer.padding) if layer.padded or layer.cropped else x
     y = convolve(padded, weight, vector, layer.stride, 0, layer.dilation, layer.groups)
     return y + bias if bias is not None and layer.mapped else y
+
+
+def adjoint(layer: Affine, rows: Tensor, size: Sequence[int]) -> Tensor:
+    """Return what an input of spatial `size` contributes to `rows` of a layer's output: the transposed map, without bias.
+
+    `rows` is [rows, *size of the output, out], the result [rows, *size, in]; float64. Tap by tap, over those positions
+    alone for which the tap lies inside the image.
+    """
+    weight = layer.weight.double()
+    weight = weight.reshape(layer.groups, -1, *weight.shape[1:])  # [groups, out / groups, in / groups, *kernel]
+    pulled = rows.new_zeros(rows.shape[0], *size, layer.groups, weight.shape[2])
+    grouped = rows.reshape(*rows.shape[:-1], layer.groups, -1)
+    for tap in itertools.product(*map(range, layer.kernel)):
+        reads = [_inside(layer, dim, tap[dim], size[dim], rows.shape[1 + dim]) for dim in range(layer.dims)]
+        if all(len(outputs) for outputs, _ in reads):
+            seen = grouped[(slice(None), *(slice(one.start, one.stop) for one, _ in reads))]
+            where = (slice(None), *(slice(at.start, at.stop, at.step) for _, at in reads))
+            pulled[where] += torch.einsum("...go,goi->...gi", seen, weight[(..., *tap)])
+    return pulled.flatten(-2)
+
+
+def _inside(layer: Affine, dim: int, tap: int, length: int, outputs: int) -> tuple[range, range]:
+    """Along one dimension, the outputs for which a tap lies inside the image, and the positions that it reads for them."""
+    stride, first = layer.stride[dim], layer.dilation[dim] * tap - layer.padding[dim][0]
+    alive = range(max(0, -(first // stride)), min(outputs, (length - 1 - first) // stride + 1))
+    return alive, range(stride * alive.start + first, stride * (alive.stop - 1) + first + 1, stride)
 
 
 def pad(x: Tensor, sides: Pairs) -> Tensor:

@@ -87,11 +87,12 @@ def parallel(left: Affine, right: Affine) -> Affine:
     groups = math.gcd(left.groups, right.groups)
     grids = [_grid(left, right, dim) for dim in range(left.dims)]
     one, two = _regrouped(left, groups), _regrouped(right, groups)
-    merged = one.new_zeros(*one.shape[:2], *(grid.taps for grid in grids))
-    merged[_ALL, _ALL, *(grid.left for grid in grids)] += one
-    merged[_ALL, _ALL, *(grid.right for grid in grids)] += two
+    merged = left.weight.new_zeros(*one.shape[:2], *(grid.taps for grid in grids))
+    merged[(_ALL, _ALL, *(grid.left for grid in grids))] = one
+    meeting = merged[(_ALL, _ALL, *(grid.right for grid in grids))]
+    meeting.copy_(meeting.double().add_(two))
     return Affine(
-        merged.to(left.weight.dtype),
+        merged,
         _plus(left.bias, right.bias, left.weight.dtype),
         left.stride,
         tuple(grid.dilation for grid in grids),
@@ -175,15 +176,15 @@ def _factors(first: Affine, second: Affine, groups: int) -> tuple[Tensor, Tensor
 
 
 def _regrouped(layer: Affine, groups: int) -> Tensor:
-    """Return the weight as float64 [out, in / groups, *kernel] for fewer groups, a divisor of the layer's own.
+    """Return the weight [out, in / groups, *kernel] for fewer groups, a divisor of the layer's own.
 
     Groups that fall together become blocks on the diagonal of a larger one.
     """
     blocks = layer.groups // groups
     inputs, outputs = layer.weight.shape[1], layer.weight.shape[0] // layer.groups
     if blocks == 1:
-        return layer.weight.double()
-    small = layer.weight.double().reshape(groups, blocks, outputs, inputs, *layer.kernel)
+        return layer.weight
+    small = layer.weight.reshape(groups, blocks, outputs, inputs, *layer.kernel)
     wide = small.new_zeros(groups, blocks, outputs, blocks, inputs, *layer.kernel)
     wide.diagonal(dim1=1, dim2=3).copy_(small.movedim(1, -1))
     return wide.reshape(groups * blocks * outputs, blocks * inputs, *layer.kernel)
@@ -194,7 +195,7 @@ def _per_tap(layer: Affine, groups: int) -> Tensor:
     weight = _regrouped(layer, groups)
     stacked = weight.reshape(groups, -1, *weight.shape[1:])
     matrices: Tensor = stacked.movedim((0, 1, 2), (-3, -2, -1))
-    return matrices.contiguous()
+    return torch.empty(matrices.shape, dtype=torch.float64, device=matrices.device).copy_(matrices)
 
 
 def _chain_bias(first: Affine, second: Affine, size: Sequence[int] | None) -> Tensor | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, fx
 
-from harness.compress.folding import nodes
-from harness.compress.folding.affine import Affine, apply, identity
+from harness.compress.folding import nodes, trace
+from harness.compress.folding.affine import Affine, adjoint, apply, identity
 from harness.compress.folding.merge import chain, parallel
 
 
@@ -46,7 +47,7 @@ class Sum:
 
 
 Tree: TypeAlias = Layer | Shortcut | Chain | Sum
-_ROWS = 256  # of a matrix, made at once
+_NUMBERS = 2**24  # of one kind of map, held at once while a matrix is made
 
 
 def joined(first: Tree, second: Tree) -> Chain:
@@ -141,11 +142,30 @@ def forward(tree: Tree, x: Tensor) -> Tensor:
 def matrix(tree: Tree, channels: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return a tree over inputs [channels, *size] as one matrix [outputs, inputs] and an offset, padding and all.
 
-    Each row is the gradient of one output: exact for an affine map, float64.
+    What every output takes of the input is pulled back through the layers, from the last to the first: float64.
     """
-    x = torch.zeros(1, channels, *size, dtype=torch.float64)
-    made: tuple[Any, ...] = torch.func.vjp(lambda image: forward(tree, image), x)
-    offset, pull = made
-    outputs = torch.eye(offset.numel(), dtype=torch.float64).reshape(-1, *offset.shape)
-    rows: Tensor = torch.func.vmap(pull, chunk_size=_ROWS)(outputs)[0]
-    return rows.flatten(1), offset.flatten()
+    offset = forward(tree, torch.zeros(1, channels, *size, dtype=torch.float64))
+    outputs = torch.eye(offset.numel(), dtype=torch.float64).reshape(-1, *offset.shape[1:])
+    widest = max(math.prod(shape[1:]) for node in layers(tree) if (shape := trace.shape(node)) is not None)
+    parts = torch.split(outputs.movedim(1, -1), max(1, _NUMBERS // widest))  # type: ignore[no-untyped-call]
+    rows = torch.cat([_pulled(tree, part).movedim(-1, 1).flatten(1) for part in parts])
+    return rows, offset.flatten()
+
+
+def _pulled(tree: Tree, rows: Tensor) -> Tensor:
+    """Return what a tree's input contributes to `rows` of its output, both [rows, *size, channels]."""
+    match tree:
+        case Layer(node):
+            reading = nodes.read(node)
+            assert reading is not None
+            shape = trace.shape(reading.source) or ()
+            size = shape[2:] if reading.layer.dims else (1,) * (rows.ndim - 2)
+            return adjoint(reading.layer.lifted(rows.ndim - 2), rows, size)
+        case Chain(inner):
+            for part in reversed(inner):
+                rows = _pulled(part, rows)
+            return rows
+        case Sum(left, right):
+            return _pulled(left, rows) + _pulled(right, rows)
+        case Shortcut():
+            return rows
