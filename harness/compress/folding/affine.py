@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -134,7 +134,8 @@ def adjoint(layer: Affine, rows: Tensor, size: Sequence[int]) -> Tensor:
         if all(len(outputs) for outputs, _ in reads):
             seen = grouped[(slice(None), *(slice(one.start, one.stop) for one, _ in reads))]
             where = (slice(None), *(slice(at.start, at.stop, at.step) for _, at in reads))
-            pulled[where] += torch.einsum("...go,goi->...gi", seen, weight[(..., *tap)])
+            kernel: Any = (..., *tap)
+            pulled[where] += torch.einsum("...go,goi->...gi", seen, weight[kernel])
     return pulled.flatten(-2)
 
 

@@ -24,7 +24,7 @@ def spread(weight: Tensor) -> Spread | None:
         return None
     rows = weight.detach().flatten(1)
     largest = torch.maximum(rows.amax(1), -rows.amin(1)).double()
-    norm = float(torch.linalg.vector_norm(rows, dtype=torch.float64))
+    norm = float(torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).double()))
     alive = largest[largest > 0]
     if norm == 0 or not len(alive):
         return None

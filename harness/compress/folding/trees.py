@@ -147,7 +147,7 @@ def matrix(tree: Tree, channels: int, size: Sequence[int]) -> tuple[Tensor, Tens
     offset = forward(tree, torch.zeros(1, channels, *size, dtype=torch.float64))
     outputs = torch.eye(offset.numel(), dtype=torch.float64).reshape(-1, *offset.shape[1:])
     widest = max(math.prod(shape[1:]) for node in layers(tree) if (shape := trace.shape(node)) is not None)
-    parts = torch.split(outputs.movedim(1, -1), max(1, _NUMBERS // widest))  # type: ignore[no-untyped-call]
+    parts = torch.split(outputs.movedim(1, -1), max(1, _NUMBERS // widest))
     rows = torch.cat([_pulled(tree, part).movedim(-1, 1).flatten(1) for part in parts])
     return rows, offset.flatten()
 
