@@ -24,7 +24,9 @@ def add_to(app: typer.Typer) -> None:
 
 def fold(
     network: Annotated[str, typer.Argument(help="A model, or a file with a model's weights (a state_dict).")],
-    remove: Annotated[str, typer.Option(help="Activations to remove, or many at once.", metavar="NAMES|mergeable|all")],
+    remove: Annotated[
+        str, typer.Option(help="Activations to remove, or many at once.", metavar="NAMES|mergeable|all|none")
+    ],
     model: Annotated[str | None, typer.Option(help="Whose weights the file holds: see `harness models`.")] = None,
     task: Annotated[str | None, typer.Option(help="Gives classes and size; by default the model's own.")] = None,
     classes: Annotated[int | None, typer.Option(help="Outputs, in place of the task's.", metavar="N")] = None,

@@ -84,11 +84,18 @@ def _network(request: FoldRequest) -> nn.Module:
 def _names(network: nn.Module, example: torch.Tensor, words: tuple[str, ...]) -> tuple[str, ...]:
     if words == ("all",):
         return activations(network)
+    if words == ("none",):
+        return ()
     if words == ("mergeable",):
         return mergeable(network, example)
     known = activations(network)
     for word in words:
-        content.require_known("activation", word, known, "`--remove all` and `--remove mergeable` name many at once.")
+        content.require_known(
+            "activation",
+            word,
+            known,
+            "`--remove all` and `--remove mergeable` name many at once, `--remove none` none.",
+        )
     return tuple(name for name in known if name in words)
 
 

@@ -30,8 +30,8 @@ def _print(report: FoldReport, console: Console) -> None:
         console.print(_table(merged, box))
     for reason, paths in _by_reason(report.groups):
         console.print(Text(printable(f"left: {paths}: {reason}")))
-    for precision, paths in _suffering(merged):
-        console.print(Text(printable(f"likely to lose in {precision} by being merged: {paths}")))
+    for formats, paths in _suffering(merged):
+        console.print(Text(printable(f"likely to lose in {formats} by being merged: {paths}")))
     if not merged:
         console.print()
     for name, before, after in _costs(report.before, report.after):
@@ -72,12 +72,11 @@ def _short(kind: str) -> str:
 
 
 def _suffering(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
-    """Each number format with the groups whose merged weights it holds worse than those of their layers."""
-    formats: dict[str, list[str]] = {}
+    """The groups whose merged weights some number formats hold worse than those of their layers, by these formats."""
+    losing: dict[tuple[str, ...], list[str]] = {}
     for group in groups:
-        for precision in group.suffers:
-            formats.setdefault(precision, []).append(group.path)
-    yield from ((precision, ", ".join(paths)) for precision, paths in formats.items())
+        losing.setdefault(group.suffers, []).append(group.path)
+    yield from ((", ".join(formats), ", ".join(paths)) for formats, paths in losing.items() if formats)
 
 
 def _by_reason(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
