@@ -53,8 +53,9 @@ class Group:
     """One fold group of a network: what was merged into what, or why it was left. MACs and weights per example.
 
     `form` is what stands for a merged group; None where nothing was merged, and in runs of older versions. `opened_by`
-    are the removed activations inside it, where the network's graph still tells. `before` and `after` are costs of a
-    merged group, `spread_before` the worst of its layers, `suffers` the precisions in which it will lose by being merged.
+    are the removed activations inside it; `wholly_opened`, that one was removed wherever two layers meet. `before` and
+    `after` are costs of a merged group, `spread_before` the worst of its layers, `suffers` the number formats in which it
+    will lose by being merged.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Group:
     weights_after: int
     form: str | None = None
     opened_by: tuple[str, ...] = ()
+    wholly_opened: bool = False
     before: Cost | None = None
     after: Cost | None = None
     spread_before: Spread | None = None

@@ -12,6 +12,7 @@ from rich.text import Text
 from harness.records import Cost, FoldReport, Group
 from harness.report.text import ASCII_HEAD, digits, printable, unfilled
 
+_WHY = {"not chosen": "no activation was removed between them, and as one layer they would take more MACs"}
 _LONGEST = 60  # characters of a group's kind
 
 
@@ -86,7 +87,7 @@ def _by_reason(groups: Iterable[Group]) -> Iterator[tuple[str, str]]:
         if group.reason is not None:
             reasons.setdefault(group.reason, []).append(group.path)
     for reason, paths in reasons.items():
-        yield reason, ", ".join(paths)
+        yield _WHY.get(reason, reason), ", ".join(paths)
 
 
 def _costs(before: Cost, after: Cost) -> Sequence[tuple[str, str, str]]:

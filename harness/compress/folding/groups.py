@@ -26,7 +26,8 @@ class Stretch:
     """`output` as one affine layer of `source`: how it is made, the nodes it replaces, the merged layer's shape.
 
     `layers` are its nodes with weights, in forward order, `macs` and `weights` what they cost; `pooled` says whether it
-    takes averages too, `exact` whether one layer with all padding before it stands for it, its bias aside.
+    takes averages too, `exact` whether one layer with all padding before it stands for it, its bias aside, and
+    `wholly_opened` whether an activation was removed wherever two of its layers follow each other.
     """
 
     source: fx.Node
@@ -39,6 +40,7 @@ class Stretch:
     weights: int
     pooled: bool = False
     exact: bool = True
+    wholly_opened: bool = True
 
     @property
     def opened_by(self) -> set[str]:
@@ -103,7 +105,17 @@ class Stretches:
         exact = before.exact and after.exact and padding_is_exact(before.merged, after.merged)
         tree, inside = joined(before.tree, after.tree), before.nodes | after.nodes
         both = _both(before, after)
-        return Stretch(before.source, after.output, tree, inside, merged, **both, exact=exact or not self.exact)
+        opened = before.wholly_opened and after.wholly_opened and _is_opened(before, after)
+        return Stretch(
+            before.source,
+            after.output,
+            tree,
+            inside,
+            merged,
+            **both,
+            exact=exact or not self.exact,
+            wholly_opened=opened,
+        )
 
     def _bases(self, node: fx.Node) -> Iterator[Stretch]:
         """What ends at a node and begins where no chain can be parted: one layer, or a sum."""
@@ -160,7 +172,8 @@ def _sum(left: Stretch, right: Stretch, node: fx.Node) -> Stretch | None:
     except FoldError:
         return None  # an add of branches that do not fit is a barrier, as any other operator
     tree, inside = Sum(left.tree, right.tree, node), left.nodes | right.nodes | {node}
-    return Stretch(left.source, node, tree, inside, merged, **_both(left, right), exact=left.exact and right.exact)
+    exact, opened = left.exact and right.exact, left.wholly_opened and right.wholly_opened
+    return Stretch(left.source, node, tree, inside, merged, **_both(left, right), exact=exact, wholly_opened=opened)
 
 
 def _both(one: Stretch, other: Stretch) -> dict[str, Any]:
@@ -171,6 +184,11 @@ def _both(one: Stretch, other: Stretch) -> dict[str, Any]:
         "weights": one.weights + other.weights,
         "pooled": one.pooled or other.pooled,
     }
+
+
+def _is_opened(before: Stretch, after: Stretch) -> bool:
+    """Whether an activation was removed between two stretches; one without weights opens nothing by itself."""
+    return bool(trace.opened_by(before.output)) or not before.layers or not after.layers or nodes.is_norm(after.output)
 
 
 def _shortcut(branch: Stretch, node: fx.Node) -> Stretch:

@@ -56,6 +56,7 @@ def of_offer(offer: Offer, reason: str | None = None) -> Group:
         weights_after=stretch.weights if reason else offer.weights,
         form=None if reason else offer.form,
         opened_by=tuple(sorted(stretch.opened_by)),
+        wholly_opened=stretch.wholly_opened,
     )
 
 

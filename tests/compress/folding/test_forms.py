@@ -245,6 +245,17 @@ def test_a_transformers_mlp_becomes_one_matrix_an_eighth_of_its_macs() -> None:
     assert all(group.macs_after * 8 == group.macs_before for group in groups)
 
 
+def test_an_opened_block_does_not_draw_in_its_neighbours_at_a_price() -> None:
+    shape = (3, 32, 32)
+    network, example = model("mobilenet_v2", shape), torch.randn(2, *shape)
+    opened_ = remove(network, ["features.3.conv.0.2", "features.3.conv.1.2"])
+    (chosen,) = (group for group in fold(opened_, example, choose=asked_for).groups if group.form)
+    assert (chosen.path, len(chosen.layers), chosen.wholly_opened) == ("features.3.conv.0.0", 3, True)
+    drawn = next(group for group in fold(opened_, example).groups if group.opened_by)
+    assert len(drawn.layers) > 3 and not drawn.wholly_opened
+    assert drawn.macs_after > drawn.macs_before
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "swin_t"])
 def test_what_nobody_opened_is_merged_on_request_alone_if_it_takes_more_macs(name: str) -> None:
     shape = (3, 32, 32)
