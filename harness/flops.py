@@ -198,7 +198,7 @@ _RULES: dict[str, Callable[[_Trails, tuple[Any, ...], Any], _Work]] = {
 # By the beginning of their names; element-wise operators and views carry their own mark in torch.
 _FREE = tuple(
     """
-    _log_softmax _softmax amax amin argmax argmin cummax max mean min norm prod std sum topk var
+    _log_softmax _safe_softmax _softmax amax amin argmax argmin cummax max mean min norm prod std sum topk var
     adaptive_ avg_pool max_pool
     _native_batch_norm cudnn_batch_norm native_batch_norm native_group_norm native_layer_norm
     _to_copy _unsafe_view alias as_strided cat channel_shuffle clone constant_pad copy detach expand fill flip gather

@@ -70,6 +70,14 @@ class Affine:
         """Whether the bias is a map, so that the layer takes one input size alone."""
         return self.bias is not None and self.bias.ndim > 1
 
+    @property
+    def matrix(self) -> Tensor:
+        """The weight of a linear layer as [out, in], its groups blocks on the diagonal."""
+        if self.groups == 1:
+            return self.weight
+        blocks: Tensor = torch.block_diag(*self.weight.reshape(self.groups, -1, self.weight.shape[1]))  # type: ignore[no-untyped-call]
+        return blocks
+
     def on_meta(self) -> Affine:
         """The same layer without numbers."""
         return replace(self, weight=self.weight.to("meta"), bias=None if self.bias is None else self.bias.to("meta"))
@@ -112,7 +120,7 @@ def apply(layer: Affine, x: Tensor) -> Tensor:
     weight, bias = layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype)
     vector = None if layer.mapped else bias
     if layer.dims == 0:
-        return functional.linear(x, weight, vector)
+        return functional.linear(x, layer.matrix.to(x.dtype), vector)
     convolve = _CONVOLVE[layer.dims - 1]
     padded = pad(x, layer.padding) if layer.padded or layer.cropped else x
     y = convolve(padded, weight, vector, layer.stride, 0, layer.dilation, layer.groups)

@@ -9,7 +9,7 @@ from torch import fx
 
 from harness.compress.folding.affine import Affine
 from harness.compress.folding.forms import MOST_PLAIN, Form, Offer, Offers
-from harness.compress.folding.groups import Stretch, Stretches, readers_between
+from harness.compress.folding.groups import Stretch, Stretches, lifted, readers_between
 from harness.compress.folding.merge import chain, padding_is_exact
 from harness.compress.folding.trees import Layer, Sum
 from harness.errors import FoldError
@@ -66,14 +66,14 @@ def choose(
 
 def _lone_layers(graph: fx.GraphModule, stretches: Stretches, inside: set[fx.Node]) -> list[Stretch]:
     ways = (stretches.ending_at.get(node, ()) for node in graph.graph.nodes if node not in inside)
-    return [way[0] for way in ways if way and isinstance(way[0].tree, Layer) and not way[0].pooled]
+    return [way[0] for way in ways if way and isinstance(way[0].tree, Layer) and way[0].layers]
 
 
 def _apart(pieces: list[Stretch], exact: bool) -> Iterator[Refusal]:
     ends = {piece.output: piece for piece in pieces}
     for after in pieces:
         before = ends.get(after.source)
-        if before is None or before.pooled or after.pooled:
+        if before is None or before.pooled or after.pooled or not (before.layers and after.layers):
             continue
         reason = _obstacle(before, after, exact)
         if reason is not None:
@@ -86,7 +86,7 @@ def _obstacle(before: Stretch, after: Stretch, exact: bool) -> str | None:
     if outside:
         return f"{_result(before)} is also read by {', '.join(outside)}"
     try:
-        merged = chain(before.merged, after.merged)
+        merged = chain(before.merged, lifted(before, after))
     except FoldError as error:
         return str(error)
     if not exact or padding_is_exact(before.merged, after.merged):

@@ -15,11 +15,17 @@ from torch import Tensor, fx, nn
 
 from harness.compress.folding.kinds import is_activation
 
+FIXED = "fixed"  # in the meta of a graph that holds at one input size alone: its control flow was decided there
+_FEWEST, _MOST = 2, 2**31  # entries of a batch that a graph must take to count as free
+
 
 def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """Return the graph of a network in eval mode, free in the batch size; raises whatever torch.export raises."""
+    """Return the graph of a network in eval mode, for the inputs' size and any batch; raises what torch.export raises."""
     batch = tuple({0: torch.export.Dim.DYNAMIC} if tensor.ndim else None for tensor in inputs)
-    exported = torch.export.export(_marked(network), inputs, dynamic_shapes=batch).module()
+    program = torch.export.export(_marked(network), _twice(inputs), dynamic_shapes=batch)
+    if any(interval.lower > _FEWEST or interval.upper < _MOST for interval in program.range_constraints.values()):
+        raise ValueError("it does something else for other batch sizes")
+    exported = program.module()
     assert isinstance(exported, fx.GraphModule)
     graph = exported.graph
     _call_layers(graph, network)
@@ -32,8 +38,16 @@ def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
             root[str(node.target)] = _attribute(exported, str(node.target))
         elif node.op == "call_module":
             root[str(node.target)] = network.get_submodule(str(node.target))
+    graph._tracer_cls = None  # torch.export's own, which cannot be pickled
     made = fx.GraphModule(root, graph, type(network).__name__)
+    made.meta[FIXED] = True
     return made.eval()
+
+
+def _twice(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Inputs with at least two entries: of one alone torch.export takes the batch for a constant."""
+    alone = inputs[0].shape[0] == 1
+    return tuple(torch.cat([x, x]) if alone and x.ndim and x.shape[0] == 1 else x for x in inputs)
 
 
 def _marked(network: nn.Module) -> nn.Module:
@@ -50,8 +64,9 @@ def _call_layers(graph: fx.Graph, network: nn.Module) -> None:
     paths = {node: _path(node) for node in graph.nodes if node.op == "call_function"}
     count = Counter(path for path in paths.values() if path is not None)
     for node, path in paths.items():
-        reads_input = node.args and isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr"
-        if path is None or count[path] > 1 or not reads_input or not _is_layer(network.get_submodule(path)):
+        read = [given for given in node.all_input_nodes if given.op != "get_attr"]
+        alone = len(read) == 1 and node.args and node.args[0] is read[0]
+        if path is None or count[path] > 1 or not alone or not _is_layer(network.get_submodule(path)):
             continue
         with graph.inserting_before(node):
             call = graph.create_node("call_module", path, (node.args[0],))

@@ -88,7 +88,16 @@ def fold(
     if exact and not error_f32 <= LIMIT_F32:  # it may be the network's own: then both round as much
         _require(error_f32, max(LIMIT_F32, ROUNDINGS * rounding(given, few)), "float32")
     flips = flipped(given, narrow, few)
-    return Folded(folded.to(dtype), merged.groups, error, error_f32, merged.fixed_size, flips)
+    _restore(folded.to(dtype), network)
+    return Folded(folded, merged.groups, error, error_f32, merged.fixed_size, flips)
+
+
+def _restore(folded: nn.Module, network: nn.Module) -> None:
+    """Give buffers that stayed the type that they had: a network may compute with some of them in another one."""
+    types = {name: buffer.dtype for name, buffer in network.named_buffers()}
+    for name, buffer in folded.named_buffers():
+        if buffer.is_floating_point() and name in types:
+            buffer.data = buffer.data.to(types[name])
 
 
 def _require(error: float, limit: float, dtype: str) -> None:
@@ -103,6 +112,7 @@ def _named(policy: str, forms: Sequence[str] | None) -> tuple[Form, ...]:
     """The forms asked for beyond the default ones. Raises UsageError for words not known, or not under this policy."""
     known: dict[str, tuple[Form, ...]] = {"exact": tuple(ACROSS), "approximate": ("crop",)}
     require_known("folding policy", policy, known)
+    forms = (forms,) if isinstance(forms, str) else forms
     for form in forms or ():
         require_known(f"form under the folding policy {policy}", form, known[policy], "The default forms need no word.")
     return tuple(form for form in known[policy] if form in (forms or ()))
@@ -111,9 +121,18 @@ def _named(policy: str, forms: Sequence[str] | None) -> tuple[Form, ...]:
 def _require_ready(network: nn.Module, example: Example) -> None:
     if not all(isinstance(tensor, torch.Tensor) and tensor.ndim for tensor in trace.inputs_of(example)):
         raise FoldError("the example must be a tensor with a batch dimension, or a tuple of such")
+    if trace.inputs_of(example)[0].shape[0] == 0:
+        raise FoldError("the example has no entries: nothing could be proved on it", "Give it at least one.")
     for path, weight in network.named_parameters():
+        if weight.device.type != "cpu" or weight.is_complex():
+            raise FoldError(
+                f"{path} is {weight.dtype} on {weight.device}", "Fold real weights on the CPU: network.cpu()."
+            )
         if is_lazy(weight):
             raise FoldError(f"{path} is lazy: it has no numbers yet", "Run the network once, then fold it.")
+    dtypes = {str(weight.dtype) for weight in network.parameters() if weight.is_floating_point()}
+    if len(dtypes) > 1:
+        raise FoldError(f"weights are of {' and '.join(sorted(dtypes))}", "Fold it in one type, then convert.")
     if any(module.training for module in network.modules()):
         raise FoldError("the network is in training mode", "Call network.eval() first: BatchNorm folds at inference.")
     require_finite(network)

@@ -27,7 +27,7 @@ from harness.compress.folding.borders import BorderClasses, RingCorrection
 from harness.compress.folding.groups import Stretch, Stretches, positions
 from harness.compress.folding.layers import to_module
 from harness.compress.folding.taps import cropped, cut
-from harness.compress.folding.trees import evaluate, layer_of, matrix
+from harness.compress.folding.trees import Layer, evaluate, layer_of, matrix
 from harness.errors import FoldError
 
 Form: TypeAlias = Literal["plain", "bias map", "tail", "dense", "ring", "border", "crop"]
@@ -57,9 +57,19 @@ class Offer:
         return self.stretch.macs - self.macs
 
     @property
+    def changes(self) -> bool:
+        """Whether anything is gained: a layer, an add, dead taps, or a padding that the layer can do itself."""
+        layers, tree = len(self.stretch.layers), self.stretch.tree
+        if layers != 1 or isinstance(tree, Layer):
+            return layers > 1 or (layers == 1 and loses_taps(self.stretch))
+        even = all(before == after >= 0 for before, after in self.stretch.merged.padding)
+        return even or loses_taps(self.stretch)
+
+    @property
     def fixes_size(self) -> bool:
         """Whether it holds at the traced input size alone."""
-        return self.form not in ("plain", "crop") or self.stretch.pooled or loses_taps(self.stretch)
+        one_size = self.stretch.pooled or self.stretch.flat
+        return self.form not in ("plain", "crop") or one_size or loses_taps(self.stretch)
 
 
 class Offers:
@@ -93,7 +103,7 @@ class Offers:
         least = plain[0].saved if plain else 0
         better = [offer for offer in paying if offer.saved > least]
         across = [offer for form in self._across for offer in _across(self._stretches, ways, form)]
-        changing = [offer for offer in plain if len(offer.stretch.layers) > 1 or offer.fixes_size]
+        changing = [offer for offer in plain if offer.changes]
         return (*better, *across, *changing, *(offer for offer in paying if offer not in better))
 
     def _total(self, offer: Offer) -> tuple[int, int]:
@@ -119,14 +129,14 @@ def build(offer: Offer, exact: bool = True) -> nn.Module:
         return _matrix(stretch)
     if offer.between is not None:
         first, second = (evaluate(part.tree, part.size) for part in offer.between)
-        return ACROSS[offer.form](first, second, stretch.size)
+        return _flattened(stretch, ACROSS[offer.form](first, second, stretch.size))
     layer = evaluate(stretch.tree, stretch.size if exact else None)
-    return _module(stretch, final_layer(stretch, layer, offer.form))
+    return _flattened(stretch, to_module(final_layer(stretch, layer, offer.form)))
 
 
 def final_layer(stretch: Stretch, merged: Affine, form: Form = "plain") -> Affine:
     """Return the one layer that stands for a stretch at the size it was traced with: dead taps cut."""
-    if form == "crop":
+    if form == "crop" and stretch.layers and not stretch.flat:
         merged = cropped(merged, _largest_kernel(stretch))
     return cut(merged, stretch.size) if merged.dims else merged
 
@@ -175,9 +185,8 @@ def _largest_kernel(stretch: Stretch) -> tuple[int, ...]:
     return tuple(max(taps) for taps in zip(*(layer_of(node).kernel for node in stretch.layers), strict=True))
 
 
-def _module(stretch: Stretch, layer: Affine) -> nn.Module:
-    """The module of a layer that stands for a stretch; [N, out] comes of it where the stretch gives that."""
-    module = to_module(layer)
+def _flattened(stretch: Stretch, module: nn.Module) -> nn.Module:
+    """A module that stands for a stretch; [N, out] comes of it where the stretch gives that."""
     return nn.Sequential(module, nn.Flatten(1)) if stretch.flat else module
 
 

@@ -43,7 +43,7 @@ def call_modules(graph: fx.GraphModule) -> None:
         module = _module(graph, node, given, reads)
         if module is None:
             continue
-        path = _place(graph, str(given["weight"].target).rpartition(".")[0] or node.name)
+        path = _place(graph, node, given)
         graph.add_submodule(path, module)
         with graph.graph.inserting_before(node):
             call = graph.graph.create_node("call_module", path, (given["input"],))
@@ -54,12 +54,28 @@ def call_modules(graph: fx.GraphModule) -> None:
             graph.graph.erase_node(node)
 
 
-def _place(graph: fx.GraphModule, path: str) -> str:
-    """Where the weights lay; below it, if other modules lie there too."""
+class _Norm(nn.BatchNorm2d):
+    """A BatchNorm over whatever it is given, as the function is."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
+def _place(graph: fx.GraphModule, node: fx.Node, given: dict[str, Any]) -> str:
+    """Where the weights lay, if nothing else lies there; else a place of its own."""
+    path = str(given["weight"].target).rpartition(".")[0]
+    used = {str(value.target).rpartition(".")[2] for value in given.values() if isinstance(value, fx.Node)}
     try:
-        return f"{path}.layer" if list(graph.get_submodule(path).children()) else path
+        home = graph.get_submodule(path)
     except AttributeError:
+        home = graph
+    own = {name for name, _ in (*home.named_parameters(), *home.named_buffers())}
+    if path and home is not graph and not list(home.children()) and own <= used:
         return path
+    place = f"{node.name}_layer"
+    while hasattr(graph, place):
+        place += "_"
+    return place
 
 
 def _module(graph: fx.GraphModule, node: fx.Node, given: dict[str, Any], reads: Counter[str]) -> nn.Module | None:
@@ -108,7 +124,7 @@ def _norm(tensors: dict[str, Tensor | None], given: dict[str, Any]) -> nn.Module
     mean = tensors["running_mean"]
     if given["training"] or mean is None or tensors["running_var"] is None:
         return None
-    norm = nn.BatchNorm2d(mean.numel(), eps=given.get("eps", 1e-5), device="meta")
+    norm = _Norm(mean.numel(), eps=given.get("eps", 1e-5), device="meta")
     norm.num_batches_tracked = None
     return _filled(norm, tensors)
 

@@ -99,7 +99,7 @@ class Stretches:
         if outside or not (self._joint is None or self._joint(before, after)):
             return None
         try:
-            merged = chain(before.merged, _lifted(before, after), before.size if self.exact else None)
+            merged = chain(before.merged, lifted(before, after), before.size if self.exact else None)
         except FoldError:
             return None
         exact = before.exact and after.exact and padding_is_exact(before.merged, after.merged)
@@ -146,7 +146,7 @@ def readers_between(before: Stretch, after: Stretch) -> list[str]:
     return [user.name for user in before.output.users if user not in after.nodes]
 
 
-def _lifted(before: Stretch, after: Stretch) -> Affine:
+def lifted(before: Stretch, after: Stretch) -> Affine:
     """The second layer over as many dimensions as the first, if it reads the first's output as [N, channels]."""
     return after.merged.lifted(before.merged.dims) if before.flat and not after.merged.dims else after.merged
 
@@ -155,7 +155,7 @@ def _single(node: fx.Node, reading: nodes.Reading) -> Stretch:
     layer = reading.layer.on_meta()
     if nodes.is_pool(node) or nodes.is_pad(node):
         return Stretch(reading.source, node, Layer(node), reading.nodes, layer, (), 0, 0, nodes.is_pool(node))
-    macs = layer.weight.numel() * positions(node, layer)
+    macs = 0 if nodes.is_norm(node) else layer.weight.numel() * positions(node, layer)
     return Stretch(reading.source, node, Layer(node), reading.nodes, layer, (node,), macs, layer.weights)
 
 

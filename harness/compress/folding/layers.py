@@ -14,7 +14,7 @@ from harness.compress.folding.merge import chain, scaled
 from harness.errors import FoldError
 
 Conv: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
-Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 # Typed loosely: torch's own types differ per number of dimensions.
 _BY_DIMS: dict[int, tuple[Any, Any]] = {
@@ -141,7 +141,7 @@ def norm_at(network: nn.Module, path: str) -> Norm:
 
 def _linear(layer: Affine) -> nn.Linear:
     linear = nn.Linear(*layer.channels, bias=layer.bias is not None, device="meta")
-    _fill(linear, layer)
+    _fill(linear, replace(layer, weight=layer.matrix))
     return linear
 
 
@@ -172,6 +172,7 @@ def _detached(bias: Tensor | None) -> Tensor | None:
 
 def require_finite(network: nn.Module) -> None:
     """Raise FoldError, naming the tensor, if a weight or statistic is NaN or infinite."""
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+    statistics = (pair for pair in network.named_buffers() if "running_" in pair[0])  # a mask may well be infinite
+    for name, tensor in (*network.named_parameters(), *statistics):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise FoldError(f"{name} holds values that are NaN or infinite", "Load a finished checkpoint.")

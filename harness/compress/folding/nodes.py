@@ -80,7 +80,7 @@ def kind(node: fx.Node) -> str:
         return "pool"
     if is_pad(node):
         return "pad"
-    name = type(trace.module_of(node)).__name__.lower()
+    name = type(trace.module_of(node)).__name__.lower().removeprefix("parametrized")
     return "norm" if name.startswith("batch") else name.rstrip("123d")
 
 

@@ -26,6 +26,7 @@ from harness.compress.folding.removal import silence
 from harness.compress.folding.trace import Example
 from harness.compress.folding.trees import Chain, Layer, Shortcut, Sum, Tree, layer_of, output_of
 from harness.content import require_known
+from harness.errors import FoldError
 
 Edge: TypeAlias = tuple[str, str]  # names of the node that is read and of the one that reads it
 
@@ -61,25 +62,38 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
         if group.opened_by:
             none = ((0, 0),) * group.merged.dims
             _widen(group.tree, none, none, group.source, moves)
-    moved = _as_called(network, example, {*moves.padding, *moves.norms, *moves.norms.values()})
-    _apply(moved, moves)
-    return _with_edges(moved, example, moves.edges) if moves.edges else moved
-
-
-def _as_called(network: nn.Module, example: Example, paths: set[str]) -> nn.Module:
-    """A copy of the network; of its graph, if it calls some of these layers as functions of its own."""
-    graph = trace.evaluated(network, example)
+    paths = {*moves.padding, *moves.norms, *moves.norms.values()}
     moved = copy.deepcopy(network)
-    same = (type(graph.get_submodule(path)) is type(moved.get_submodule(path)) for path in paths if _has(moved, path))
-    return moved if all(same) and all(_has(moved, path) for path in paths) else graph.train(network.training)
+    if moves.edges or not all(_is_same(graph, moved, path) for path in paths):
+        moved = _graph_of(moved, example)
+        _insert(moved, moves.edges)
+    _apply(moved, moves)
+    return moved
 
 
-def _has(network: nn.Module, path: str) -> bool:
+def _is_same(graph: nn.Module, network: nn.Module, path: str) -> bool:
+    """Whether a layer of the graph is one of the network's own, and not one that it calls as a function."""
     try:
-        network.get_submodule(path)
+        return type(graph.get_submodule(path)) is type(network.get_submodule(path))
     except AttributeError:
         return False
-    return True
+
+
+def _graph_of(network: nn.Module, example: Example) -> fx.GraphModule:
+    """The network's graph, in its mode. Raises FoldError if training and evaluation are not one graph."""
+    codes = []
+    modes = {name: module.training for name, module in network.named_modules()}
+    for training in (True, False):
+        graph = trace.trace(copy.deepcopy(network).train(training), example)
+        codes.append(graph.code)
+    if codes[0] != codes[1]:
+        raise FoldError(
+            f"{type(network).__name__} does something else in training: a graph with moved padding would hold one of the two",
+            "Use modules (nn.Dropout) for what only training does, or fold groups without shortcuts (names=...).",
+        )
+    for name, module in graph.named_modules():
+        module.training = modes.get(name, network.training)
+    return graph
 
 
 def _is_open(before: Stretch, after: Stretch, names: Collection[str] | None) -> bool:
@@ -96,6 +110,8 @@ def _need(tree: Tree, extra: Pairs) -> Pairs:
     match tree:
         case Layer(node):
             layer = layer_of(node)
+            if layer.dims != len(extra):  # a linear layer behind a flattened image: nothing is larger there
+                return extra
             return moved_padding(layer, replace(layer, padding=extra))
         case Chain(inner):
             for part in reversed(inner):
@@ -132,6 +148,8 @@ def _widen(tree: Tree, extra: Pairs, given: Pairs, source: fx.Node, moves: _Move
 def _widen_layer(node: fx.Node, padding: Pairs, source: fx.Node, moves: _Moves) -> None:
     """Let a layer pad by so much; what it cannot do itself happens before it."""
     own = layer_of(node).padding
+    if len(own) != len(padding):
+        return
     if isinstance(trace.module_of(node), CONVS):
         inside = tuple((max(0, before), max(0, after)) for before, after in padding)
         if inside != own:
@@ -166,23 +184,19 @@ def _apply(network: nn.Module, moves: _Moves) -> None:
             layer = scaled(layer, *scale_and_shift(norm_at(network, norm)))
             silence(network, norm)
         layer = replace(layer, padding=moves.padding.get(path, layer.padding))
-        network.set_submodule(path, copy.deepcopy(to_module(layer)).train(module.training))
+        changed = copy.deepcopy(to_module(layer)).train(module.training)
+        network.set_submodule(path, changed.requires_grad_(next(module.parameters()).requires_grad))
 
 
-def _with_edges(network: nn.Module, example: Example, edges: dict[Edge, Pairs]) -> fx.GraphModule:
-    """Return the network's graph with zeros put around, or the border taken off, what is read along these edges."""
-    modes = {name: module.training for name, module in network.named_modules()}
-    graph = trace.trace(network, example)
+def _insert(graph: fx.GraphModule, edges: dict[Edge, Pairs]) -> None:
+    """Put zeros around, or take the border off, what is read along these edges; in place."""
     named = {node.name: node for node in graph.graph.nodes}
     for number, ((source, reader), change) in enumerate(edges.items()):
         path = f"pad_first_{number}"
-        graph.add_submodule(path, padding_module(change))
+        graph.add_submodule(path, padding_module(change).train(graph.training))
         behind = trace.behind_transparent(named[source])
         read = next(node for node in named[reader].all_input_nodes if trace.behind_transparent(node) is behind)
         with graph.graph.inserting_before(named[reader]):
             padded = graph.graph.call_module(path, (read,))
         named[reader].replace_input_with(read, padded)
     graph.recompile()
-    for name, module in graph.named_modules():
-        module.training = modes.get(name, network.training)
-    return graph

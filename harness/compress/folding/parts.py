@@ -53,9 +53,21 @@ def _by_parts(network: nn.Module, example: Example, merge_graph: Merge, reason: 
             continue
         merged = merge(part, given, merge_graph)
         _put(whole, path, merged.network)
+        if not _runs(whole, example):  # it is used for more than its output
+            _put(whole, path, part)
+            told.append(_untraced(path, "what cannot be traced uses more of it than its output"))
+            continue
         told += [_within(path, group) for group in merged.groups]
         fixed_size |= merged.fixed_size
     return Merged(whole, tuple(told), fixed_size)
+
+
+def _runs(network: nn.Module, example: Example) -> bool:
+    try:
+        trace.run(network, example)
+    except FoldError:
+        return False
+    return True
 
 
 def _inputs(network: nn.Module, example: Example) -> dict[str, tuple[Tensor, ...] | None]:

@@ -16,6 +16,7 @@ from harness.errors import FoldError
 from harness.records import Flip
 
 BATCH = 2
+_NEARBY = 0.97  # of an example, where noise lies outside of what a network takes
 
 
 def difference(original: nn.Module, other: nn.Module, example: Example) -> float:
@@ -24,14 +25,22 @@ def difference(original: nn.Module, other: nn.Module, example: Example) -> float
     Relative to the largest absolute output of `original`; infinite where `other` gives what is not finite. Raises
     FoldError if an output of `original` is not finite, or if the outputs are not of the same number and shapes.
     """
-    few = tuple(x[:BATCH] for x in trace.inputs_of(example))
+    few = _few(example)
     noise = tuple(_noise(x) for x in few)
+    if not all(tensor.isfinite().all() for tensor in _tensors(trace.run(original, noise))):
+        noise = tuple(x * _NEARBY if x.is_floating_point() else x for x in few)  # noise is nothing to this network
     return max(_difference(original, other, inputs, what) for inputs, what in ((few, "the example"), (noise, "noise")))
+
+
+def _few(example: Example) -> tuple[Tensor, ...]:
+    """The first entries of what has as many entries as the first input; the rest as it is."""
+    inputs = trace.inputs_of(example)
+    return tuple(x[:BATCH] if x.ndim and x.shape[0] == inputs[0].shape[0] else x for x in inputs)
 
 
 def rounding(network: nn.Module, example: Example) -> float:
     """Return how far a float32 network's outputs are from its own in float64, relative to the largest."""
-    few = tuple(x[:BATCH] for x in trace.inputs_of(example))
+    few = _few(example)
     wide = tuple(x.double() if x.is_floating_point() else x for x in few)
     expected = _tensors(trace.run(copy.deepcopy(network).double(), wide))
     found = _tensors(trace.run(network, few))

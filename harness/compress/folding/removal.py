@@ -55,8 +55,10 @@ def remove(network: nn.Module, names: Collection[str]) -> nn.Module:
     for name in names:
         require_known("activation", name, known)
     removed = copy.deepcopy(network)
-    for name in names:
-        silence(removed, name)
+    shared = {id(removed.get_submodule(name)) for name in names}
+    for path, module in list(removed.named_modules(remove_duplicate=False)):
+        if id(module) in shared:  # one module under several names goes from all of them
+            silence(removed, path)
     return removed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from harness.compress.folding import nodes, pieces, ranges, trace
 from harness.compress.folding.choice import Choice, Refusal
@@ -88,7 +88,8 @@ def of_layer(node: fx.Node, reason: str) -> Group:
     """Describe a layer that cannot be merged with anything."""
     module, read = trace.module_of(node), trace.source(node)
     assert module is not None
-    weight = module.get_parameter("weight")
+    weight = module.weight  # a parametrized layer's is made on reading
+    assert isinstance(weight, Tensor)
     where = read if isinstance(module, TRANSPOSED) else node
     macs = weight.numel() * math.prod(_spatial(where, linear=weight.ndim == 2))
     weights = sum(parameter.numel() for parameter in module.parameters())

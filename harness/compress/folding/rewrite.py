@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import fx, nn
 
-from harness.compress.folding import report, trace
+from harness.compress.folding import exported, report, trace
 from harness.compress.folding.choice import choose as choice_of
 from harness.compress.folding.forms import Form, build
 from harness.compress.folding.groups import Stretch, Stretches
@@ -42,7 +42,7 @@ def merge(
         module = build(offer, exact)
         told.append(report.of_merged(offer, module))
         _replace(graph, offer.stretch, module)
-    if fixes_size:
+    if fixes_size or graph.meta.get(exported.FIXED):
         _fix_input_size(graph)
     trace.tidy(graph)
     fixed_size = any(isinstance(module, trace.FixedShape) for module in graph.modules())
@@ -55,7 +55,7 @@ def _replace(graph: fx.GraphModule, stretch: Stretch, module: nn.Module) -> None
     graph.set_submodule(path, module)
     for other in others:  # now, and not when all is tidied: the next group needs the memory
         graph.delete_submodule(other)
-    with graph.graph.inserting_after(stretch.output):
+    with graph.graph.inserting_after(trace.last_input(graph, stretch.source)):  # before anything may change it in place
         merged = graph.graph.call_module(path, (stretch.source,))
     merged.meta["shape"] = trace.shape(stretch.output)
     stretch.output.replace_all_uses_with(merged)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import operator
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx._symbolic_trace import _assert_is_none
 
 from harness.compress.folding import exported, functional
 from harness.compress.folding.kinds import NORMS, TRANSPARENT, is_activation
@@ -74,7 +77,7 @@ def trace(network: nn.Module, example: Example) -> fx.GraphModule:
     Raises FoldError if neither copes, with the reason. torch.export sees the network in eval mode, and so is its graph.
     """
     try:
-        traced = _Tracer().trace(network)
+        traced = _Tracer().trace(network, _defaults(network, len(inputs_of(example))))
         graph = fx.GraphModule(network, traced, type(network).__name__).train(network.training)
     except Exception as error:  # whatever a forward does with what is no tensor
         try:
@@ -87,7 +90,14 @@ def trace(network: nn.Module, example: Example) -> fx.GraphModule:
             ) from error
     functional.call_modules(graph)
     _drop_checks(graph)
+    _read_after(graph)
     return graph
+
+
+def _defaults(network: nn.Module, given: int) -> dict[str, Any]:
+    """The values of the parameters of `forward` that an example of so many inputs leaves out."""
+    parameters = list(inspect.signature(network.forward).parameters.values())[given:]
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
 def evaluated(network: nn.Module, example: Example) -> fx.GraphModule:
@@ -102,7 +112,7 @@ def evaluated(network: nn.Module, example: Example) -> fx.GraphModule:
 def called(network: nn.Module) -> tuple[str, ...]:
     """Return the paths of the modules that a network calls, in forward order; none if only an example could tell."""
     try:
-        graph = _Tracer().trace(network)
+        graph = _Tracer().trace(network, _defaults(network, 1))
     except Exception:  # whatever a forward does with what is no tensor
         return ()
     return tuple(str(node.target) for node in graph.nodes if node.op == "call_module")
@@ -111,19 +121,24 @@ def called(network: nn.Module) -> tuple[str, ...]:
 def record_shapes(graph: fx.GraphModule, example: Example) -> None:
     """Run the graph on `example`, in eval mode without gradients, and note each node's shape."""
     with torch.no_grad():
-        _Shapes(graph).run(*inputs_of(example))
+        _Shapes(graph).run(*_copies(example))
 
 
 def run(network: nn.Module, example: Example) -> Any:
     """Return the network's output, without gradients. Raises FoldError if it does not run on the example."""
     try:
         with torch.no_grad():
-            return network(*inputs_of(example))
+            return network(*_copies(example))
     except FoldError:
         raise
     except Exception as error:
         shapes = " and ".join(_times(tensor.shape) for tensor in inputs_of(example))
         raise FoldError(f"{type(network).__name__} does not run on an example of {shapes}: {error}") from error
+
+
+def _copies(example: Example) -> tuple[Tensor, ...]:
+    """The inputs again, for a network whose first operator changes them in place."""
+    return tuple(tensor.clone() for tensor in inputs_of(example))
 
 
 def shape(node: fx.Node) -> tuple[int, ...] | None:
@@ -163,9 +178,16 @@ def added(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
 
 def source(node: fx.Node) -> fx.Node:
     """Return the node whose tensor a module call reads first."""
-    first = node.args[0] if node.args else next(iter(node.kwargs.values()))
-    assert isinstance(first, fx.Node)
+    first = node.args[0] if node.args else node.kwargs.get("input")
+    if not isinstance(first, fx.Node):
+        first = node.all_input_nodes[0]
     return first
+
+
+def last_input(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """Return a node, or, if it is one of the network's inputs, the last of these: where a call that reads it may stand."""
+    inputs = [each for each in graph.graph.nodes if each.op == "placeholder"]
+    return inputs[-1] if node in inputs else node
 
 
 def flattened(node: fx.Node) -> fx.Node | None:
@@ -198,12 +220,27 @@ def simplify_flattening(graph: fx.GraphModule) -> None:
 def _drop_checks(graph: fx.GraphModule) -> None:
     """Take out assertions on shapes: they hold on the example, and to folding they would be readers of what they ask."""
     for node in list(graph.graph.nodes):
-        if node.op == "call_function" and node.target is torch._assert:
+        if node.op == "call_function" and node.target in (torch._assert, _assert_is_none):
             asked = node.all_input_nodes
             graph.graph.erase_node(node)
             _drop_unread(graph, asked)
     questions = [node for node in graph.graph.nodes if node.target in (getattr, "size", "dim")]
     _drop_unread(graph, questions)  # asked for the message alone
+    graph.recompile()
+
+
+def _read_after(graph: fx.GraphModule) -> None:
+    """Let what reads a tensor after an operator has changed it in place read that operator's result, which is the same."""
+    order: dict[fx.Node, int] = {node: at for at, node in enumerate(graph.graph.nodes)}
+
+    def is_later(user: fx.Node, than: int) -> bool:
+        return order.get(user, 0) > than
+
+    for node, at in order.items():
+        method = node.op == "call_method" and str(node.target).endswith("_") and not str(node.target).endswith("__")
+        if method or node.target is operator.iadd or getattr(module_of(node), "inplace", False) is True:
+            changed = source(node)
+            changed.replace_all_uses_with(node, delete_user_cb=partial(is_later, than=at))
     graph.recompile()
 
 

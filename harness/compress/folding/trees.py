@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -142,14 +142,25 @@ def forward(tree: Tree, x: Tensor) -> Tensor:
 def matrix(tree: Tree, channels: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return a tree over inputs [channels, *size] as one matrix [outputs, inputs] and an offset, padding and all.
 
-    What every output takes of the input is pulled back through the layers, from the last to the first: float64.
+    What each output takes of the input is pulled back through the layers, from the last to the first; or, where there are
+    fewer inputs, what each of them gives is pushed through: float64.
     """
     offset = forward(tree, torch.zeros(1, channels, *size, dtype=torch.float64))
-    outputs = torch.eye(offset.numel(), dtype=torch.float64).reshape(-1, *offset.shape[1:])
     widest = max(math.prod(shape[1:]) for node in layers(tree) if (shape := trace.shape(node)) is not None)
-    parts = torch.split(outputs.movedim(1, -1), max(1, _NUMBERS // widest))
-    rows = torch.cat([_pulled(tree, part).movedim(-1, 1).flatten(1) for part in parts])
-    return rows, offset.flatten()
+    inputs, outputs, at_once = channels * math.prod(size), offset.numel(), max(1, _NUMBERS // widest)
+    if inputs < outputs:
+        pushed = [forward(tree, part.reshape(-1, channels, *size)) - offset for part in _basis(inputs, at_once)]
+        return torch.cat([part.flatten(1) for part in pushed]).T.contiguous(), offset.flatten()
+    rows = (part.reshape(-1, *offset.shape[1:]).movedim(1, -1) for part in _basis(outputs, at_once))
+    return torch.cat([_pulled(tree, part).movedim(-1, 1).flatten(1) for part in rows]), offset.flatten()
+
+
+def _basis(count: int, at_once: int) -> Iterator[Tensor]:
+    """Yield the unit vectors of `count` dimensions, some at once."""
+    for first in range(0, count, at_once):
+        part = torch.zeros(min(at_once, count - first), count, dtype=torch.float64)
+        part.diagonal(first).fill_(1)
+        yield part
 
 
 def _pulled(tree: Tree, rows: Tensor) -> Tensor:
