@@ -19,7 +19,7 @@ from torch import fx, nn
 from harness.compress.folding import nodes, trace
 from harness.compress.folding.affine import Pairs
 from harness.compress.folding.groups import Stretch, Stretches
-from harness.compress.folding.kinds import CONVS
+from harness.compress.folding.kinds import CONVS, PADS
 from harness.compress.folding.layers import affine, norm_at, padding_module, scale_and_shift, to_module
 from harness.compress.folding.merge import moved_padding, scaled
 from harness.compress.folding.removal import silence
@@ -33,9 +33,10 @@ Edge: TypeAlias = tuple[str, str]  # names of the node that is read and of the o
 
 @dataclass
 class _Moves:
-    """What is to change: padding of convolutions and norms that go into them, by path; zeros or less on edges."""
+    """What is to change: padding of layers and norms that go into them, by path; calls of a padding; zeros or less on edges."""
 
     padding: dict[str, Pairs] = field(default_factory=dict)
+    calls: dict[str, Pairs] = field(default_factory=dict)
     norms: dict[str, str] = field(default_factory=dict)
     edges: dict[Edge, Pairs] = field(default_factory=dict)
 
@@ -64,9 +65,9 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
             _widen(group.tree, none, none, group.source, moves)
     paths = {*moves.padding, *moves.norms, *moves.norms.values()}
     moved = copy.deepcopy(network)
-    if moves.edges or not all(_is_same(graph, moved, path) for path in paths):
+    if moves.edges or moves.calls or not all(_is_same(graph, moved, path) for path in paths):
         moved = _graph_of(moved, example)
-        _insert(moved, moves.edges)
+        _insert(moved, moves)
     _apply(moved, moves)
     return moved
 
@@ -155,6 +156,12 @@ def _widen_layer(node: fx.Node, padding: Pairs, source: fx.Node, moves: _Moves) 
         if inside != own:
             moves.padding[str(node.target)] = inside
         own = inside
+    elif nodes.is_pad(node):
+        if padding != own and node.op == "call_module":
+            moves.padding[str(node.target)] = padding
+        elif padding != own:
+            moves.calls[node.name] = padding
+        return
     _note_edge(source, node, _less(padding, own), moves)
 
 
@@ -179,6 +186,9 @@ def _apply(network: nn.Module, moves: _Moves) -> None:
     """Fold norms and set paddings, in place; every layer that changes gets tensors of its own, in its mode."""
     for path in {*moves.norms.values(), *moves.padding}:
         module = network.get_submodule(path)
+        if isinstance(module, PADS):
+            network.set_submodule(path, padding_module(moves.padding[path]).train(module.training))
+            continue
         layer = affine(module)
         for norm in (norm for norm, conv in moves.norms.items() if conv == path):
             layer = scaled(layer, *scale_and_shift(norm_at(network, norm)))
@@ -188,10 +198,17 @@ def _apply(network: nn.Module, moves: _Moves) -> None:
         network.set_submodule(path, changed.requires_grad_(next(module.parameters()).requires_grad))
 
 
-def _insert(graph: fx.GraphModule, edges: dict[Edge, Pairs]) -> None:
-    """Put zeros around, or take the border off, what is read along these edges; in place."""
+def _insert(graph: fx.GraphModule, moves: _Moves) -> None:
+    """Put zeros around, or take the border off, what is read along edges; change what calls of a padding add; in place."""
     named = {node.name: node for node in graph.graph.nodes}
-    for number, ((source, reader), change) in enumerate(edges.items()):
+    for name, sides in moves.calls.items():
+        flat = [length for pair in reversed(sides) for length in pair]
+        call = named[name]
+        if "pad" in call.kwargs:
+            call.kwargs = {**call.kwargs, "pad": flat}
+        else:
+            call.args = (call.args[0], flat, *call.args[2:])
+    for number, ((source, reader), change) in enumerate(moves.edges.items()):
         path = f"pad_first_{number}"
         graph.add_submodule(path, padding_module(change).train(graph.training))
         behind = trace.behind_transparent(named[source])
