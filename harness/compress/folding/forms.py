@@ -79,10 +79,8 @@ class Offers:
         self._stretches = stretches
         self._across = tuple(form for form in ACROSS if form in named)
         self._form: Form = "crop" if "crop" in named else "plain"
-        self._least: dict[
-            fx.Node, tuple[int, int]
-        ] = {}  # layers, and their MACs, that a node's stretches come to at best
         self._plain: dict[fx.Node, list[Offer]] = {}
+        self._least: dict[fx.Node, tuple[int, int]] = {}  # layers and MACs that all up to a node come to at best
         for node, ways in stretches.ending_at.items():
             fitting = (way for way in ways if way.exact and not way.pooled and fits(way))
             plain = sorted((_plain(way, self._form) for way in fitting), key=self._total)
