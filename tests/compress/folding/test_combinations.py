@@ -21,6 +21,9 @@ CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 SIZES = {1: (10, 24), 2: (7, 13), 3: (5, 7)}
 CHANNELS = (2, 4, 6)
 BATCHES = [range(first, first + COMBINATIONS // PARTS) for first in range(0, COMBINATIONS, COMBINATIONS // PARTS)]
+SOME_FAST = [
+    pytest.param(batch, marks=[pytest.mark.slow] if at > 1 else [], id=str(batch)) for at, batch in enumerate(BATCHES)
+]
 
 
 def combination(number: int) -> tuple[nn.Sequential, Tensor]:
@@ -54,7 +57,7 @@ def _convolutions(chance: random.Random) -> tuple[nn.Sequential, tuple[int, ...]
     return nn.Sequential(*layers[:-1]).double().eval(), shape
 
 
-@pytest.mark.parametrize("numbers", BATCHES, ids=str)
+@pytest.mark.parametrize("numbers", SOME_FAST)
 def test_whatever_the_convolutions_folding_keeps_what_they_compute(numbers: range) -> None:
     for number in numbers:
         network, example = combination(number)
@@ -63,7 +66,7 @@ def test_whatever_the_convolutions_folding_keeps_what_they_compute(numbers: rang
             assert difference(network, folded.network, example) <= 1e-12, (number, forms)
 
 
-@pytest.mark.parametrize("numbers", BATCHES, ids=str)
+@pytest.mark.parametrize("numbers", SOME_FAST)
 def test_with_the_padding_moved_every_chain_becomes_one_layer(numbers: range) -> None:
     for number in numbers:
         network, example = combination(number)

@@ -50,6 +50,7 @@ def test_a_network_that_nobody_prepared_folds_exactly(name: str) -> None:
     assert all(flip.margin < 2 * flip.error for flip in folded.flips)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FROM_TORCHVISION)
 def test_with_nothing_removed_no_network_takes_more_macs_than_it_did(name: str) -> None:
     given, images = network(name), torch.randn(2, 3, 64, 64)
