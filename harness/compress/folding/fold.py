@@ -20,10 +20,8 @@ from harness.compress.folding.rewrite import everything, merge
 from harness.compress.folding.trace import Example
 from harness.content import require_known
 from harness.errors import FoldError
-from harness.records import Flip, Group
+from harness.records import FOLD_ERROR_F32, FOLD_ERROR_F64, Flip, Group
 
-LIMIT_F64 = 1e-12
-LIMIT_F32 = 1e-5
 ROUNDINGS = 10  # times what the network given is off in float32 by itself, where that is more
 _NO_LIMIT = sys.float_info.max  # but the outputs must be finite
 
@@ -78,18 +76,24 @@ def fold(
     trace.run(original, wide)
     merged = parts.merge(original, wide, partial(merge, choose=choose or everything, named=named, exact=exact))
     error = difference(original, merged.network, wide)
-    _require(error, LIMIT_F64 if exact else _NO_LIMIT, "float64")
+    _require(error, FOLD_ERROR_F64 if exact else _NO_LIMIT, "float64")
     del original
-    dtype, folded = _dtype(network), merged.network
-    narrow = folded.to(dtype) if dtype == torch.float32 else copy.deepcopy(folded).float()
-    given = network if dtype == torch.float32 else copy.deepcopy(network).float()
-    few = _as(torch.float32, example)
-    error_f32 = difference(given, narrow, few)
-    if exact and not error_f32 <= LIMIT_F32:  # it may be the network's own: then both round as much
-        _require(error_f32, max(LIMIT_F32, ROUNDINGS * rounding(given, few)), "float32")
-    flips = flipped(given, narrow, few)
-    _restore(folded.to(dtype), network)
+    error_f32, flips = _compared_in_float32(network, merged.network, _as(torch.float32, example), exact)
+    folded = merged.network.to(_dtype(network))
+    _restore(folded, network)
     return Folded(folded, merged.groups, error, error_f32, merged.fixed_size, flips)
+
+
+def _compared_in_float32(
+    network: nn.Module, folded: nn.Module, example: Example, exact: bool
+) -> tuple[float, tuple[Flip, ...]]:
+    """How far the folded network (float64) is off in float32, and which predictions differ; a float32 one is not copied."""
+    same = _dtype(network) == torch.float32
+    given, narrow = (network, folded.float()) if same else (copy.deepcopy(each).float() for each in (network, folded))
+    error = difference(given, narrow, example)
+    if exact and not error <= FOLD_ERROR_F32:  # it may be the network's own: then both round as much
+        _require(error, max(FOLD_ERROR_F32, ROUNDINGS * rounding(given, example)), "float32")
+    return error, flipped(given, narrow, example)
 
 
 def _restore(folded: nn.Module, network: nn.Module) -> None:
@@ -123,19 +127,22 @@ def _require_ready(network: nn.Module, example: Example) -> None:
         raise FoldError("the example must be a tensor with a batch dimension, or a tuple of such")
     if trace.inputs_of(example)[0].shape[0] == 0:
         raise FoldError("the example has no entries: nothing could be proved on it", "Give it at least one.")
+    _require_weights(network)
+    if any(module.training for module in network.modules()):
+        raise FoldError("the network is in training mode", "Call network.eval() first: BatchNorm folds at inference.")
+    require_finite(network)
+
+
+def _require_weights(network: nn.Module) -> None:
     for path, weight in network.named_parameters():
         if weight.device.type != "cpu" or weight.is_complex():
-            raise FoldError(
-                f"{path} is {weight.dtype} on {weight.device}", "Fold real weights on the CPU: network.cpu()."
-            )
+            what = f"{path} is {weight.dtype} on {weight.device}"
+            raise FoldError(what, "Fold real weights on the CPU: network.cpu().")
         if is_lazy(weight):
             raise FoldError(f"{path} is lazy: it has no numbers yet", "Run the network once, then fold it.")
     dtypes = {str(weight.dtype) for weight in network.parameters() if weight.is_floating_point()}
     if len(dtypes) > 1:
         raise FoldError(f"weights are of {' and '.join(sorted(dtypes))}", "Fold it in one type, then convert.")
-    if any(module.training for module in network.modules()):
-        raise FoldError("the network is in training mode", "Call network.eval() first: BatchNorm folds at inference.")
-    require_finite(network)
 
 
 def _dtype(network: nn.Module) -> torch.dtype:
