@@ -122,7 +122,8 @@ def _settings(word: str, entries: Sequence[_SettingFile], tree: Any, path: Path)
 
 def _device(name: str, entry: _DeviceFile, tree: Any, path: Path) -> Device:
     _require_listed("profile", entry.profile, tree, ("devices", name, "profile"), path)
-    return Device(name, profile(entry.profile), "local", entry.workdir, tuple(entry.tags))
+    kind = profile(entry.profile)
+    return Device(name, kind, None, entry.workdir, runtimes=kind.runtimes, tags=tuple(entry.tags))
 
 
 def _require_listed(kind: content.Kind, name: str, tree: Any, where: tuple[str | int, ...], path: Path) -> None:

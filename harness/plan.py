@@ -84,14 +84,14 @@ def split(text: str, flag: str) -> tuple[str, ...]:
 
 
 def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> Plan:
-    runtimes = split(words.runtime, "--runtime") if words.runtime else device.profile.runtimes[:1]
+    runtimes = split(words.runtime, "--runtime") if words.runtime else device.runtimes[:1]
     precisions = split(words.precision, "--precision")
     for runtime in runtimes:
         content.load("runtime", runtime)
         hint = f'Profile "{device.profile.name}" of device "{device.name}" lists them.'
-        content.require_known(f'runtime on device "{device.name}"', runtime, device.profile.runtimes, hint)
+        content.require_known(f'runtime on device "{device.name}"', runtime, device.runtimes, hint)
         if words.onnx:
-            _require_takes_onnx(runtime, device.profile.runtimes)
+            _require_takes_onnx(runtime, device.runtimes)
         for precision in precisions:
             offered = content.constant("runtime", runtime, "PRECISIONS")
             content.require_known(f"precision of runtime {runtime}", precision, offered)

@@ -99,7 +99,7 @@ def check(device: Device, results: Path) -> dict[str, str]:
     line.require_room()
     found = {"workdir": f"ok: {line.free_bytes() / 1e9:.1f} GB free"}
     probed: dict[str, Mapping[str, Any]] = {}
-    for runtime in device.profile.runtimes:
+    for runtime in device.runtimes:
         try:
             probed[runtime] = line.probe(bundle.build(runtime), runtime)
             versions = probed[runtime]["versions"]

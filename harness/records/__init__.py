@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from harness.records.asked import (
     ONNX,
+    Address,
     Device,
     Eligible,
     FoldRequest,
@@ -19,7 +20,9 @@ from harness.records.asked import (
     Method,
     Padding,
     Plan,
+    PowerMode,
     Profile,
+    System,
 )
 from harness.records.canonical import digest
 from harness.records.made import (
@@ -28,6 +31,7 @@ from harness.records.made import (
     Artifact,
     Choice,
     Cost,
+    Environment,
     Flip,
     FoldReport,
     Form,
@@ -36,6 +40,7 @@ from harness.records.made import (
     Rung,
     Spread,
     Variant,
+    Wheel,
 )
 from harness.records.measured import (
     Case,
@@ -62,6 +67,7 @@ __all__ = [
     "FOLD_ERROR_F32",
     "FOLD_ERROR_F64",
     "ONNX",
+    "Address",
     "Artifact",
     "Case",
     "Choice",
@@ -72,6 +78,7 @@ __all__ = [
     "Device",
     "Eligible",
     "Entry",
+    "Environment",
     "Estimate",
     "Finding",
     "Flip",
@@ -86,6 +93,7 @@ __all__ = [
     "Method",
     "Padding",
     "Plan",
+    "PowerMode",
     "Profile",
     "Run",
     "RunState",
@@ -97,8 +105,10 @@ __all__ = [
     "Spread",
     "Status",
     "Summary",
+    "System",
     "Tail",
     "Variant",
     "Verdict",
+    "Wheel",
     "digest",
 ]

@@ -16,10 +16,37 @@ ONNX = "onnx"  # the method of networks that were folded elsewhere and given as 
 
 
 @dataclass(frozen=True)
+class System:
+    """An operating system that a kind of device may run (`jetpack-6`): what compilers and wheels must fit.
+
+    `release` is a pattern that `/etc/nv_tegra_release` or the OS's own name matches; `pythons` are its own ("3.10"), `glibc`
+    its C library ("2.35"); `target` adds to the profile's.
+    """
+
+    name: str
+    release: str
+    pythons: tuple[str, ...]
+    glibc: str
+    target: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PowerMode:
+    """A power mode by its name: the settings that bring it about, the fan and the thermal regime that belong to it."""
+
+    name: str
+    settings: tuple[Setting, ...]
+    fan: str | None = None
+    regime: str | None = None
+
+
+@dataclass(frozen=True)
 class Profile:
     """A kind of device: `devices/profiles/<name>.yaml`. `runtimes` are in order of preference; `target` goes to export.
 
-    `tune` are the settings that `--tune` can bring about, by name; `cooldown_s` the longest wait for it to cool.
+    `target` holds what compilers need (`cpu`, `triple`, `compute_capability`); `models` are patterns of the device tree's
+    model; `systems` what it may run, the usual one first; `sensors` its sources of power readings, by name. `tune` are the
+    settings that `--tune` can bring about, by name; `power_modes` those of `--power-mode`; `cooldown_s` the longest wait for it to cool.
     """
 
     name: str
@@ -28,18 +55,48 @@ class Profile:
     runtimes: tuple[str, ...]
     threads: int = 1
     target: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    systems: tuple[System, ...] = ()
+    sensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tune: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    power_modes: Mapping[str, PowerMode] = field(default_factory=dict)
     cooldown_s: float = 0.0
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where a device is reached by SSH; what is None is as the user's SSH configuration has it.
+
+    `jump` is `[user@]host[:port]`; `declared` is the file and line of the inventory that gives the host, for errors;
+    `patience_s` is how long a link that was lost is tried again.
+    """
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    key: str | None = None
+    jump: str | None = None
+    known_hosts: str | None = None
+    patience_s: float = 120.0
+    declared: str = ""
+
+
+@dataclass(frozen=True)
 class Device:
-    """A machine named in the inventory. `transport` is `local` (a child process here); `workdir` holds all the agent keeps."""
+    """A machine named in the inventory; without an address it is this one. `workdir` holds all the agent keeps.
+
+    `runtimes` and `sensors` (with their options) are the inventory's, else the profile's; `python` is the interpreter there;
+    `system` the one of the profile's systems that it runs, by name (None: the profile's first).
+    """
 
     name: str
     profile: Profile
-    transport: Literal["local"] = "local"
+    address: Address | None = None
     workdir: str = "~/.edge-harness"
+    python: str = "python3"
+    system: str | None = None
+    runtimes: tuple[str, ...] = ()
+    sensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     virtual: bool = False
 

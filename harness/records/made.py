@@ -221,3 +221,25 @@ class Artifact:
     ops_executed: int | None
     versions: Mapping[str, str]
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A package for boards, unpacked here and packed again as one `.tar.gz`: `sha256` and size are those of that file."""
+
+    name: str
+    version: str
+    sha256: str
+    size_bytes: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The packages that a runtime needs on a board, locked. `key` names the folder there; with `system_packages` the
+    board's own packages can be imported too (JetPack's TensorRT).
+    """
+
+    key: str
+    wheels: tuple[Wheel, ...]
+    system_packages: bool = False
