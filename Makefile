@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test test-slow check format docs bench clean help
+.PHONY: run test test-slow check format docs bench lab lab-down clean help
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -20,7 +20,7 @@ run: $(READY)    ## the main job on this machine: train, fold, build, measure, s
 test: $(READY)   ## the fast tests
 	$(BIN)/pytest
 
-test-slow: $(READY)  ## everything, the slow and fault-injecting tests included
+test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
 	$(BIN)/pytest -m 'slow or not slow'
 
 check: $(READY)  ## format, lint, types, import rules
@@ -39,6 +39,12 @@ format: $(READY) ## make the code look as `check` wants it
 bench: $(READY)  ## the figures that the docs quote (docs/benchmarks.md)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
+
+lab: $(READY)    ## two virtual Pis and a Jetson-like device on this machine (docs/lab.md)
+	$(BIN)/python -m tests.lab up
+
+lab-down: $(READY)  ## remove the virtual devices
+	$(BIN)/python -m tests.lab down
 
 clean:           ## forget the environment and caches of tools; runs under results/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from command import Cli
 
+pytest_plugins = ("lab.fixtures",)
+
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # a shell that starts the tests in the background ignores it for them
