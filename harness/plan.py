@@ -43,6 +43,7 @@ class Words:
     tune: str | None = None
     regime: str = "burst"
     onnx: tuple[Path, ...] = ()
+    power_mode: str | None = None
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
