@@ -66,6 +66,13 @@ def _compile(root: Path) -> None:
         call(sys.executable, "-m", "compileall", "-qq", "-j", "0", "-s", root, "-p", "/", library, check=False)
 
 
+def forget_unfinished() -> None:
+    """Remove what a build left that was killed."""
+    with locked(CACHE):
+        for folder in CACHE.glob("rootfs-*.partial"):
+            shutil.rmtree(folder)
+
+
 def _forget_older() -> None:
     """Remove what is unfinished, and root file systems of older recipes unless a device may stand on one."""
     in_use = any(RUN.glob("[0-9]*"))
