@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from .machine import LabError, call
@@ -102,6 +103,27 @@ class Faults:
     def _in_mounts(self, *words: str) -> None:
         call("nsenter", f"--target={self.first}", "--mount", *words)
 
+    def limit_memory(self, size_mb: float | None) -> None:
+        """Let all programs of the device together have so much memory; the kernel kills what takes more. None: no limit.
+
+        Raises LabError where this machine cannot limit memory.
+        """
+        limit = self._memory_limit()
+        unlimited = "max" if limit.name == "memory.max" else "-1"
+        limit.write_text(unlimited if size_mb is None else str(int(size_mb * 1e6)))
+        for pid in self.slot.processes():  # what they start belongs to the group too
+            with suppress(OSError):  # it may have ended meanwhile
+                (limit.parent / "cgroup.procs").write_text(str(pid))
+
+    def _memory_limit(self) -> Path:
+        for group, name in zip(self.slot.groups, ("memory.limit_in_bytes", "memory.max"), strict=True):
+            if (group.parent / "cgroup.procs").exists():
+                group.mkdir(exist_ok=True)
+                if (group / name).exists():
+                    return group / name
+                group.rmdir()
+        raise LabError("this machine has no control group for memory")
+
     def freeze(self, everything: bool = False) -> None:
         """Stop the SSH server and its sessions, or every process: the kernel still takes connections, nobody answers."""
         self._signal(signal.SIGSTOP, everything)
@@ -112,5 +134,6 @@ class Faults:
 
     def _signal(self, number: int, everything: bool) -> None:
         for pid in self.slot.processes():
-            if everything or Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
-                os.kill(pid, number)
+            with suppress(OSError):  # it may have ended meanwhile
+                if everything or Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                    os.kill(pid, number)

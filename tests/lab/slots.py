@@ -44,6 +44,12 @@ class Slot:
     def gateway(self) -> str:
         return f"10.77.{self.number}.1"
 
+    @property
+    def groups(self) -> tuple[Path, Path]:
+        """Where a control group of its own may be: version 1's for memory, version 2's."""
+        top = Path("/sys/fs/cgroup")
+        return top / "memory" / self.netns, top / self.netns
+
     def processes(self) -> list[int]:
         """Return every process of the device, by this machine's numbers."""
         return [int(word) for word in call("ip", "netns", "pids", self.netns, check=False).split()]
@@ -121,6 +127,8 @@ def release(slot: Slot) -> None:
             call("ip", "netns", "delete", slot.netns)
         call("ip", "link", "delete", slot.link, check=False)  # gone with the namespace, unless it never got there
         unmount(slot.folder)
+        for group in filter(Path.is_dir, slot.groups):
+            group.rmdir()
         shutil.rmtree(slot.folder, ignore_errors=True)
         if not taken():
             stop_emulating()

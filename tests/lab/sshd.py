@@ -60,18 +60,20 @@ def find(program: str) -> str | None:
 
 def ssh(target: Target, *words: str, program: str = "ssh", options: Sequence[str] = ()) -> list[str]:
     """Return the command of OpenSSH's client (ssh, scp or sftp) for a target; nothing of the user's own settings counts."""
-    settings = [
-        "BatchMode=yes",
-        "IdentitiesOnly=yes",
-        "StrictHostKeyChecking=yes",
-        "ConnectTimeout=10",
-        "LogLevel=ERROR",
-    ]
-    settings += [f"UserKnownHostsFile={target.known_hosts}", "GlobalKnownHostsFile=/dev/null", *options]
+    settings = [*options, "BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10"]
+    settings += [f"UserKnownHostsFile={target.known_hosts}", "GlobalKnownHostsFile=/dev/null", "LogLevel=ERROR"]
     port = "-p" if program == "ssh" else "-P"
     command = [program, "-F", "/dev/null", "-i", str(target.key), port, str(target.port)]
     command += [word for setting in settings for word in ("-o", setting)]
     return command + ([f"{target.user}@{target.host}"] if program != "scp" else []) + list(words)
+
+
+def ask(
+    target: Target, *words: str, options: Sequence[str] = (), limit_s: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on a target with OpenSSH's client and return what came of it; exit 255 is the client's own."""
+    command = ssh(target, *words, options=options)
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=limit_s)
 
 
 def new_key(file: Path) -> None:

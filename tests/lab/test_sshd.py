@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.sshd import Sshd, ssh, why_not
+from lab.sshd import Sshd, ask, ssh, why_not
 
 needs_sshd = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-def done(server: Sshd, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(ssh(server, *words), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
-
-
 def test_it_runs_commands_and_keeps_their_exit_codes(sshd: Sshd) -> None:
-    ran = done(sshd, "echo out; echo err >&2; exit 7")
+    ran = ask(sshd, "echo out; echo err >&2; exit 7")
     assert (ran.returncode, ran.stdout, ran.stderr) == (7, "out\n", "err\n")
 
 
@@ -33,10 +29,10 @@ def test_it_takes_files(sshd: Sshd, tmp_path: Path) -> None:
 
 def test_a_changed_host_key_is_seen(sshd: Sshd) -> None:
     sshd.restart(new_host_key=True)
-    refused = done(sshd, "true")
+    refused = ask(sshd, "true")
     assert refused.returncode == 255 and "Host key verification failed" in refused.stderr
     sshd.write_known_hosts()
-    assert done(sshd, "true").returncode == 0
+    assert ask(sshd, "true").returncode == 0
 
 
 def test_fifty_devices_may_knock_at_once(sshd: Sshd) -> None:
@@ -55,27 +51,27 @@ def test_dropped_connections_end_at_once_and_new_ones_are_taken(sshd: Sshd) -> N
         began = time.monotonic()
         sshd.drop()
         assert session.wait(10) == 255 and time.monotonic() - began < 2
-    assert done(sshd, "true").returncode == 0
+    assert ask(sshd, "true").returncode == 0
 
 
 def test_a_stopped_server_refuses(sshd: Sshd) -> None:
     sshd.stop()
-    refused = done(sshd, "true")
+    refused = ask(sshd, "true")
     assert refused.returncode == 255 and "refused" in refused.stderr
     sshd.start()
-    assert done(sshd, "true").returncode == 0
+    assert ask(sshd, "true").returncode == 0
 
 
 @needs_sshd
 def test_sessions_get_the_environment_that_was_given(tmp_path: Path) -> None:
     with Sshd(tmp_path / "other", environment={"HOME": str(tmp_path), "TWO": "a b"}) as server:
-        assert done(server, 'echo "$TWO"; cd; pwd').stdout == f"a b\n{tmp_path}\n"
+        assert ask(server, 'echo "$TWO"; cd; pwd').stdout == f"a b\n{tmp_path}\n"
 
 
 @needs_sshd
 def test_a_hostile_command_answers_in_place_of_what_was_asked(tmp_path: Path) -> None:
     with Sshd(tmp_path / "other", sftp="/bin/echo garbage", force_command="echo no") as server:
-        assert done(server, "echo yes").stdout == "no\n"
+        assert ask(server, "echo yes").stdout == "no\n"
     with Sshd(tmp_path / "third", sftp="/bin/echo garbage") as server:
         batch = ssh(server, program="sftp")
         refused = subprocess.run(batch, input="ls\n", capture_output=True, text=True, timeout=20)
