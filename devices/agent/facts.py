@@ -3,6 +3,9 @@
 import os
 import platform
 import re
+import struct
+import sys
+import sysconfig
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -27,6 +30,10 @@ def _machine(root: Path) -> Dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "libc": "-".join(platform.libc_ver()),
+        "bits": struct.calcsize("P") * 8,  # of the userland: a 64-bit kernel may run a 32-bit one
+        "platform": sysconfig.get_platform(),
+        "implementation": sys.implementation.name,
+        "executable": os.path.realpath(sys.executable),
         "cpus": os.cpu_count(),
         "cpus_usable": len(os.sched_getaffinity(0)),
         "affinity": sorted(os.sched_getaffinity(0)),

@@ -4,7 +4,9 @@
     start WORKDIR JOB    the same, detached: returns once the lock is taken, prints the new agent's process id
     stop WORKDIR         end the agent that holds the lock; its journal stays whole
     status WORKDIR       who holds the lock, which jobs there are, how much room
-    probe RUNTIME        what the runtime says of itself here, and what this device is
+    probe RUNTIME [WORKDIR KEY]
+                         what the runtime says of itself here, and what this device is; with KEY in the environment of that
+                         name, which is made first where it is not there
 
 Answers are one JSON object on standard output; an error is {"error": {"type", "message", "hint"}} and exit code 1.
 """
@@ -172,12 +174,15 @@ def status(workdir: str) -> Dict[str, Any]:
     return {"holder": lock.holder(root / "lock"), "jobs": jobs, "free_bytes": shutil.disk_usage(str(root)).free}
 
 
-def probe(runtime: str) -> Dict[str, Any]:
+def probe(runtime: str, workdir: str = "", key: str = "") -> Dict[str, Any]:
     """Say what the runtime and the device are; {"cause", "detail"} instead of versions when it cannot be imported."""
-    from devices.agent import facts
+    from devices.agent import environments, facts
     from devices.agent import run as runs
 
     _plain(runtime, "runtime")
+    if key:  # once more, by the environment's own Python
+        python = str(environments.install(Path(workdir), key))
+        os.execv(python, [python, sys.argv[0], "probe", runtime])
     with tempfile.TemporaryDirectory() as folder:
         return {**runs.probe(runtime, Path(folder) / "worker.log"), "facts": facts.read()}
 
