@@ -61,7 +61,7 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: 
         cases=tuple(cases.values()),
         comparisons=comparisons,
         protocol=protocol(record.plan, profile),
-        tune=settings(record.plan.tune, profile),
+        tune=settings(record.plan.tune, profile, record.plan.power_mode),
     )
 
 
@@ -70,15 +70,26 @@ def protocol(plan: Plan, profile: Profile) -> wire.Protocol:
     return wire.Protocol(budget_s=plan.budget_s, regime=plan.regime, cooldown_s=profile.cooldown_s)
 
 
-def settings(names: Iterable[str], profile: Profile) -> tuple[wire.Setting, ...]:
-    """What the names of a profile's `tune:` stand for, in their order. Raises DeviceError for a name that is gone from it."""
-    gone = [name for name in names if name not in profile.tune]
+def settings(names: Iterable[str], profile: Profile, power_mode: str | None = None) -> tuple[wire.Setting, ...]:
+    """What a power mode and the names of a profile's `tune:` stand for. Raises DeviceError for a name that is gone from it.
+
+    The mode comes first, for it undoes what was done to clocks before it; what both name is brought about once.
+    """
+    modes = () if power_mode is None else (power_mode,)
+    _require_still_there("power mode", modes, profile.power_modes, profile)
+    _require_still_there("setting", names, profile.tune, profile)
+    of_modes = (setting for mode in modes for setting in profile.power_modes[mode].settings)
+    return tuple(dict.fromkeys((*of_modes, *(setting for name in names for setting in profile.tune[name]))))
+
+
+def _require_still_there(what: str, names: Iterable[str], offered: Iterable[str], profile: Profile) -> None:
+    gone = [name for name in names if name not in offered]
     if gone:
+        key = "tune" if what == "setting" else "power_modes"
         raise DeviceError(
-            f'profile "{profile.name}" no longer has the setting "{gone[0]}" under `tune:`',
+            f'profile "{profile.name}" no longer has the {what} "{gone[0]}" under `{key}:`',
             "Put it back, or start anew.",
         )
-    return tuple(setting for name in names for setting in profile.tune[name])
 
 
 def _label(record: Run, entry: Entry) -> str:

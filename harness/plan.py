@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args
 
 from harness import content, given, inventory
 from harness.errors import UsageError
-from harness.records import Device, Eligible, LadderRequest, Plan, Profile
+from harness.records import Device, Eligible, LadderRequest, Plan, PowerMode, Profile
 from harness.wire import REGIMES, Protocol
 
 MAX_TRAINING_THREADS = 2  # fixed, because sums in another order give another ladder: part of a rung's key
@@ -41,16 +41,17 @@ class Words:
     seed: int = 0
     controls: bool = True
     tune: str | None = None
-    regime: str = "burst"
+    regime: str | None = None
     onnx: tuple[Path, ...] = ()
     power_mode: str | None = None
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
     """Check all words and return what to do on each device. Raises UsageError, InventoryError, ContentError."""
-    devices = [inventory.device(name, inventory_file) for name in split(words.device, "--device")]
+    devices = inventory.select(split(words.device, "--device"), inventory_file)
     ladders = () if words.onnx else _ladders(words)
-    content.require_known("regime", words.regime, REGIMES)
+    if words.regime is not None:
+        content.require_known("regime", words.regime, REGIMES)
     _require_range("--batch", words.batch, 1, 4096)
     _require_range("--budget", words.budget, 1, 7 * 24 * 3600)
     _require_range("--seed", words.seed, 0, 2**32 - 1)
@@ -98,6 +99,7 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
             content.require_known(f"precision of runtime {runtime}", precision, offered)
     threads = device.profile.threads if words.threads is None else words.threads
     _require_range("--threads", threads, 1, 1024)
+    mode = _power_mode(words.power_mode, device.profile)
     return Plan(
         device=device.name,
         ladders=ladders,
@@ -110,7 +112,8 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         seed=words.seed,
         controls=words.controls and not words.onnx,
         tune=tune(words.tune, device.profile),
-        regime=words.regime,
+        regime=words.regime or (mode.regime if mode else None) or REGIMES[0],
+        power_mode=mode.name if mode else None,
     )
 
 
@@ -122,6 +125,15 @@ def _require_takes_onnx(runtime: str, offered: Iterable[str]) -> None:
             f"--onnx: runtime {runtime} takes no ONNX files, it is built from torch networks",
             f"Name one that does: --runtime {takers[0]}" if takers else "No runtime of this device does.",
         )
+
+
+def _power_mode(name: str | None, profile: Profile) -> PowerMode | None:
+    if name is None:
+        return None
+    content.require_known(
+        "power mode", name, profile.power_modes, f'Profile "{profile.name}" lists them under `power_modes:`.'
+    )
+    return profile.power_modes[name]
 
 
 def tune(word: str | None, profile: Profile) -> tuple[str, ...]:

@@ -196,6 +196,7 @@ UNLIKE = {
     "batch": plan("batch", 4),
     "options": plan("options", {"spinning": "off"}),
     "tune": plan("tune", ["governor"]),
+    "power_mode": plan("power_mode", "15W"),
     "precision": plan("precisions", ["int8"]),
     "model": ladder("model", "resnet34"),
     "task": ladder("task", "cifar10"),

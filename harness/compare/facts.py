@@ -12,7 +12,7 @@ from harness.records import JobRecord, LadderRequest
 # Names that must have something in common; rows that only one run has are listed as such.
 CHOICES = ("runtime", "precision", "method", "model", "task")
 LADDER = ("recipe", "eligible", "seed", "forms")
-PLAN = ("device", "threads", "batch", "options", "tune")
+PLAN = ("device", "threads", "batch", "options", "tune", "power_mode")
 # Of the device as its agent found it: which machine, which system, in which state.
 DEVICE = (
     *("machine", "cpu", "board", "cpus_usable", "cpus_isolated", "affinity", "smt_active", "supply_max_ma"),

@@ -173,3 +173,4 @@ class Plan:
     tune: tuple[str, ...] = ()
     regime: str = "burst"
     given: tuple[GivenNetwork, ...] = ()
+    power_mode: str | None = None

@@ -1,0 +1,18 @@
+"""`inventory.yaml` and the profiles it names -> Devices. The second door: every rule about user YAML is here.
+
+An error names file, line, key, rule, value and the nearest known key. The inventory is, in this order, the file given
+by `--inventory`, `./inventory.yaml`, or the one that ships.
+
+    rules.py      what a host, a folder, a name must look like
+    shape.py      the two files as pydantic models, a description for every key
+    tree.py       YAML -> a checked model, or an error with its line
+    profiles.py   devices/profiles/<name>.yaml -> Profile
+    listed.py     inventory.yaml -> Devices
+    schema.py     the models as JSON Schema, for editors
+"""
+
+from harness.inventory.listed import device, locate, read, select
+from harness.inventory.profiles import profile
+from harness.inventory.schema import schema
+
+__all__ = ["device", "locate", "profile", "read", "schema", "select"]
