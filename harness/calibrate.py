@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import build, bundle, calibration, jobs, store, transport, wire
+from harness import build, calibration, jobs, preflight, store, transport, wire
 from harness.calibration import Calibration, Measured
 from harness.child import OnProgress, Progress
 from harness.compress import client
@@ -130,8 +130,8 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
     """Measure job after job until the budget is spent or enough are done; the first that has no reply comes first."""
     line = transport.connect(device)
     _catch_up(line, folder, asked.runtime, tell)
-    line.require_room()
-    _require_unchanged(folder, line.probe(bundle.build(asked.runtime), asked.runtime))
+    ready = preflight.make(device, [asked.runtime], tell, line=line)
+    _require_unchanged(folder, ready.probed[asked.runtime])
     artifacts = yardsticks(asked, device, tell)
     place, spent_s = 0, 0.0
     while _goes_on(asked, place, spent_s):
@@ -142,7 +142,8 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
                 f"{folder.name}-{place:03}", asked, device.profile, place, artifacts
             )
             store.save_job(own, job)
-            jobs.bring(line, own, job, {artifact.sha256: artifact for artifact in artifacts.values()}, tell)
+            by_hash = {artifact.sha256: artifact for artifact in artifacts.values()}
+            jobs.bring(line, own, job, by_hash, tell, ready.environments[asked.runtime])
         spent_s += length_s(store.events(own, asked.runtime))
         place += 1
 

@@ -16,11 +16,14 @@ from pathlib import Path
 
 from harness import bundle, store, wire
 from harness.child import OnProgress, Progress
-from harness.errors import DeviceError, HarnessError
-from harness.records import ONNX, Artifact, Entry, Plan, Profile, Run
+from harness.errors import DamagedError, DeviceError, HarnessError
+from harness.records import ONNX, Artifact, Entry, Environment, Plan, Profile, Run
 from harness.transport import Transport
 
-_POLL_S = 0.5  # how often the journal is looked at; seldom enough that the device is not disturbed
+_FIRST_S, _RARER = (
+    0.5,
+    1.3,
+)  # how soon the journal is looked at again, and how much rarer each time, up to the line's own
 _SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still lives
 
 
@@ -104,8 +107,13 @@ def replicates(compared: int) -> int:
     return max(2, round(math.sqrt(compared + 1))) if compared else 1
 
 
-def deploy(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str, Artifact]) -> None:
-    """Put what the device lacks (artifacts, samples, journal, job) and start the agent, detached."""
+def deploy(
+    line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str, Artifact], environment: Environment | None
+) -> None:
+    """Put what the device lacks (artifacts, samples, journal, job) and start the agent, detached, in its environment.
+
+    A file that was damaged there is sent once more. Raises DeviceError.
+    """
     wanted = {case.artifact.sha256 for case in job.cases}
     chosen = [artifact for sha256, artifact in artifacts.items() if sha256 in wanted]
     files = {artifact.sha256: Path(artifact.path) for artifact in chosen}
@@ -113,17 +121,28 @@ def deploy(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str,
     line.put(files)
     give_back(line, folder, job)
     line.put_job(job)
-    line.start(bundle.build(job.runtime), job)
+    try:
+        line.start(bundle.build(job.runtime), job, environment)
+    except DamagedError:
+        line.put(files)
+        line.start(bundle.build(job.runtime), job, environment)
 
 
-def bring(line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str, Artifact], tell: OnProgress) -> None:
+def bring(
+    line: Transport,
+    folder: Path,
+    job: wire.Job,
+    artifacts: Mapping[str, Artifact],
+    tell: OnProgress,
+    environment: Environment | None = None,
+) -> None:
     """Bring a job to its reply: send what is missing and start an agent, unless one is at work or done; then follow it.
 
     Ctrl-C ends the agent too: whoever presses it wants quiet. Raises what `deploy` and `follow` raise.
     """
     with stopped_on_interruption(line, job):
         if not line.alive(job) and line.reply(job) is None:
-            deploy(line, folder, job, artifacts)
+            deploy(line, folder, job, artifacts, environment)
         follow(line, folder, job, tell)
 
 
@@ -134,7 +153,7 @@ def stopped_on_interruption(line: Transport, job: wire.Job) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         with suppress(HarnessError):  # the interruption is what the user must hear of
-            line.stop(job)
+            line.stop(job.job)
         raise
 
 
@@ -164,7 +183,7 @@ def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> No
     if not _whole(line, job).startswith(store.journal_bytes(folder, job.runtime)):
         store.set_journal_aside(folder, job.runtime)
     copy = _Copy(folder, job, tell)
-    quiet_since = time.monotonic()
+    quiet_since, pause_s = time.monotonic(), _FIRST_S
     while True:
         reply = line.reply(job)  # before the journal: a reply that is there has its whole journal behind it
         fresh = line.follow(job, copy.size_bytes)
@@ -178,7 +197,8 @@ def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> No
             _require_alive(line, job)
             quiet_since = time.monotonic()
         else:
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(line.follow_s, pause_s * _RARER)  # a look disturbs what is being timed
 
 
 def _require_alive(line: Transport, job: wire.Job) -> None:

@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import analysis, build, bundle, cache, content, given, jobs, rows, store, transport
+from harness import preflight as making_ready
 from harness.child import OnProgress, Progress
 from harness.compress import client
 from harness.errors import DeviceError, HarnessError, StoreError, UsageError
+from harness.preflight import Busy, Ready
 from harness.records import Artifact, Device, Ladder, LadderRequest, Plan, Run, Rung
+from harness.transport import Transport
 
 _CACHE_FREE_BYTES = 2**30
 
@@ -36,18 +39,19 @@ def new_session() -> str:
     return secrets.token_hex(4)
 
 
-def start(plan: Plan, device: Device, *, results: Path, command: Sequence[str], session: str, tell: OnProgress) -> Path:
+def start(plan: Plan, ready: Ready, *, results: Path, command: Sequence[str], session: str, tell: OnProgress) -> Path:
     """Do the whole main job on one device and return the run's folder. Raises HarnessError.
 
-    `preflight` comes first; a word that only the network can judge (an activation's name) leaves nothing behind either.
+    `preflight` has made the device ready; a word that only the network can judge (an activation's name) leaves nothing
+    behind either.
     """
     now = datetime.now(UTC)
     record = Run(
         schema=store.SCHEMA,
         run=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}",
         session=session,
-        device=device.name,
-        virtual=device.virtual,
+        device=ready.device.name,
+        virtual=ready.device.virtual,
         status="preparing",
         created=now.isoformat(timespec="seconds"),
         command=tuple(command),
@@ -57,11 +61,12 @@ def start(plan: Plan, device: Device, *, results: Path, command: Sequence[str], 
     )
     folder = store.create(results, record)
     tell(Progress(f"run {record.run}"))
-    with store.held(folder):
-        return _carry_out(folder, record, device, tell)
+    seconds: dict[str, float] = {}
+    with store.held(folder), _kept_true(folder, record, seconds):
+        return _carry_out(folder, record, ready, seconds, tell)
 
 
-def resume(folder: Path, device: Device, *, tell: OnProgress) -> Path:
+def resume(folder: Path, device: Device, *, tell: OnProgress, busy: Busy = "refuse") -> Path:
     """Finish what the run in `folder` lacks, and return the folder. A run that is done stays as it is.
 
     Raises StoreError when another harness is at work on it.
@@ -72,22 +77,28 @@ def resume(folder: Path, device: Device, *, tell: OnProgress) -> Path:
             tell(Progress(f"run {record.run} is complete; nothing to do"))
             return folder
         tell(Progress(f"run {record.run}: going on"))
-        return _carry_out(folder, record, device, tell, resumed=True)
+        seconds = dict(record.seconds)
+        with _kept_true(folder, record, seconds, resumed=True):
+            line = transport.connect(device)
+            _catch_up(folder, record, line, seconds, tell)
+            if _is_measured(folder, record):
+                return _finish(folder, record, seconds)
+            ready = preflight(record.plan, device, folder.parent.parent, tell, busy, line)
+            return _carry_out(folder, record, ready, seconds, tell)
 
 
-def preflight(plan: Plan, device: Device, results: Path) -> None:
+def preflight(
+    plan: Plan,
+    device: Device,
+    results: Path,
+    tell: OnProgress,
+    busy: Busy = "refuse",
+    line: Transport | None = None,
+) -> Ready:
     """Check all that can fail before the long work: results, cache, device, its runtimes. Raises HarnessError."""
     store.require_writable(results)
     build.require_room(_CACHE_FREE_BYTES)
-    line = transport.connect(device)
-    line.require_room()
-    for runtime in plan.runtimes:
-        machine = line.probe(bundle.build(runtime), runtime)["facts"].get("machine")
-        if device.profile.arch not in ("any", machine):
-            raise DeviceError(
-                f"device {device.name} is {machine}, its profile {device.profile.name} says {device.profile.arch}",
-                "Give it another profile in the inventory.",
-            )
+    return making_ready.make(device, plan.runtimes, tell, busy, line)
 
 
 def check(device: Device, results: Path) -> dict[str, str]:
@@ -96,8 +107,9 @@ def check(device: Device, results: Path) -> dict[str, str]:
     """
     store.require_writable(results)
     line = transport.connect(device)
-    line.require_room()
-    found = {"workdir": f"ok: {line.free_bytes() / 1e9:.1f} GB free"}
+    seen = line.look(bundle.build(device.runtimes[0]))
+    transport.require_room(device.name, seen)
+    found = {"workdir": f"ok: {seen['free_bytes'] / 1e9:.1f} GB free"}
     probed: dict[str, Mapping[str, Any]] = {}
     for runtime in device.runtimes:
         try:
@@ -141,36 +153,33 @@ def _git(*words: str) -> str:
 # --- one run, stage by stage ---------------------------------------------------------------------------------------
 
 
-def _carry_out(folder: Path, record: Run, device: Device, tell: OnProgress, resumed: bool = False) -> Path:
-    """Walk the stages, keeping run.json true at each; an interruption or error is recorded and passed on."""
-    seconds: dict[str, float] = dict(record.seconds)
+@contextmanager
+def _kept_true(folder: Path, record: Run, seconds: dict[str, float], resumed: bool = False) -> Iterator[None]:
+    """Record what ends a run early, an interruption or an error, in its run.json, and pass it on with the way to go on."""
     try:
-        if resumed:
-            _catch_up(folder, record, device, seconds, tell)
-        if not _is_measured(folder, record):
-            record = _prepare_and_measure(folder, record, device, seconds, tell)
-        with _timed(seconds, "store"):
-            record = _finish(folder, record)
+        yield
     except KeyboardInterrupt:
         _save_if_possible(folder, replace(store.load(folder), status="interrupted", seconds=seconds))
         raise KeyboardInterrupt(f"What is done is kept; go on with: harness run --resume {record.run}") from None
     except HarnessError as error:
         _record_failure(folder, error, seconds, resumed)
         raise
-    store.save(folder, replace(record, seconds=seconds))
-    return folder
 
 
-def _catch_up(folder: Path, record: Run, device: Device, seconds: dict[str, float], tell: OnProgress) -> None:
+def _carry_out(folder: Path, record: Run, ready: Ready, seconds: dict[str, float], tell: OnProgress) -> Path:
+    """Walk the stages, keeping run.json true at each."""
+    record = _prepare_and_measure(folder, record, ready, seconds, tell)
+    return _finish(folder, record, seconds)
+
+
+def _catch_up(folder: Path, record: Run, line: Transport, seconds: dict[str, float], tell: OnProgress) -> None:
     """Follow an agent that is still at work, or has ended meanwhile, before anything else happens on these cores."""
-    line = transport.connect(device)
     with _timed(seconds, "measure"):
         for runtime in record.plan.runtimes:
             job = store.load_job(folder, runtime)
             if job is not None and (line.alive(job) or line.reply(job) is not None):
                 with jobs.stopped_on_interruption(line, job):
                     jobs.follow(line, folder, job, tell)
-    preflight(record.plan, device, folder.parent.parent)
 
 
 def _record_failure(folder: Path, error: HarnessError, seconds: dict[str, float], resumed: bool) -> None:
@@ -186,19 +195,19 @@ def _record_failure(folder: Path, error: HarnessError, seconds: dict[str, float]
     error.hint = error.hint or f"What is done is kept; go on with: harness run --resume {stored.run}"
 
 
-def _prepare_and_measure(folder: Path, record: Run, device: Device, seconds: dict[str, float], tell: OnProgress) -> Run:
+def _prepare_and_measure(folder: Path, record: Run, ready: Ready, seconds: dict[str, float], tell: OnProgress) -> Run:
     """Make ladders and artifacts (the cache may have them) and bring every job to its reply."""
     with _timed(seconds, "ladders"):
         ladders = _climb(record.plan, tell)
     with _timed(seconds, "build"):
-        entries, artifacts = rows.make(record.plan, device, ladders, tell)
+        entries, artifacts = rows.make(record.plan, ready.device, ladders, tell)
     entries = rows.agree(record, entries)
     kept = tuple(_portable(ladder) for ladder in ladders)
     record = replace(record, status="measuring", ladders=kept, entries=entries, failure=None)
     store.save(folder, record)
     with _timed(seconds, "measure"):
         for runtime in record.plan.runtimes:
-            _measure(folder, record, runtime, artifacts, device, tell)
+            _measure(folder, record, runtime, artifacts, ready, tell)
     return record
 
 
@@ -242,22 +251,25 @@ def _portable(ladder: Ladder) -> Ladder:
 
 
 def _measure(
-    folder: Path, record: Run, runtime: str, artifacts: Mapping[str, Artifact], device: Device, tell: OnProgress
+    folder: Path, record: Run, runtime: str, artifacts: Mapping[str, Artifact], ready: Ready, tell: OnProgress
 ) -> None:
     """Bring one runtime's job to its reply, unless it has one: send what is missing, start an agent, follow it."""
-    job = store.load_job(folder, runtime) or jobs.make(record, runtime, artifacts, device.profile)
+    job = store.load_job(folder, runtime) or jobs.make(record, runtime, artifacts, ready.device.profile)
     if job is None or store.load_reply(folder, runtime) is not None:
         return
     store.save_job(folder, job)
-    jobs.bring(transport.connect(device), folder, job, artifacts, tell)
+    jobs.bring(ready.line, folder, job, artifacts, tell, ready.environments[runtime])
 
 
-def _finish(folder: Path, record: Run) -> Run:
-    """Write the frames and return the analysed record."""
-    made, journals, replies = store.measured(folder, record.plan.runtimes)
-    store.save_frames(folder, journals.values())
-    record = replace(record, calibration=store.compared_calibration(record, replies))
-    return replace(analysis.analyse(record, made, journals, replies), status="done", failure=None)
+def _finish(folder: Path, record: Run, seconds: dict[str, float]) -> Path:
+    """Write the frames and the analysed record; return the folder."""
+    with _timed(seconds, "store"):
+        made, journals, replies = store.measured(folder, record.plan.runtimes)
+        store.save_frames(folder, journals.values())
+        record = replace(record, calibration=store.compared_calibration(record, replies))
+        record = replace(analysis.analyse(record, made, journals, replies), status="done", failure=None)
+    store.save(folder, replace(record, seconds=seconds))
+    return folder
 
 
 def _save_if_possible(folder: Path, record: Run) -> None:

@@ -17,6 +17,7 @@ from harness import bundle, transport, wire
 from harness.errors import DeviceError, WireError
 from harness.records import Device, Profile
 from harness.transport import Local
+from harness.transport.device import owner
 
 SLEEPY = quick(process_limit_s=60.0)
 
@@ -35,7 +36,7 @@ def sleepy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_a_device_of_the_inventory_is_reached_in_its_own_workdir(tmp_path: Path) -> None:
     profile = Profile("host", "this machine", "x86_64", ("empty",))
     line = transport.connect(Device("desk", profile, workdir=str(tmp_path / "there")))
-    line.require_room(1)
+    transport.require_room(line.name, line.look(bundle.build("empty")), 1)
     assert (line.name, (tmp_path / "there" / "jobs").is_dir()) == ("desk", True)
 
 
@@ -117,21 +118,23 @@ def test_a_busy_device_is_refused_with_its_holder_s_name(sleepy: Bench) -> None:
     pid = sleepy.device.start(sleepy.bundle, first)
     try:
         assert sleepy.device.alive(first) and not sleepy.device.alive(second)
-        assert sleepy.device.holder() == {"run": "run", "job": "first", "pid": pid, "agent": sleepy.bundle.name}
-        with pytest.raises(DeviceError, match=rf"device bench: .*is held by run run \(job first, pid {pid}\)"):
+        signed = {"run": "run", "job": "first", "pid": pid, "agent": sleepy.bundle.name, "owner": owner()}
+        assert signed.items() <= (sleepy.device.holder() or {}).items()
+        held = rf"device bench: .*is held by run run of {owner()} \(job first, pid {pid}\)"
+        with pytest.raises(DeviceError, match=held):
             sleepy.device.start(sleepy.bundle, second)
-        assert not sleepy.device.stop(second)
+        assert not sleepy.device.stop("second")
     finally:
-        assert sleepy.device.stop(first)
+        assert sleepy.device.stop("first")
     assert sleepy.device.holder() is None and sleepy.device.reply(first) is None
-    assert not sleepy.device.stop(first)
+    assert not sleepy.device.stop()
 
 
 def test_an_agent_is_stopped_by_its_own_bundle_whatever_others_are_there(sleepy: Bench) -> None:
     job = sleepy.job(["sleep"], SLEEPY)
     sleepy.device.start(sleepy.bundle, job)
     (sleepy.device.workdir / "agents" / "agent-ffffffffffffffff.pyz").write_text("raise SystemExit('of another time')")
-    assert sleepy.device.stop(job) and sleepy.device.holder() is None
+    assert sleepy.device.stop(job.job) and sleepy.device.holder() is None
 
 
 def test_an_agent_that_is_gone_already_counts_as_stopped(sleepy: Bench) -> None:
@@ -143,10 +146,10 @@ def test_an_agent_that_is_gone_already_counts_as_stopped(sleepy: Bench) -> None:
     holder = json.loads(lock.read_text())
     lock.write_text(json.dumps({**holder, "pid": gone.pid}))  # as when it ends between a look and the signal
     try:
-        assert sleepy.device.stop(job)
+        assert sleepy.device.stop(job.job)
     finally:
         lock.write_text(json.dumps(holder))
-        assert sleepy.device.stop(job) and not sleepy.device.alive(job)
+        assert sleepy.device.stop(job.job) and not sleepy.device.alive(job)
 
 
 def test_an_agent_that_is_killed_says_nothing_and_is_not_alive(sleepy: Bench) -> None:
@@ -171,13 +174,13 @@ def test_an_agent_that_cannot_write_its_journal_says_why_in_its_log(sleepy: Benc
 
 def test_too_little_room_is_found_before_the_work(bench: Bench) -> None:
     with pytest.raises(DeviceError, match=r"device bench: \d+ MiB free in .*, 1099511627776 MiB are needed"):
-        bench.device.require_room(2**60)
+        transport.require_room("bench", bench.device.look(bench.bundle), 2**60)
 
 
 @pytest.mark.skipif(not Path("/proc/sys").is_dir(), reason="no /proc here")
-def test_a_workdir_that_cannot_be_written_is_found_before_the_work() -> None:
+def test_a_workdir_that_cannot_be_written_is_found_before_the_work(bench: Bench) -> None:
     with pytest.raises(DeviceError, match=r"device local: /proc/sys/edge-harness.*: "):
-        Local("local", Path("/proc/sys/edge-harness")).require_room()
+        Local("local", Path("/proc/sys/edge-harness")).look(bench.bundle)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"v": 2}', "garbage"])
@@ -198,49 +201,6 @@ def test_an_answer_that_is_not_an_answer_is_an_error_of_the_device(bench: Bench,
         Local("odd", tmp_path / "odd", str(tmp_path / "nowhere")).probe(bench.bundle, "empty")
 
 
-def kept(bench: Bench) -> set[str]:
-    """The names of the artifacts and jobs that a workdir holds."""
-    return {path.name for kind in ("artifacts", "jobs") for path in (bench.device.workdir / kind).iterdir()}
-
-
-def age(bench: Bench) -> None:
-    """Make everything in the workdir as old as can be."""
-    for path in bench.device.workdir.rglob("*"):
-        os.utime(path, (0, 0))
-
-
-def files_of(job: wire.Job) -> set[str]:
-    return {job.job, *(file.sha256 for case in job.cases for file in (case.artifact, case.sample))}
-
-
-def test_beyond_its_cap_a_workdir_keeps_the_job_s_own_files_and_jobs_without_an_end(bench: Bench) -> None:
-    ended, begun = bench.job(["a", "b"], name="ended"), bench.job(["c"], name="begun")
-    bench.run(ended)
-    age(bench)
-    bench.device.keep_bytes = 0
-    job = bench.job(["b", "d"], name="next")
-    assert kept(bench) == files_of(job) | {begun.job}
-
-
-def test_what_somebody_may_be_about_to_use_or_to_fetch_is_spared(bench: Bench) -> None:
-    ended, begun = bench.job(["a", "b"], name="ended"), bench.job(["c"], name="begun")
-    bench.run(ended)
-    bench.device.keep_bytes = 0
-    job = bench.job(["b", "d"], name="next")
-    assert kept(bench) == files_of(job) | files_of(ended) | files_of(begun)
-
-
-def test_what_a_killed_controller_left_half_written_goes_in_time(bench: Bench) -> None:
-    bench.job(["a"], name="one")
-    leftover = bench.device.workdir / "artifacts" / ".tmp-0123"
-    leftover.write_text("half")
-    bench.job(["a"], name="again")
-    assert leftover.exists()
-    os.utime(leftover, (0, 0))
-    bench.job(["a"], name="two")
-    assert not leftover.exists()
-
-
 @pytest.mark.parametrize(
     "answer",
     ['{"error": "text"}', '{"error": {"type": "__doc__"}}', '{"error": {"type": "UsageError"}}', "{}", '{"pid": "x"}'],
@@ -253,26 +213,3 @@ def test_whatever_a_device_answers_is_its_error_and_never_the_user_s(bench: Benc
     for ask in (lambda: odd.probe(bench.bundle, "empty"), lambda: odd.start(bench.bundle, bench.job())):
         with pytest.raises(DeviceError, match="device odd: "):
             ask()
-
-
-def test_what_was_used_least_recently_goes_first_and_no_more_than_must(bench: Bench) -> None:
-    jobs = [bench.job([text * 1000], name=text) for text in "abc"]
-    artifacts = [bench.device.workdir / "artifacts" / job.cases[0].artifact.sha256 for job in jobs]
-    for age, artifact in enumerate(artifacts):
-        os.utime(artifact, (1000 + age, 1000 + age))
-    bench.device.put({artifacts[0].name: bench.folder / artifacts[0].name})  # used again
-    bench.device.keep_bytes = sum(path.stat().st_size for path in artifacts[0].parent.iterdir()) - 1
-    bench.device.put_job(jobs[2])
-    assert [artifact.exists() for artifact in artifacts] == [True, False, True]
-
-
-def test_nothing_goes_while_an_agent_is_at_work(sleepy: Bench) -> None:
-    job = sleepy.job(["sleep"], SLEEPY)
-    sleepy.device.start(sleepy.bundle, job)
-    sleepy.device.keep_bytes = 0
-    try:
-        before = kept(sleepy)
-        other = sleepy.job(["fine"], SLEEPY, "other")
-        assert kept(sleepy) == before | files_of(other)
-    finally:
-        sleepy.device.stop(job)

@@ -5,6 +5,7 @@ artifacts/<sha256>           its bytes were hashed here and are right
 """
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Mapping
 
@@ -34,6 +35,7 @@ def _whole(folder: Path, name: str, size: int) -> bool:
         if file.stat().st_size == size and _sha256(file) == name:
             if file is part:
                 file.replace(target)
+            os.utime(str(target))  # used just now: the last to go
             return True
         file.unlink()
     return False

@@ -1,19 +1,23 @@
-"""One agent at a time on a device: `flock` on `workdir/lock`, its holder's name written in it.
+"""One agent at a time on a device: a lease on `workdir/lock`, its holder's name and a heartbeat written in it.
 
-The kernel frees the lock when its holder dies, however it dies; what stands in the file of a free lock means nothing.
-This is the device's side; the controller's own reader (`transport.Local.holder`) keeps to the same file.
+The lease is a `flock`: the kernel ends it when its holder dies, however it dies; what stands in the file of a free lock
+means nothing. The heartbeat is for those who cannot ask the kernel, because they only see the file (over SSH): while it
+goes on, the holder lives. This is the device's side; the controller's readers (`transport`) keep to the same file.
 """
 
 import fcntl
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 from harness.errors import DeviceError
 
+BEAT_S = 5.0
 _PATIENCE_S = 1.0  # somebody who only looks holds the lock for microseconds; a killed holder's lock is freed as fast
+_NAME = ("run", "job", "pid", "agent")  # what a holder has signed with at least
 
 
 def acquire(path: Path) -> int:
@@ -30,9 +34,11 @@ def acquire(path: Path) -> int:
     return fd
 
 
-def sign(fd: int, run: str, job: str, pid: int, agent: str) -> None:
-    """Write the holder's name into a lock that is held; `agent` is the file name of its bundle."""
-    os.pwrite(fd, json.dumps({"run": run, "job": job, "pid": pid, "agent": agent}).encode(), 0)
+def sign(fd: int, run: str, job: str, pid: int, agent: str, owner: str = "") -> None:
+    """Write the holder's name into a lock that is held; `agent` is the file name of its bundle, `owner` who asked."""
+    name = {"run": run, "job": job, "pid": pid, "agent": agent, "owner": owner, "since": int(time.time())}
+    _write(fd, name, 0)
+    threading.Thread(target=_beat, args=(fd, name), daemon=True).start()
 
 
 def holder(path: Path) -> Optional[Dict[str, Any]]:
@@ -48,8 +54,27 @@ def holder(path: Path) -> Optional[Dict[str, Any]]:
 
 def busy(path: Path, name: Dict[str, Any]) -> DeviceError:
     """The error for a lock that another holds."""
-    who = "run %s (job %s, pid %s)" % (name["run"], name["job"], name["pid"]) if name else "another agent"
-    return DeviceError("the device is busy: %s is held by %s" % (path, who), "Wait for it, or stop that run.")
+    who = "another agent"
+    if name:
+        who = "run %s of %s (job %s, pid %s)" % (name["run"], name.get("owner"), name["job"], name["pid"])
+    return DeviceError(
+        "the device is busy: %s is held by %s" % (path, who),
+        "Wait for it (--wait), or end that run (--steal).",
+    )
+
+
+def _beat(fd: int, name: Dict[str, Any]) -> None:
+    """Count up in the file, every few seconds, as long as this process lives."""
+    beat = 0
+    while True:
+        time.sleep(BEAT_S)
+        beat += 1
+        _write(fd, name, beat)
+
+
+def _write(fd: int, name: Dict[str, Any], beat: int) -> None:
+    """The text is as long at every beat: whoever reads meanwhile finds one object, old or new."""
+    os.pwrite(fd, json.dumps({**name, "beat": "%08d" % beat}).encode(), 0)
 
 
 def _try(fd: int, kind: int) -> bool:
@@ -63,6 +88,6 @@ def _try(fd: int, kind: int) -> bool:
 def _read(fd: int) -> Dict[str, Any]:
     try:
         value = json.loads(os.pread(fd, 4096, 0).decode())
-        return {key: value[key] for key in ("run", "job", "pid", "agent")}
-    except (ValueError, KeyError, TypeError):
+        return value if all(key in value for key in _NAME) else {}
+    except (ValueError, TypeError):
         return {}

@@ -1,9 +1,13 @@
 """The agent: the program that runs on a device, a function of files. Called as `python agent-<hash>.pyz <verb> ...`.
 
     run WORKDIR JOB      measure jobs/JOB/job.json into jobs/JOB/events.jsonl, then jobs/JOB/reply.json
-    start WORKDIR JOB    the same, detached: returns once the lock is taken, prints the new agent's process id
+    start WORKDIR JOB [OWNER [KEEP_BYTES]]
+                         the same, detached, for OWNER: checks the job's artifacts, trims the workdir to KEEP_BYTES, returns
+                         once the lock is taken and prints the agent's process id; an agent at work on JOB already is that one
     stop WORKDIR         end the agent that holds the lock; its journal stays whole
-    status WORKDIR       who holds the lock, which jobs there are, how much room
+    holder WORKDIR       who holds the lock
+    clean WORKDIR        remove what nobody has used for a day
+    look WORKDIR         what this device is and how it stands
     probe RUNTIME [WORKDIR KEY]
                          what the runtime says of itself here, and what this device is; with KEY in the environment of that
                          name, which is made first where it is not there
@@ -14,7 +18,6 @@ Answers are one JSON object on standard output; an error is {"error": {"type", "
 import errno
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -48,7 +51,9 @@ def main() -> int:
         "run": run,
         "start": start,
         "stop": stop,
-        "status": status,
+        "holder": holder,
+        "clean": clean,
+        "look": look,
         "probe": probe,
     }
     try:
@@ -75,13 +80,27 @@ def run(workdir: str, job: str) -> Dict[str, Any]:
     return {"finished": job}
 
 
-def start(workdir: str, job: str) -> Dict[str, Any]:
-    """Measure a job in a process of its own session, which keeps the lock that is taken here."""
+def start(workdir: str, job: str, owner: str = "", keep_bytes: str = "") -> Dict[str, Any]:
+    """Measure a job in a process of its own session, which keeps the lock that is taken here.
+
+    Whoever lost the link while asking may ask again: an agent that is at work on the job is the one that was asked for.
+    """
+    from devices.agent import incoming, keep, lock
+
+    path = Path(workdir) / "lock"
+    at_work = lock.holder(path)
+    if at_work and at_work["job"] == job:
+        return {"started": job, "pid": at_work["pid"]}
     job_run, fd = _open(Path(workdir), job)
+    sizes = {file.sha256: file.size_bytes for file in job_run.job.files()}
+    incoming.require_whole(Path(workdir) / "artifacts", sizes)
+    if keep_bytes:
+        own = {job, job_run.agent, Path(sys.prefix).name, *sizes}
+        keep.trim(Path(workdir), own, int(keep_bytes))
     pid = os.fork()
     if pid == 0:
-        _detach(job_run, fd)
-    _wait_for_signature(Path(workdir) / "lock")
+        _detach(job_run, fd, owner)
+    _wait_for_signature(path)
     return {"started": job, "pid": pid}
 
 
@@ -106,7 +125,7 @@ def _open(workdir: Path, name: str) -> Tuple[Any, int]:
     return JobRun(workdir, job, Path(sys.argv[0]).name), fd
 
 
-def _detach(job_run: Any, fd: int) -> NoReturn:
+def _detach(job_run: Any, fd: int, owner: str) -> NoReturn:
     """The child's side of `start`: leave the session and the terminal, measure, end. Its words go to agent.log.
 
     It signs the lock itself, first: whatever interrupts the parent, an agent at work can be named and stopped.
@@ -116,7 +135,7 @@ def _detach(job_run: Any, fd: int) -> NoReturn:
     code = 1
     try:
         os.setsid()
-        lock.sign(fd, job_run.job.run, job_run.job.job, os.getpid(), job_run.agent)
+        lock.sign(fd, job_run.job.run, job_run.job.job, os.getpid(), job_run.agent, owner)
         log = os.open(str(job_run.folder / "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
@@ -162,16 +181,25 @@ def stop(workdir: str) -> Dict[str, Any]:
     raise DeviceError("%s is still held by process %s" % (path, holder["pid"]), "")
 
 
-def status(workdir: str) -> Dict[str, Any]:
-    """Describe the workdir."""
+def holder(workdir: str) -> Dict[str, Any]:
+    """Say who holds the lock, null where it is free."""
     from devices.agent import lock
 
-    root = Path(workdir)
-    jobs = {
-        folder.name: {"bytes": _size(folder / "events.jsonl"), "reply": (folder / "reply.json").exists()}
-        for folder in sorted(root.glob("jobs/*"))
-    }
-    return {"holder": lock.holder(root / "lock"), "jobs": jobs, "free_bytes": shutil.disk_usage(str(root)).free}
+    return {"holder": lock.holder(Path(workdir) / "lock")}
+
+
+def clean(workdir: str) -> Dict[str, Any]:
+    """Remove what nobody has used for a day."""
+    from devices.agent import keep
+
+    return keep.clean(workdir)
+
+
+def look(workdir: str) -> Dict[str, Any]:
+    """Say what this device is and how it stands."""
+    from devices.agent import look as looking
+
+    return looking.look(workdir)
 
 
 def probe(runtime: str, workdir: str = "", key: str = "") -> Dict[str, Any]:
@@ -203,7 +231,3 @@ def _on_signal(number: int, frame: Any) -> None:
 def _refuse(kind: str, message: str, hint: str) -> int:
     print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}), flush=True)
     return 1
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

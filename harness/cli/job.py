@@ -145,9 +145,9 @@ def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None
     from harness.progress import narrate
 
     session, folders, failed = story.new_session(), [], False
-    for device, each in planned:
-        story.preflight(each, device, results)
-    for device, each in planned:
+    with narrate() as tell:
+        ready = [story.preflight(each, device, results, tell) for device, each in planned]
+    for (_, each), device in zip(planned, ready, strict=True):
         try:
             with narrate() as tell:
                 folder = story.start(each, device, results=results, command=sys.argv[1:], session=session, tell=tell)

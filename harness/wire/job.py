@@ -161,3 +161,7 @@ class Job:
         require(len(set(ids)) == len(ids), "case_ids must be distinct", ids)
         known = set(ids)
         require(all(set(pair) <= known for pair in self.comparisons), "comparisons must name cases of the job", "")
+
+    def files(self) -> Tuple[FileRef, ...]:
+        """Return the files that the job needs in `artifacts/`, each once."""
+        return tuple(dict.fromkeys(file for case in self.cases for file in (case.artifact, case.sample)))

@@ -18,6 +18,7 @@ from agent_jobs import CONTENT, Bench, counts, expected, processes, quick
 
 from devices.agent import spin
 from harness import wire
+from harness.errors import DamagedError
 
 _PYTHONS_38 = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python"))  # found before a test moves HOME
 PYTHONS = [
@@ -346,7 +347,7 @@ def test_a_second_agent_is_refused_with_the_name_of_the_first(faulty: Bench) -> 
     faulty.until(job, 1)
     refused = json.loads(faulty.run(other).stdout)["error"]
     assert refused["type"] == "DeviceError" and f"job job, pid {pid}" in refused["message"]
-    assert faulty.device.stop(job) and not faulty.device.alive(job)
+    assert faulty.device.stop(job.job) and not faulty.device.alive(job)
     assert faulty.run(other).returncode == 0
 
 
@@ -358,12 +359,43 @@ def test_the_lock_frees_itself_when_its_holder_is_killed(faulty: Bench) -> None:
     assert faulty.run(other).returncode == 0
 
 
-def test_status_names_holder_jobs_and_room(bench: Bench) -> None:
-    job = bench.job()
-    bench.run(job)
-    done = subprocess.run(bench.command("status", str(bench.device.workdir)), capture_output=True, text=True)
-    status = json.loads(done.stdout)
-    assert status["holder"] is None and status["jobs"]["job"]["reply"] and status["free_bytes"] > 0
+def test_it_says_who_holds_the_lock(faulty: Bench) -> None:
+    def holder() -> dict[str, object] | None:
+        done = subprocess.run(faulty.command("holder", str(faulty.device.workdir)), capture_output=True, text=True)
+        return json.loads(done.stdout)["holder"]  # type: ignore[no-any-return]
+
+    assert holder() is None
+    job = faulty.job(["sleep"], quick(process_limit_s=60.0))
+    pid = faulty.device.start(faulty.bundle, job)
+    try:
+        assert (holder() or {})["pid"] == pid
+        assert faulty.device.start(faulty.bundle, job) == pid, "asked again, the agent at work is the one"
+    finally:
+        faulty.device.stop()
+    assert holder() is None
+
+
+def test_a_holder_s_heart_beats_in_the_lock(faulty: Bench) -> None:
+    job = faulty.job(["sleep"], quick(process_limit_s=60.0))
+    faulty.device.start(faulty.bundle, job)
+    try:
+        first, end = faulty.device.holder(), time.monotonic() + 20
+        while faulty.device.holder() == first:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        now = faulty.device.holder()
+        assert first and now and {**first, "beat": None} == {**now, "beat": None}
+    finally:
+        faulty.device.stop()
+
+
+def test_a_damaged_artifact_is_refused_at_the_start_and_removed(bench: Bench) -> None:
+    job = bench.job(["a", "b"])
+    file = bench.device.workdir / "artifacts" / job.cases[1].artifact.sha256
+    file.write_bytes(b"X")
+    with pytest.raises(DamagedError, match="1 of 3 files in .* are damaged or missing"):
+        bench.device.start(bench.bundle, job)
+    assert not file.exists() and bench.device.holder() is None
 
 
 @pytest.mark.parametrize("name", ["../job", "a/b", ".."])

@@ -1,0 +1,93 @@
+"""What a workdir keeps: artifacts, wheels, environments, agents and jobs that have ended go, least recently used first.
+
+A job's own files stay, and whatever somebody may be about to use or to fetch: see `_SPARED_S`. Whoever removes something
+holds the lock, so that no agent begins meanwhile.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import AbstractSet, Any, Dict, Iterator, List, NamedTuple, Optional
+
+_DAY_S = 24 * 3600.0
+_SPARED_S = {"agents": 7 * _DAY_S, "artifacts": _DAY_S, "wheels": _DAY_S, "envs": 7 * _DAY_S, "jobs": 7 * _DAY_S}
+
+
+class Kept(NamedTuple):
+    """Something in a workdir that may be removed once it has not been used for `spared_s`."""
+
+    path: Path
+    size_bytes: int
+    used: float
+    spared_s: float
+
+
+def trim(workdir: Path, own: AbstractSet[str], keep_bytes: int, spared_s: Optional[float] = None) -> int:
+    """Remove until what is left fits under `keep_bytes`; returns the bytes that went. `own`: names that stay.
+
+    `spared_s` in place of the usual time that what is unused is kept.
+    """
+    entries = sorted(_entries(workdir, spared_s), key=lambda entry: entry.used)
+    excess = sum(entry.size_bytes for entry in entries) - keep_bytes
+    freed = sum(_remove(entry) for entry in _leftovers(workdir, spared_s))
+    for entry in entries:
+        if excess > 0 and _name(entry.path) not in own and _is_stale(entry):
+            excess -= entry.size_bytes
+            freed += _remove(entry)
+    return freed
+
+
+def clean(workdir: str) -> Dict[str, Any]:
+    """Remove all that nobody has used for a day. Raises DeviceError while an agent is at work."""
+    from devices.agent import lock
+
+    root = Path(workdir)
+    fd = lock.acquire(root / "lock")
+    try:
+        return {"freed_bytes": trim(root, set(), 0, _DAY_S)}
+    finally:
+        os.close(fd)
+
+
+def _entries(workdir: Path, spared_s: Optional[float]) -> List[Kept]:
+    """Everything that was made whole: half-made things begin with a dot, and a job without a reply may go on."""
+    paths = [path for kind in ("agents", "artifacts", "wheels", "envs") for path in workdir.glob(kind + "/[!.]*")]
+    paths += [reply.parent for reply in workdir.glob("jobs/*/reply.json")]
+    return [_kept(path, _SPARED_S[path.parent.name] if spared_s is None else spared_s) for path in paths]
+
+
+def _leftovers(workdir: Path, spared_s: Optional[float]) -> Iterator[Kept]:
+    """What a killed transfer or installation left half-written, once nobody will go on with it."""
+    for kind in ("agents", "artifacts", "wheels", "envs"):
+        for path in workdir.glob(kind + "/.*"):
+            leftover = _kept(path, _DAY_S if spared_s is None else spared_s)
+            if _is_stale(leftover):
+                yield leftover
+
+
+def _kept(path: Path, spared_s: float) -> Kept:
+    try:
+        inside = path.rglob("*") if path.is_dir() else [path]
+        sizes = (os.lstat(str(file)) for file in inside)
+        return Kept(path, sum(found.st_size for found in sizes), path.stat().st_mtime, spared_s)
+    except FileNotFoundError:  # gone meanwhile
+        return Kept(path, 0, time.time(), spared_s)
+
+
+def _name(path: Path) -> str:
+    """An environment is named by its key, its description by the key and a suffix: both or neither stay."""
+    return path.stem if path.suffix == ".json" else path.name
+
+
+def _is_stale(entry: Kept) -> bool:
+    """A device without a clock of its own may have been in 1970: what lies in the future was used long ago, or never was."""
+    return abs(time.time() - entry.used) > entry.spared_s
+
+
+def _remove(entry: Kept) -> int:
+    if entry.path.is_dir() and not entry.path.is_symlink():
+        shutil.rmtree(str(entry.path), ignore_errors=True)
+    elif entry.path.exists():
+        entry.path.unlink()
+    return entry.size_bytes

@@ -1,0 +1,102 @@
+"""Make a device ready: who holds it, what it is, room, and its runtimes with the packages that they need.
+
+    connect -> look -> free, or waited for, or taken -> room, architecture -> per runtime: environment, probe -> Ready
+
+All that can fail is found here, before any long work; nothing is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import bundle, transport
+from harness.child import OnProgress, Progress
+from harness.errors import DeviceError
+from harness.records import Device, Environment
+from harness.transport import Transport
+
+Busy = Literal["refuse", "wait", "steal"]
+"""What to do about a device that another agent holds."""
+
+_WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A device that can begin: the line to it, and by runtime what it needs there and what it said of itself."""
+
+    device: Device
+    line: Transport
+    facts: Mapping[str, Any]
+    environments: Mapping[str, Environment | None]
+    probed: Mapping[str, Mapping[str, Any]]
+
+
+def make(
+    device: Device, runtimes: Iterable[str], tell: OnProgress, busy: Busy = "refuse", line: Transport | None = None
+) -> Ready:
+    """Look at a device, install what its runtimes need, import them there. Raises DeviceError at the first that fails."""
+    line = transport.connect(device) if line is None else line
+    runtimes = tuple(runtimes)
+    first = bundle.build(runtimes[0])
+    seen = line.look(first)
+    if seen.get("holder") is not None:
+        seen = _free(line, first, seen, busy, tell)
+    transport.require_room(device.name, seen)
+    facts = transport.told(seen, "facts", dict, device.name)
+    _require_architecture(device, facts)
+    environments = {runtime: environment(device, runtime, facts, tell) for runtime in runtimes}
+    probed = {}
+    for runtime in runtimes:
+        tell(Progress(f"looking at {runtime} on {device.name}"))
+        probed[runtime] = line.probe(bundle.build(runtime), runtime, environments[runtime])
+    return Ready(device, line, facts, environments, probed)
+
+
+def environment(device: Device, runtime: str, facts: Mapping[str, Any], tell: OnProgress) -> Environment | None:
+    """Return the packages that a runtime needs on a device; None on this machine, which has its own."""
+    if device.address is None:
+        return None
+    from harness import provision
+
+    return provision.environment(runtime, facts, tell)
+
+
+def _require_architecture(device: Device, facts: Mapping[str, Any]) -> None:
+    machine = facts.get("machine")
+    if device.profile.arch not in ("any", machine):
+        raise DeviceError(
+            f"device {device.name} is {machine}, its profile {device.profile.name} says {device.profile.arch}",
+            "Give it another profile in the inventory.",
+        )
+
+
+def _free(line: Transport, agent: Path, seen: Mapping[str, Any], busy: Busy, tell: OnProgress) -> Mapping[str, Any]:
+    """Return what is seen once the device is free: never, after waiting, or when the other agent has been ended."""
+    if busy == "steal":
+        tell(Progress(f"ending {_who(seen)} on {line.name}"))
+        line.stop()
+        seen = line.look(agent)
+    while busy == "wait" and seen.get("holder") is not None:
+        tell(Progress(f"waiting for {line.name}: it is held by {_who(seen)}"))
+        time.sleep(_WAIT_S)
+        seen = line.look(agent)
+    if seen.get("holder") is not None:
+        raise DeviceError(
+            f"device {line.name} is busy: it is held by {_who(seen)}",
+            "Wait for it (--wait), end that run (--steal), or name another device.",
+        )
+    return seen
+
+
+def _who(seen: Mapping[str, Any]) -> str:
+    """The holder of a lock in words, by what it has signed."""
+    holder = seen.get("holder")
+    if not isinstance(holder, dict) or "run" not in holder:
+        return "another agent"
+    said = {key: str(holder.get(key, "?"))[:100] for key in ("run", "owner", "job", "pid")}
+    return f"run {said['run']} of {said['owner']} (job {said['job']}, pid {said['pid']})"

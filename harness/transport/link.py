@@ -1,0 +1,247 @@
+"""The connection under `Ssh`: kept, watched, and found again when it was lost.
+
+Libraries wait for a peer that is gone for as long as the kernel does (fabric#2345, paramiko#1380), so whatever is asked
+of a connection is asked in a thread of its own, and whoever asks waits for a bounded time without progress, no longer.
+What was asked is asked again over a new connection, with back-off, until the address's patience is over: everything
+here may be done twice.
+"""
+
+from __future__ import annotations
+
+import queue
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import fabric
+import paramiko
+
+from harness.errors import DeviceError, HarnessError
+from harness.records import Address
+from harness.transport import hosts
+
+SILENCE_S = 20.0
+"""How long an operation may go without progress before its connection is given up."""
+
+_BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+_MOST_BYTES = 2**22  # of what one command may say
+_SETTLE_S = 0.005
+_ALIVE_S = 5
+
+T = TypeVar("T")
+
+
+class LostError(Exception):
+    """The link is gone, or nobody answers on it any more."""
+
+
+@dataclass
+class Session:
+    """An open connection and its file channel, kept; `beat` is told whenever something arrived or was taken."""
+
+    connection: fabric.Connection
+    files: paramiko.SFTPClient
+    home: str
+    last: float
+
+    def beat(self) -> None:
+        """Say that something moves."""
+        self.last = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code (127: no such program) and the bytes that it wrote."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+class Link:
+    """One device's connection. Not for two threads at once: a device has one worker."""
+
+    def __init__(self, name: str, address: Address) -> None:
+        self.name, self.address = name, address
+        self._session: Session | None = None
+        self._ever = False
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            threading.Thread(target=_close, args=(session.connection,), daemon=True).start()
+
+    def ask(self, what: str, work: Callable[[Session], T], silence_s: float = SILENCE_S) -> T:
+        """Return what `work` makes of an open session. Raises DeviceError with `what` when the link stays lost.
+
+        `work` may be called again from its beginning, over another connection. What it raises of ours passes.
+        """
+        end = None
+        for attempt in range(10**6):
+            try:
+                session = self._session or self._open()
+                return _watched(work, session, silence_s)
+            except LostError as lost:
+                self.close()
+                now = time.monotonic()
+                end = now + self.address.patience_s if end is None else end
+                pause = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
+                if not self._ever or now + pause > end:
+                    raise DeviceError(
+                        f"device {self.name}: {what}: {lost}", "Nothing is lost; go on when the board is back."
+                    ) from None
+                time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def run(self, argv: Sequence[str], limit_s: float) -> Done:
+        """Run a program there, quoted word by word, and return what it said, at most 4 MiB of it. Raises DeviceError."""
+        return self.ask(argv[0] + " there", lambda session: _run(session, argv, limit_s), limit_s + SILENCE_S)
+
+    def _open(self) -> Session:
+        made: list[fabric.Connection] = []
+        hops = 1 + bool(self.address.jump)
+        try:
+            return self._opened(made, hops * 1.25 * hosts.CONNECT_S)
+        except HarnessError:
+            raise
+        except Exception as error:
+            if made:
+                threading.Thread(target=_close, args=(made[0],), daemon=True).start()
+            refused = hosts.refusal(self.name, self.address, made[0] if made else None, error)
+            if self._ever and _may_pass(error):
+                raise LostError(refused.message) from None
+            raise refused from None
+
+    def _opened(self, made: list[fabric.Connection], limit_s: float) -> Session:
+        def work() -> Session:
+            connection = hosts.connection(self.address)
+            made.append(connection)
+            connection.open()
+            _bound(connection)
+            files = connection.client.open_sftp()
+            files.get_channel().settimeout(SILENCE_S)
+            return Session(connection, files, str(files.normalize(".")), time.monotonic())
+
+        try:
+            session = _within(limit_s, work)
+        except queue.Empty:
+            raise TimeoutError from None
+        self._session, self._ever = session, True
+        return session
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a board that was there may be back soon: it boots, or its link is down. Another key or a log-in refused stays."""
+    stays = (paramiko.BadHostKeyException, paramiko.AuthenticationException, hosts.UnknownHostError)
+    return isinstance(error, OSError | EOFError | paramiko.SSHException) and not isinstance(error, stays)
+
+
+def _bound(connection: fabric.Connection) -> None:
+    """Let the kernel give up unanswered bytes as early as we do; a jump host's channel has no such socket."""
+    sock = connection.transport.sock
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE_S * 1000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _close(connection: fabric.Connection) -> None:
+    with suppress(Exception):
+        connection.close()
+
+
+# --- watching ------------------------------------------------------------------------------------------------------
+
+
+def _within(limit_s: float, work: Callable[[], T]) -> T:
+    """Return what `work`, in a thread of its own, comes to, or raise what it raises; queue.Empty after `limit_s`."""
+    kind, value = _begun(work).get(timeout=limit_s)
+    if kind:
+        return value  # type: ignore[no-any-return]
+    raise value
+
+
+def _begun(work: Callable[[], Any]) -> queue.SimpleQueue[tuple[bool, Any]]:
+    outcome: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def carry_out() -> None:
+        try:
+            outcome.put((True, work()))
+        except BaseException as error:  # whoever asked raises it
+            outcome.put((False, error))
+
+    threading.Thread(target=carry_out, daemon=True).start()
+    return outcome
+
+
+def _watched(work: Callable[[Session], T], session: Session, silence_s: float) -> T:
+    """Return what `work` comes to while the session moves. Raises LostError when it stops moving or is gone."""
+    session.beat()
+    outcome = _begun(lambda: work(session))
+    while True:
+        left = session.last + silence_s - time.monotonic()
+        if left <= 0:
+            raise LostError(f"no progress for {silence_s:g} s")
+        with suppress(queue.Empty):
+            ok, value = outcome.get(timeout=left)
+            if ok:
+                return value  # type: ignore[no-any-return]
+            raise _judged(value, session)
+
+
+def _judged(error: BaseException, session: Session) -> BaseException:
+    """What the file server or the agent says is its answer; everything else means that the link is gone."""
+    if isinstance(error, HarnessError):
+        return error
+    active = session.connection.transport is not None and session.connection.transport.is_active()
+    if isinstance(error, TimeoutError | EOFError | ConnectionError) or not active:
+        return LostError(f"{error or type(error).__name__}")
+    if isinstance(error, paramiko.SSHException | paramiko.SFTPError):
+        return LostError(f"it does not keep to the protocol ({error})")
+    return error
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+def _run(session: Session, argv: Sequence[str], limit_s: float) -> Done:
+    end = time.monotonic() + limit_s
+    transport = session.connection.transport
+    channel = transport.open_session(timeout=SILENCE_S)
+    transport.set_keepalive(_ALIVE_S)  # or nobody would notice that the link is gone while we only wait
+    try:
+        channel.exec_command(shlex.join(argv))
+        channel.shutdown_write()
+        out, err = bytearray(), bytearray()
+        while not _over(channel, out, err):
+            if time.monotonic() > end:
+                raise DeviceError(f"{argv[0]} there did not end within {limit_s:g} s")
+            if len(out) + len(err) > _MOST_BYTES:
+                raise DeviceError(f"{argv[0]} there said more than {_MOST_BYTES >> 20} MiB: no answer of ours")
+            session.beat()
+        code = channel.recv_exit_status()
+        if code < 0 and not transport.is_active():
+            raise EOFError("the link was lost while it ran")
+        return Done(code, bytes(out), bytes(err))
+    finally:
+        channel.close()
+        transport.set_keepalive(0)  # quiet, while something may be timed there
+
+
+def _over(channel: paramiko.Channel, out: bytearray, err: bytearray) -> bool:
+    """Take what has arrived; whether the command has ended and nothing more will come."""
+    ended = channel.closed or (channel.exit_status_ready() and channel.eof_received)
+    if channel.recv_ready():
+        out += channel.recv(2**16)
+    elif channel.recv_stderr_ready():
+        err += channel.recv_stderr(2**16)
+    elif ended:
+        return True
+    else:
+        time.sleep(_SETTLE_S)
+    return False
