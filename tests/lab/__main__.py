@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from . import machine, rootfs, slots
+from . import inventory, machine, rootfs, slots
 from .boards import KINDS
 from .device import Device
 from .machine import CACHE, LabError
@@ -18,18 +18,6 @@ from .sshd import NotReadyError, banner, new_key
 NAME = os.environ.get("EDGE_LAB_NAME", "lab")
 STATE = CACHE / f"state-{NAME}"
 INVENTORY = STATE / "inventory.yaml"
-ENTRY = """\
-  {name}:
-    profile: {profile}
-    host: {host}
-    port: {port}
-    user: {user}
-    key: {state}/id_ed25519
-    known_hosts: {state}/known_hosts
-    workdir: {workdir}
-    virtual: true
-    tags: [lab]
-"""
 
 
 def install() -> int:
@@ -61,14 +49,11 @@ def start() -> None:
     devices = [Device(kind, root, key, owner=NAME) for kind in KINDS]
     for device in devices:
         device.up()
-    (STATE / "known_hosts").write_text("".join(device.known_hosts.read_text() for device in devices))
-    INVENTORY.write_text("devices:\n" + "".join(entry(device) for device in devices))
-
-
-def entry(device: Device) -> str:
-    """Return a device's lines in the inventory."""
-    where = {"host": device.host, "port": device.port, "user": device.user, "workdir": device.workdir}
-    return ENTRY.format(name=device.name, profile=device.kind.profile, state=STATE, **where)
+    known = STATE / "known_hosts"
+    known.write_text("".join(device.known_hosts.read_text() for device in devices))
+    for device in devices:
+        device.known_hosts = known
+    INVENTORY.write_text(inventory.virtual(*devices))
 
 
 def running() -> dict[str, slots.Slot]:

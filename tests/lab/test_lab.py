@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Lab:
     """A lab beside the one that its user may have."""
 
-    def __init__(self) -> None:
-        self.name = f"test-{os.getpid()}"
-        self.environment = {**os.environ, "EDGE_LAB_NAME": self.name, "EDGE_LAB": str(machine.CACHE)}
+    def __init__(self, cache: Path = machine.CACHE) -> None:
+        self.name, self.cache = f"test-{os.getpid()}", cache
+        self.environment = {**os.environ, "EDGE_LAB_NAME": self.name, "EDGE_LAB": str(cache)}
 
     def start(self, verb: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.lab", verb]
@@ -51,14 +51,18 @@ def traces(of: list[slots.Slot]) -> list[str]:
     found = [slot.link for slot in of if f" {slot.link}@" in links]
     found += [slot.netns for slot in of if slot.netns in spaces.split()]
     found += [str(slot.folder) for slot in of if slot.folder.exists() or f"{slot.folder}/" in mounts.read_text()]
-    names = {str(slot.folder) for slot in of}
+    return found + [command for slot in of for command in running_with(f"{slot.folder}/root")]
+
+
+def running_with(text: str) -> list[str]:
+    """The command lines of this machine that hold a text."""
+    found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            text = file.read_bytes().decode(errors="replace")
-        except OSError:
+            found.append(file.read_bytes().decode(errors="replace"))
+        except OSError:  # it has ended
             continue
-        found += [text for name in names if f"{name}/root" in text]
-    return found
+    return [command for command in found if text in command]
 
 
 @pytest.mark.lab
@@ -70,7 +74,7 @@ def test_up_twice_is_up_and_down_twice_leaves_nothing(lab: Lab) -> None:
     assert lab("up") == (0, told) and [slot.processes() for slot in made] == before
     assert len(made) == 3 and lab("status") == (0, told)
     state = machine.CACHE / f"state-{lab.name}"
-    assert "profile: jetson-orin-nano" in (state / "inventory.yaml").read_text()
+    assert 'profile: "jetson-orin-nano"' in (state / "inventory.yaml").read_text()
     login = ["ssh", "-F", "/dev/null", "-i", state / "id_ed25519", "-o", f"UserKnownHostsFile={state}/known_hosts"]
     named = subprocess.run([*login, f"root@{made[2].host}", "hostname"], capture_output=True, text=True, timeout=20)
     assert named.stdout == "jetson-virtual\n"
@@ -88,6 +92,20 @@ def test_whenever_up_is_killed_down_cleans_up(lab: Lab, after_s: float) -> None:
     made = lab.slots
     assert lab("down") == (0, "")
     assert traces(made) == [] and lab.slots == []
+
+
+@pytest.mark.lab
+@pytest.mark.usefixtures("lab_rootfs")
+def test_a_killed_build_of_the_root_file_system_leaves_nothing(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    with lab.start("up") as process:
+        while not any(tmp_path.glob("rootfs-*.partial/usr")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    assert lab("down") == (0, "")
+    assert not any(tmp_path.glob("*")) or [each.name for each in tmp_path.iterdir()] == [".lock"]
+    assert str(tmp_path) not in Path("/proc/mounts").read_text() and running_with(str(tmp_path)) == []
 
 
 @pytest.mark.lab
