@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Self
 
-from harness import errors
+from harness import errors, interrupt
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def call(module: str, request: Any, on_progress: OnProgress, env: Mapping[str, s
     """Run `python -m module` with `request` on standard input and return its result.
 
     Raises the HarnessError that the child met, by its own type; ChildDied with the tail of its standard error when the
-    child died without a word (a signal, out of memory). Ctrl-C ends the child too.
+    child died without a word (a signal, out of memory). Ctrl-C ends the child too, whichever thread waits for it.
     """
     with Group() as alone:
         return alone.call(module, request, on_progress, env)
@@ -53,21 +54,31 @@ class Group:
     """Calls made from any number of threads, which end together.
 
     Python interrupts the main thread alone; a thread that waits for its child hears nothing. So whoever starts the
-    threads leaves the group, by the exception, before waiting for them: that kills every child.
+    threads leaves the group, by the exception, before waiting for them: that kills every child. A group that was made
+    in another thread is ended by `interrupt`, which does the same.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = False
+        self._listening = interrupt.ended_by(self._end)
 
     def __enter__(self) -> Self:
+        self._listening.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._listening.__exit__(None, None, None)
+        if kind is not None:
+            self._end()
+        self._ended = True
+
+    def _end(self) -> None:
+        """Kill every child, and start none any more."""
         with self._lock:
             self._ended = True
-            for process in tuple(self._running) if kind is not None else ():
+            for process in self._running:
                 process.kill()
 
     def call(self, module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
@@ -109,6 +120,8 @@ def _answer(module: str, last: Mapping[str, Any], code: int, noise: IO[bytes]) -
     if "error" in last:
         kind = getattr(errors, last["error"]["type"], errors.HarnessError)
         raise kind(last["error"]["message"], last["error"]["hint"])
+    if code == -signal.SIGINT:  # a terminal interrupts children too, and they may be the first to hear it
+        raise KeyboardInterrupt
     noise.seek(0)
     said = noise.read()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
     raise ChildDied(f"{module} ended without a result ({_describe(code)})", said)
