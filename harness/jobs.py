@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness import bundle, store, wire
+from harness import bundle, interrupt, store, wire
 from harness.child import OnProgress, Progress
 from harness.errors import DamagedError, DeviceError, HarnessError
 from harness.records import ONNX, Artifact, Entry, Environment, Plan, Profile, Run
@@ -197,7 +197,7 @@ def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> No
             _require_alive(line, job)
             quiet_since = time.monotonic()
         else:
-            time.sleep(pause_s)
+            interrupt.pause(pause_s)
             pause_s = min(line.follow_s, pause_s * _RARER)  # a look disturbs what is being timed
 
 

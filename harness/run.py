@@ -14,8 +14,8 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -31,6 +31,9 @@ from harness.preflight import Busy, Ready
 from harness.records import Artifact, Device, Ladder, LadderRequest, Plan, Run, Rung
 from harness.transport import Transport
 
+Turn = Callable[[OnProgress], AbstractContextManager[None]]
+"""Gives a block to prepare within, when it is this run's turn; after it the run may measure."""
+
 _CACHE_FREE_BYTES = 2**30
 
 
@@ -39,7 +42,20 @@ def new_session() -> str:
     return secrets.token_hex(4)
 
 
-def start(plan: Plan, ready: Ready, *, results: Path, command: Sequence[str], session: str, tell: OnProgress) -> Path:
+def _at_once(tell: OnProgress) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def start(
+    plan: Plan,
+    ready: Ready,
+    *,
+    results: Path,
+    command: Sequence[str],
+    session: str,
+    tell: OnProgress,
+    turn: Turn = _at_once,
+) -> Path:
     """Do the whole main job on one device and return the run's folder. Raises HarnessError.
 
     `preflight` has made the device ready; a word that only the network can judge (an activation's name) leaves nothing
@@ -63,7 +79,7 @@ def start(plan: Plan, ready: Ready, *, results: Path, command: Sequence[str], se
     tell(Progress(f"run {record.run}"))
     seconds: dict[str, float] = {}
     with store.held(folder), _kept_true(folder, record, seconds):
-        return _carry_out(folder, record, ready, seconds, tell)
+        return _carry_out(folder, record, ready, seconds, tell, turn)
 
 
 def resume(folder: Path, device: Device, *, tell: OnProgress, busy: Busy = "refuse") -> Path:
@@ -166,9 +182,11 @@ def _kept_true(folder: Path, record: Run, seconds: dict[str, float], resumed: bo
         raise
 
 
-def _carry_out(folder: Path, record: Run, ready: Ready, seconds: dict[str, float], tell: OnProgress) -> Path:
+def _carry_out(
+    folder: Path, record: Run, ready: Ready, seconds: dict[str, float], tell: OnProgress, turn: Turn = _at_once
+) -> Path:
     """Walk the stages, keeping run.json true at each."""
-    record = _prepare_and_measure(folder, record, ready, seconds, tell)
+    record = _prepare_and_measure(folder, record, ready, seconds, tell, turn)
     return _finish(folder, record, seconds)
 
 
@@ -195,12 +213,15 @@ def _record_failure(folder: Path, error: HarnessError, seconds: dict[str, float]
     error.hint = error.hint or f"What is done is kept; go on with: harness run --resume {stored.run}"
 
 
-def _prepare_and_measure(folder: Path, record: Run, ready: Ready, seconds: dict[str, float], tell: OnProgress) -> Run:
+def _prepare_and_measure(
+    folder: Path, record: Run, ready: Ready, seconds: dict[str, float], tell: OnProgress, turn: Turn
+) -> Run:
     """Make ladders and artifacts (the cache may have them) and bring every job to its reply."""
-    with _timed(seconds, "ladders"):
-        ladders = _climb(record.plan, tell)
-    with _timed(seconds, "build"):
-        entries, artifacts = rows.make(record.plan, ready.device, ladders, tell)
+    with turn(tell):
+        with _timed(seconds, "ladders"):
+            ladders = _climb(record.plan, tell)
+        with _timed(seconds, "build"):
+            entries, artifacts = rows.make(record.plan, ready.device, ladders, tell)
     entries = rows.agree(record, entries)
     kept = tuple(_portable(ladder) for ladder in ladders)
     record = replace(record, status="measuring", ladders=kept, entries=entries, failure=None)

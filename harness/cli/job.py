@@ -14,12 +14,24 @@ from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
     from harness.plan import Words
+    from harness.preflight import Busy
+    from harness.records import Device, Plan
 
 # What makes a ladder: of no use to networks that are given.
 _OF_LADDERS = {"model", "task", "data", "method", "eligible", "entropy", "order", "controls"}
-_BESIDE_RESUME = {"resume", "results", "inventory", "as_json"}  # what may be said together with --resume
+_BESIDE_RESUME = {
+    "resume",
+    "results",
+    "inventory",
+    "as_json",
+    "wait",
+    "steal",
+}  # what may be said together with --resume
 
-DeviceWord = Annotated[str | None, typer.Option(help="Devices of the inventory.", metavar="NAME[,NAME]")]
+DeviceWord = Annotated[
+    str | None,
+    typer.Option(help="Devices of the inventory, or tag:NAME for all that have it.", metavar="NAME[,NAME]"),
+]
 Model = Annotated[str, typer.Option(help="The network: see `harness models`.")]
 Task = Annotated[str | None, typer.Option(help="Its data; by default the model's own.")]
 Data = Annotated[Path | None, typer.Option(help="A folder for tasks that read one.", metavar="DIR")]
@@ -42,7 +54,13 @@ Controls = Annotated[bool, typer.Option(help="Measure the latency controls besid
 Tune = Annotated[
     str | None, typer.Option(help="Settings to bring about meanwhile, of the profile.", metavar="NAME[,NAME]")
 ]
-Regime = Annotated[str, typer.Option(help="A cool device, or one under lasting load.", metavar="burst|sustained")]
+Regime = Annotated[
+    str | None,
+    typer.Option(help="A cool device (the default), or one under lasting load.", metavar="burst|sustained"),
+]
+PowerMode = Annotated[str | None, typer.Option(help="A power mode of the profile.", metavar="NAME")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for a device that another run holds.")]
+Steal = Annotated[bool, typer.Option("--steal", help="End the run that holds a device, and take it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.", metavar="RUN")]
 
@@ -73,7 +91,10 @@ def run(
     seed: Seed = 0,
     controls: Controls = True,
     tune: Tune = None,
-    regime: Regime = "burst",
+    regime: Regime = None,
+    power_mode: PowerMode = None,
+    wait: Wait = False,
+    steal: Steal = False,
     dry_run: DryRun = False,
     resume: Resume = None,
     results: Results = Path("results"),
@@ -83,13 +104,16 @@ def run(
     """Make a network shallower, build it, run it on a device, and show what that bought."""
     from harness.plan import Words
 
+    if wait and steal:
+        raise UsageError("--wait cannot be said beside --steal: a busy device is waited for, or taken", "Drop one.")
+    busy: Busy = "wait" if wait else "steal" if steal else "refuse"
     if resume is not None:
         _refuse(
             _said(context) - _BESIDE_RESUME,
             "resume: a run goes on as it was planned",
             "Start a new run for another plan.",
         )
-        _resume(resume, results, inventory, as_json)
+        _resume(resume, results, inventory, as_json, busy)
         return
     if device is None:
         raise UsageError("run: name a device, or a run to resume", "For example: harness run --device local")
@@ -99,9 +123,12 @@ def run(
     words = Words(
         device, model, task, data, method, eligible, entropy, order, runtime, precision,
         threads, batch, tuple(option or ()), budget, seed, controls, tune, regime,
-        tuple(onnx or ()),
+        tuple(onnx or ()), power_mode,
     )  # fmt: skip
-    _run(words, dry_run, results, inventory, as_json)
+    if dry_run:
+        _plan(words, results, inventory)
+    else:
+        _run(words, results, inventory, as_json, busy)
 
 
 def check(
@@ -126,41 +153,53 @@ def check(
         raise typer.Exit(1)
 
 
-def _run(words: Words, dry_run: bool, results: Path, inventory_file: Path | None, as_json: bool) -> None:
+def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
+    from harness import plan, store
+
+    planned = _planned(words, inventory_file)
+    quotes = [store.quote_calibration(results, device.name) for device, _ in planned]
+    print_json(
+        [
+            {**plan.describe(device, each), "calibration": quote}
+            for (device, each), quote in zip(planned, quotes, strict=True)
+        ]
+    )
+
+
+def _planned(words: Words, inventory_file: Path | None) -> tuple[tuple[Device, Plan], ...]:
     from harness import inventory, plan
 
     first_line(f"{', '.join(map(str, words.onnx)) or words.model} on {words.device}")
-    planned = plan.make(words, inventory.locate(inventory_file))
-    if dry_run:
-        from harness import store
+    return plan.make(words, inventory.locate(inventory_file))
 
-        print_json(
-            [
-                {**plan.describe(device, each), "calibration": store.quote_calibration(results, device.name)}
-                for device, each in planned
-            ]
+
+def _run(words: Words, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy) -> None:
+    """Measure on every device, show what was measured, then raise the bug that one of them may have met."""
+    planned = _planned(words, inventory_file)
+    from harness import fleet
+    from harness.progress import narrate_each
+
+    with narrate_each([device.name for device, _ in planned]) as tell:
+        outcomes = fleet.run_each(
+            planned, results=results, command=sys.argv[1:], tell=tell, complain=_complain_of, busy=busy
         )
-        return
-    from harness import run as story
-    from harness.progress import narrate
-
-    session, folders, failed = story.new_session(), [], False
-    with narrate() as tell:
-        ready = [story.preflight(each, device, results, tell) for device, each in planned]
-    for (_, each), device in zip(planned, ready, strict=True):
-        try:
-            with narrate() as tell:
-                folder = story.start(each, device, results=results, command=sys.argv[1:], session=session, tell=tell)
-            folders.append(folder)
-        except HarnessError as error:
-            if len(planned) == 1:
-                raise
-            complain(error)  # one device that fails leaves the others alone
-            failed = True
-    _report(folders, as_json, failed)
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    try:
+        folders = [outcome.folder for outcome in outcomes if outcome.folder]
+        _report(folders, as_json, bool(failures), several=len(planned) > 1)
+    finally:
+        for bug in failures:
+            if not isinstance(bug, HarnessError):
+                raise bug
 
 
-def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool) -> None:
+def _complain_of(device: str, error: HarnessError) -> None:
+    """Complain of one device among others: its name stands in the message."""
+    named = error.message if device in error.message else f"{device}: {error.message}"
+    complain(HarnessError(named, error.hint))
+
+
+def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy) -> None:
     from harness import inventory, store
     from harness import run as story
     from harness.progress import narrate
@@ -169,7 +208,7 @@ def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool
     folder = store.find(results, word)
     device = inventory.device(store.load(folder).device, inventory.locate(inventory_file))
     with narrate() as tell:
-        story.resume(folder, device, tell=tell)
+        story.resume(folder, device, tell=tell, busy=busy)
     _report([folder], as_json, failed=False)
 
 
@@ -185,8 +224,11 @@ def _refuse(names: set[str], beside: str, hint: str) -> None:
         raise UsageError(f"--{name.replace('_', '-')} cannot be said beside --{beside}", hint)
 
 
-def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
-    """Draw each run's figures, show its table; exit 1 if a case failed or none was measured."""
+def _report(folders: list[Path], as_json: bool, failed: bool, several: bool = False) -> None:
+    """Draw each run's figures, show its table; exit 1 if a case failed or none was measured.
+
+    The JSON is a list where several devices were asked for, however many of them failed.
+    """
     from harness import report
 
     runs = [load(folder) for folder in folders]
@@ -206,7 +248,7 @@ def _report(folders: list[Path], as_json: bool, failed: bool) -> None:
                 print(f"figure  {soak}")
     if as_json:
         shown = [report.to_json(each) for each in runs]
-        print_json(shown[0] if len(shown) == 1 else shown)
+        print_json(shown if several else shown[0])
     measured = all(any(case.status == "ok" for case in each.cases) for each in runs)
     if failed or not measured or any(case.status == "failed" for each in runs for case in each.cases):
         raise typer.Exit(1)
