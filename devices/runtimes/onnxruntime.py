@@ -22,6 +22,7 @@ OPTIONS: Dict[str, Tuple[str, ...]] = {
     "io_binding": ("off", "on"),
 }
 CONVERTERS = ("torch", "onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("onnxruntime", "numpy")
 
 OPSET = 18
 PROVIDER = "CPUExecutionProvider"

@@ -3,6 +3,7 @@
     --option mode=eager        the program's operators one by one, as PyTorch runs them (the only mode)
 
 Intra-op threads are set explicitly (`--threads`), inter-op is 1; inference mode; the program's batch size is free.
+The board's own PyTorch is used: its wheels are several hundred MB, and a Jetson's are not in the package index.
 """
 
 import io
