@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,16 +27,14 @@ def lab_rootfs() -> Iterator[Path]:
     """The root file system of all virtual devices; what stands in their way skips every test that needs one."""
     if reason := machine.why_not():
         pytest.skip(reason)
-    slots.sweep()
-    with slots.held():
-        yield _built()
-
-
-def _built() -> Path:
-    try:
-        return rootfs.build()
-    except machine.LabError as error:
-        pytest.skip(str(error))
+    with ExitStack() as stack:
+        try:
+            slots.sweep()
+            stack.enter_context(slots.held())
+            root = rootfs.build()
+        except machine.LabError as error:
+            pytest.skip(str(error))
+        yield root
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -192,6 +192,20 @@ class Sshd:
             for pid in descendants(self._process.pid):
                 if _comm(pid).startswith("sshd"):
                     _kill(pid)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Answer nothing meanwhile; connections stay open."""
+        assert self._process is not None
+        family = [self._process.pid, *descendants(self._process.pid)]
+        try:
+            for pid in family:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def stop(self, connections: bool = True) -> None:
         """Serve no more; open connections are broken unless they may stay."""
