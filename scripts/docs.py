@@ -1,4 +1,5 @@
-"""Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help.
+"""Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, the tables
+of docs/inventory.md from the profiles, the JSON Schemas from the models that check the files.
 
 python scripts/docs.py            write
 python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
@@ -12,9 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import report, store
+from harness import content, inventory, report, store
+from harness.inventory import editors
 
 ROOT = Path(__file__).resolve().parent.parent
+PROFILES = re.compile(r"<!-- profiles -->\n.*?<!-- /profiles -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
             "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
@@ -34,7 +37,13 @@ def main() -> int:
 def pages() -> dict[Path, str]:
     """Return the text that each page should have."""
     readme = ROOT / "README.md"
-    return {readme: EXAMPLE.sub(lambda _: example(), readme.read_text()), ROOT / "docs" / "commands.md": commands()}
+    inventory_page = ROOT / "docs" / "inventory.md"
+    return {
+        readme: EXAMPLE.sub(lambda _: example(), readme.read_text()),
+        ROOT / "docs" / "commands.md": commands(),
+        inventory_page: PROFILES.sub(lambda _: profiles(), inventory_page.read_text()),
+        **{editors.place(which): editors.schema(which) for which in editors.WHICH},
+    }
 
 
 def example() -> str:
@@ -51,6 +60,28 @@ def example() -> str:
     intro = f"What came out on one machine ({machine}), with all its samples in [{path}]({path}):"
     figure = f"![depth against latency, MACs and weight bytes]({path}/plots/depth.png)"
     return "\n\n".join(("<!-- example -->", intro, figure, report.markdown(run).strip(), "<!-- /example -->"))
+
+
+def profiles() -> str:
+    """The profiles that come with the program, and the systems that each knows, as two tables."""
+    kinds = [inventory.profile(name) for name in content.names("profile")]
+    rows = [
+        "| profile | is | for compilers | runtimes | threads | sensors | `--tune` | `--power-mode` | cools for at most |"
+    ]
+    rows += ["|---" * 9 + "|"]
+    for kind in kinds:
+        target = ", ".join(kind.target.values()) or kind.arch
+        lists = (kind.runtimes, (str(kind.threads),), kind.sensors, kind.tune, kind.power_modes)
+        words = (", ".join(each) or "none" for each in lists)
+        cells = (f"`{kind.name}`", kind.description, target, *words, f"{kind.cooldown_s:g} s")
+        rows.append(f"| {' | '.join(cells)} |")
+    rows += ["", "| system | of | Python | glibc | adds for compilers |", "|---|---|---|---|---|"]
+    systems = {system.name: system for kind in kinds for system in kind.systems}
+    for name, system in systems.items():
+        of = ", ".join(kind.name for kind in kinds if name in (each.name for each in kind.systems))
+        adds = ", ".join(f"{key} {value}" for key, value in system.target.items()) or "nothing"
+        rows.append(f"| `{name}` | {of} | {', '.join(system.pythons)} | {system.glibc} | {adds} |")
+    return "\n".join(("<!-- profiles -->", *rows, "<!-- /profiles -->"))
 
 
 def commands() -> str:

@@ -4,29 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.guard import InventoryFile, Json, guarded, print_columns, print_json
 
+if TYPE_CHECKING:
+    from harness.records import Device
+
+
+Schema = Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(guarded(devices))
-    for kind in ("method", "model", "task", "runtime", "sensor", "profile"):
+    for kind in ("method", "model", "task", "runtime", "sensor"):
         app.command(kind + "s")(guarded(_listing(kind)))
+    app.command()(guarded(profiles))
 
 
-def devices(inventory: InventoryFile = None, as_json: Json = False) -> None:
+def devices(inventory: InventoryFile = None, as_json: Json = False, schema: Schema = False) -> None:
     """List the devices of the inventory."""
     from harness import inventory as door
 
+    if schema:
+        print(door.schema("inventory"), end="")
+        return
     found = door.read(door.locate(inventory))
     if as_json:
         print_json([asdict(device) for device in found])
     else:
-        print_columns([(each.name, f"{each.profile.name}: {', '.join(each.profile.runtimes)}") for each in found])
+        print_columns([(each.name, _line(each)) for each in found])
+
+
+def profiles(as_json: Json = False, schema: Schema = False) -> None:
+    """List the profiles that can be named."""
+    if schema:
+        from harness import inventory as door
+
+        print(door.schema("profile"), end="")
+    else:
+        _listing("profile")(as_json)
+
+
+def _line(device: Device) -> str:
+    """A device in one line: what it is, where, what runs there, by which tags it is meant."""
+    address, where = device.address, ""
+    if address:
+        user = f"{address.user}@" if address.user else ""
+        port = f" port {address.port}" if address.port else ""
+        where = f" at {user}{address.host}{port}" + (f" through {address.jump}" if address.jump else "")
+    tags = f" [{', '.join(device.tags)}]" if device.tags else ""
+    return f"{device.profile.name}{where}: {', '.join(device.runtimes)}{tags}{' (virtual)' if device.virtual else ''}"
 
 
 def _listing(kind: Any) -> Callable[[bool], None]:

@@ -8,11 +8,11 @@ by `--inventory`, `./inventory.yaml`, or the one that ships.
     tree.py       YAML -> a checked model, or an error with its line
     profiles.py   devices/profiles/<name>.yaml -> Profile
     listed.py     inventory.yaml -> Devices
-    schema.py     the models as JSON Schema, for editors
+    editors.py    the models as JSON Schema, for editors
 """
 
+from harness.inventory.editors import schema
 from harness.inventory.listed import device, locate, read, select
 from harness.inventory.profiles import profile
-from harness.inventory.schema import schema
 
 __all__ = ["device", "locate", "profile", "read", "schema", "select"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.inventory.rules import (
     DeviceName,
@@ -24,10 +24,19 @@ from harness.inventory.rules import (
 )
 
 Names = Annotated[list[Name], Distinct]
+SomeNames = Annotated[list[Name], Field(min_length=1), Distinct]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_a_value(cls, value: Any) -> Any:
+        """`host:` with nothing behind it is no way to say: this machine."""
+        if value is None:
+            raise ValueError("has no value: give one, or drop the line")
+        return value
 
 
 class DeviceFile(_Strict):
@@ -57,9 +66,7 @@ class DeviceFile(_Strict):
         "python3", description="Python interpreter on the device, 3.8 or newer: a name or an absolute path."
     )
     system: Name | None = Field(None, description="Which of the profile's systems it runs; else the profile's first.")
-    runtimes: Names | None = Field(
-        None, min_length=1, description="Runtimes in order of preference; else the profile's."
-    )
+    runtimes: SomeNames | None = Field(None, description="Runtimes in order of preference; else the profile's.")
     sensors: dict[Name, Options] | None = Field(
         None,
         description="Sensors of power with their options, which are laid over the profile's; else the profile's sensors.",
@@ -92,7 +99,9 @@ class SystemFile(_Strict):
     release: Pattern = Field(
         description="Regular expression for the first line of /etc/nv_tegra_release or the PRETTY_NAME of os-release, as a whole."
     )
-    pythons: Annotated[list[Version], Distinct] = Field(min_length=1, description='Its own Pythons, such as "3.11".')
+    pythons: Annotated[list[Version], Field(min_length=1), Distinct] = Field(
+        description='Its own Pythons, such as "3.11".'
+    )
     glibc: Version = Field(description='Its C library, such as "2.36"; with arch it gives the wheel tags that fit.')
     target: dict[Name, Flag] = Field(
         {}, description="What compilers need on this system, laid over the profile's target."
@@ -115,7 +124,7 @@ class ProfileFile(_Strict):
     target: dict[Name, Flag] = Field({}, description="What compilers need: cpu, triple, compute_capability.")
     models: list[Pattern] = Field([], description="Regular expressions for /proc/device-tree/model, as a whole.")
     systems: dict[Name, SystemFile] = Field({}, description="Operating systems that it may run, the usual one first.")
-    runtimes: Names = Field(min_length=1, description="Runtimes in order of preference; the first is the default.")
+    runtimes: SomeNames = Field(description="Runtimes in order of preference; the first is the default.")
     threads: int = Field(1, ge=1, le=1024, description="Threads that a network runs with, where --threads says none.")
     sensors: dict[Name, Options] = Field({}, description="Sources of power readings with their options.")
     tune: dict[Name, list[SettingFile]] = Field(

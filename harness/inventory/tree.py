@@ -87,7 +87,8 @@ def validate(model: type[_Model], tree: Tree) -> _Model:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the hint for an unknown name: the nearest known one, and all of them."""
-    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
+    within = [each for each in known if name and name in each]  # `trixie`
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5) or within
     guess = f'Did you mean "{near[0]}"? ' if near else ""
     return f"{guess}Known: {', '.join(known) or 'none'}."
 
