@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import Any
 
 import fabric
 import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from harness.errors import DeviceError
 from harness.records import Address
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it would print, our errors say
 
 CONNECT_S = 6.0
 """For TCP, the other side's banner and the log-in, each: a dead host is told of within 10 s of the command."""
@@ -86,15 +90,14 @@ def _hops(last: fabric.Connection) -> Iterator[fabric.Connection]:
 def refusal(name: str, address: Address, made: fabric.Connection | None, error: BaseException) -> DeviceError:
     """Return the error for a connection that was not made: the host tried, the cause, and the next move."""
     host = f"{made.user}@{made.host}:{made.port}" if made is not None else address.host
-    for kind, explain in _CAUSES.items():
-        if isinstance(error, kind):
-            cause, hint = explain(error, address)
-            break
-    else:
-        cause, hint = f"{type(error).__name__}: {error}".rstrip(": "), "Is it switched on, and reachable from here?"
-    return DeviceError(
-        f"device {name}: {host}: {cause}", f"{hint} The host stands in {address.declared or 'the inventory'}."
-    )
+    if isinstance(error, NoValidConnectionsError):  # one error for each address that a name has
+        error = next(iter(error.errors.values()))
+    if isinstance(error, paramiko.BadHostKeyException) and made is not None and made.port != 22:
+        error.hostname = f"[{error.hostname}]:{made.port}"  # as known_hosts writes it
+    explain = next((explain for kind, explain in _CAUSES.items() if isinstance(error, kind)), _other)
+    cause, hint = explain(error, address)
+    place = f" ({address.declared})" if address.declared else ""
+    return DeviceError(f"device {name}: {host}{place}: {cause}", hint)
 
 
 def _unknown(error: Any, address: Address) -> tuple[str, str]:
@@ -109,12 +112,11 @@ def _unknown(error: Any, address: Address) -> tuple[str, str]:
 
 
 def _changed(error: Any, address: Address) -> tuple[str, str]:
-    host = error.hostname
     file = f" -f {address.known_hosts}" if address.known_hosts else ""
     return (
         f"its host key has changed: it is {error.key.get_name()} {_fingerprint(error.key)}, "
         f"known is {error.expected_key.get_name()} {_fingerprint(error.expected_key)}",
-        f"Somebody may be in between. If the board was set up anew: ssh-keygen -R '{host}'{file}, then connect once by hand.",
+        f"Somebody may be in between. If the board was set up anew: ssh-keygen -R '{error.hostname}'{file}, then connect once by hand.",
     )
 
 
@@ -142,6 +144,15 @@ def _refused(error: Any, address: Address) -> tuple[str, str]:
     return "nothing listens there (connection refused)", "Does an SSH server run on it, on this port?"
 
 
+def _protocol(error: Any, address: Address) -> tuple[str, str]:
+    return f"it does not answer as an SSH server does ({error})", "Is this its SSH port, and the server in order?"
+
+
+def _other(error: Any, address: Address) -> tuple[str, str]:
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"it cannot be reached ({said})", "Is it switched on, and in this network?"
+
+
 _CAUSES: dict[type[BaseException], Any] = {
     UnknownHostError: _unknown,
     paramiko.BadHostKeyException: _changed,
@@ -150,6 +161,8 @@ _CAUSES: dict[type[BaseException], Any] = {
     socket.gaierror: _resolved,
     TimeoutError: _slow,
     ConnectionRefusedError: _refused,
+    paramiko.SSHException: _protocol,
+    EOFError: _protocol,
 }
 
 

@@ -32,6 +32,7 @@ _BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 _MOST_BYTES = 2**22  # of what one command may say
 _SETTLE_S = 0.005
 _ALIVE_S = 5
+_MOST_ATTEMPTS = 200
 
 T = TypeVar("T")
 
@@ -42,15 +43,20 @@ class LostError(Exception):
 
 @dataclass
 class Session:
-    """An open connection and its file channel, kept; `beat` is told whenever something arrived or was taken."""
+    """An open connection and its file channel, kept. Whoever watches it wants to be told that it goes on."""
 
     connection: fabric.Connection
     files: paramiko.SFTPClient
     home: str
     last: float
+    moved: bool = False
 
     def beat(self) -> None:
-        """Say that something moves."""
+        """Say that something has arrived, or was taken."""
+        self.last, self.moved = time.monotonic(), True
+
+    def wait(self) -> None:
+        """Say that nothing needs to move now: what is waited for has a time limit of its own."""
         self.last = time.monotonic()
 
 
@@ -66,8 +72,8 @@ class Done:
 class Link:
     """One device's connection. Not for two threads at once: a device has one worker."""
 
-    def __init__(self, name: str, address: Address) -> None:
-        self.name, self.address = name, address
+    def __init__(self, name: str, address: Address, silence_s: float = SILENCE_S) -> None:
+        self.name, self.address, self.silence_s = name, address, silence_s
         self._session: Session | None = None
         self._ever = False
 
@@ -77,31 +83,30 @@ class Link:
         if session is not None:
             threading.Thread(target=_close, args=(session.connection,), daemon=True).start()
 
-    def ask(self, what: str, work: Callable[[Session], T], silence_s: float = SILENCE_S) -> T:
+    def ask(self, what: str, work: Callable[[Session], T]) -> T:
         """Return what `work` makes of an open session. Raises DeviceError with `what` when the link stays lost.
 
         `work` may be called again from its beginning, over another connection. What it raises of ours passes.
         """
-        end = None
-        for attempt in range(10**6):
+        end = time.monotonic() + self.address.patience_s
+        for attempt in range(_MOST_ATTEMPTS):
             try:
                 session = self._session or self._open()
-                return _watched(work, session, silence_s)
+                return _watched(work, session, self.silence_s)
             except LostError as lost:
-                self.close()
-                now = time.monotonic()
-                end = now + self.address.patience_s if end is None else end
-                pause = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
-                if not self._ever or now + pause > end:
-                    raise DeviceError(
-                        f"device {self.name}: {what}: {lost}", "Nothing is lost; go on when the board is back."
-                    ) from None
-                time.sleep(pause)
-        raise AssertionError("unreachable")
+                cause = str(lost)
+            if self._session is not None and self._session.moved:  # a transfer goes on where it was cut
+                end = time.monotonic() + self.address.patience_s
+            self.close()
+            pause = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
+            if not self._ever or time.monotonic() + pause > end:
+                break
+            time.sleep(pause)
+        raise DeviceError(f"device {self.name}: {what}: {cause}", "Nothing is lost; go on when the board is back.")
 
     def run(self, argv: Sequence[str], limit_s: float) -> Done:
         """Run a program there, quoted word by word, and return what it said, at most 4 MiB of it. Raises DeviceError."""
-        return self.ask(argv[0] + " there", lambda session: _run(session, argv, limit_s), limit_s + SILENCE_S)
+        return self.ask(argv[0] + " there", lambda session: _run(session, argv, limit_s))
 
     def _open(self) -> Session:
         made: list[fabric.Connection] = []
@@ -123,9 +128,9 @@ class Link:
             connection = hosts.connection(self.address)
             made.append(connection)
             connection.open()
-            _bound(connection)
+            _bound(connection, self.silence_s)
             files = connection.client.open_sftp()
-            files.get_channel().settimeout(SILENCE_S)
+            files.get_channel().settimeout(self.silence_s)
             return Session(connection, files, str(files.normalize(".")), time.monotonic())
 
         try:
@@ -142,11 +147,11 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, OSError | EOFError | paramiko.SSHException) and not isinstance(error, stays)
 
 
-def _bound(connection: fabric.Connection) -> None:
+def _bound(connection: fabric.Connection, silence_s: float) -> None:
     """Let the kernel give up unanswered bytes as early as we do; a jump host's channel has no such socket."""
     sock = connection.transport.sock
     if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE_S * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence_s * 1000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
@@ -181,7 +186,8 @@ def _begun(work: Callable[[], Any]) -> queue.SimpleQueue[tuple[bool, Any]]:
 
 def _watched(work: Callable[[Session], T], session: Session, silence_s: float) -> T:
     """Return what `work` comes to while the session moves. Raises LostError when it stops moving or is gone."""
-    session.beat()
+    session.wait()
+    session.moved = False
     outcome = _begun(lambda: work(session))
     while True:
         left = session.last + silence_s - time.monotonic()
@@ -223,7 +229,7 @@ def _run(session: Session, argv: Sequence[str], limit_s: float) -> Done:
                 raise DeviceError(f"{argv[0]} there did not end within {limit_s:g} s")
             if len(out) + len(err) > _MOST_BYTES:
                 raise DeviceError(f"{argv[0]} there said more than {_MOST_BYTES >> 20} MiB: no answer of ours")
-            session.beat()
+            session.wait()
         code = channel.recv_exit_status()
         if code < 0 and not transport.is_active():
             raise EOFError("the link was lost while it ran")

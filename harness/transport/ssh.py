@@ -34,7 +34,7 @@ from harness.transport.device import (
     spec,
     told,
 )
-from harness.transport.link import Link, Session
+from harness.transport.link import SILENCE_S, Link, Session
 
 _CHUNK_BYTES = 2**18
 _MOST_NAMES = 100_000  # of one folder
@@ -52,10 +52,16 @@ class Ssh:
     follow_s = 10.0
 
     def __init__(
-        self, name: str, address: Address, workdir: str, python: str = "python3", keep_bytes: int = KEEP_BYTES
+        self,
+        name: str,
+        address: Address,
+        workdir: str,
+        python: str = "python3",
+        keep_bytes: int = KEEP_BYTES,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self.name, self.workdir, self.python, self.keep_bytes = name, workdir, python, keep_bytes
-        self.link = Link(name, address)
+        self.link = Link(name, address, silence_s)
         self._home: str | None = None
         self._beat: tuple[str, Any] | None = None
 
