@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import calibrate, compare, fold, job, keep, look, name
+from harness.cli import calibrate, check, compare, fold, job, keep, look, name
 from harness.cli.guard import complain
 from harness.errors import UsageError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 job.add_to(app)
+check.add_to(app)
 calibrate.add_to(app)
 look.add_to(app)
 compare.add_to(app)

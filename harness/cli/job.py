@@ -1,4 +1,4 @@
-"""`harness run` and `harness check`: the commands that go to a device."""
+"""`harness run`: the main job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.guard import InventoryFile, Json, Results, complain, first_line, guarded, print_columns, print_json
+from harness.cli.guard import InventoryFile, Json, Results, complain, first_line, guarded, print_json
 from harness.cli.look import load, show_table
 from harness.errors import HarnessError, UsageError
 
@@ -68,7 +68,6 @@ Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(guarded(run))
-    app.command()(guarded(check))
 
 
 def run(
@@ -129,28 +128,6 @@ def run(
         _plan(words, results, inventory)
     else:
         _run(words, results, inventory, as_json, busy)
-
-
-def check(
-    device: Annotated[str, typer.Option(help="A device of the inventory.", metavar="NAME")],
-    inventory: InventoryFile = None,
-    results: Results = Path("results"),
-    as_json: Json = False,
-) -> None:
-    """See whether a device is ready: room, and which of its runtimes can be imported there."""
-    first_line(f"looking at {device}")
-    from harness import inventory as door
-    from harness import run as story
-
-    machine = door.device(device, door.locate(inventory))
-    found = story.check(machine, results)
-    found["tune"] = ", ".join(machine.profile.tune) or f'nothing: profile "{machine.profile.name}" has no `tune:`'
-    if as_json:
-        print_json(found)
-    else:
-        print_columns(list(found.items()))
-    if any(value.startswith("missing") for value in found.values()):
-        raise typer.Exit(1)
 
 
 def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
