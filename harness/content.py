@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -37,6 +38,8 @@ _FOLDERS: dict[Kind, tuple[Path, str]] = {  # kind -> (built-in folder, folder i
     "task": (ROOT / "models" / "tasks", "models/tasks"),
     "method": (PACKAGE / "compress" / "methods", "methods"),
 }
+
+_LOADING = threading.RLock()
 
 _Rule = tuple[str, Callable[[Any], bool]]  # what it is, in words, and whether a value is one
 _FUNCTION: _Rule = ("a function", callable)
@@ -107,7 +110,11 @@ def load(kind: Kind, name: str) -> ModuleType:
     file = find(kind, name)
     if name in _RESERVED.get(kind, {}):
         raise ContentError(f'{file}: no {kind} can be called "{name}": {_RESERVED[kind][name]}', "Rename the file.")
-    module_name = f"harness._content.{kind}.{name}"
+    with _LOADING:  # no thread is to meet a module that another is in the midst of making
+        return _load(kind, f"harness._content.{kind}.{name}", file)
+
+
+def _load(kind: Kind, module_name: str, file: Path) -> ModuleType:
     known = sys.modules.get(module_name)
     if known is not None and known.__file__ == str(file):
         return known

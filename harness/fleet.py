@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ _MUSTER_S = 10.0  # how long devices that are ready wait for the others to be lo
 _LATE_S = 60.0  # how long this machine, as a device, waits for another that is still being looked at
 _GRACE_S = 30.0  # how long after Ctrl-C agents may take to be stopped and records to be written
 _LOOK_S = 0.2
+_LEFT = "Not every agent was stopped: --resume follows one that is still at work, --steal ends it."
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,29 @@ def run_each(
         ((device, plan),) = planned
         return (Outcome(device.name, fleet.one(device, plan, tell[device.name])),)
     _import_what_ends_a_run()
-    futures = [_begun(partial(fleet.among_others, device, plan, tell[device.name])) for device, plan in planned]
-    _wait(futures)
+    outcomes = _together([partial(fleet.among_others, device, plan, tell[device.name]) for device, plan in planned])
     if fleet.turns.mistake is not None:
         raise fleet.turns.mistake
+    return outcomes
+
+
+def _together(works: Sequence[Callable[[], Outcome]]) -> tuple[Outcome, ...]:
+    """Do all at once. Raises KeyboardInterrupt, with how to go on, if any was interrupted."""
+    futures: list[Future[Outcome]] = []
+    try:
+        for work in works:
+            futures.append(_begun(work))  # noqa: PERF401  what has begun must be known when Ctrl-C comes
+        wait(futures)
+    except KeyboardInterrupt:
+        interrupt.interrupt()
+        with suppress(KeyboardInterrupt):  # the second Ctrl-C ends this at once
+            wait(futures, _GRACE_S)
+        if not all(future.done() for future in futures):
+            raise KeyboardInterrupt(*_hints(futures), _LEFT) from None
+        interrupt.clear()
+        raise KeyboardInterrupt(*_hints(futures)) from None
+    if any(isinstance(future.exception(), KeyboardInterrupt) for future in futures):
+        raise KeyboardInterrupt(*_hints(futures))
     return tuple(future.result() for future in futures)
 
 
@@ -80,20 +100,6 @@ def _begun(work: Callable[[], Outcome]) -> Future[Outcome]:
 
     threading.Thread(target=carry_out, daemon=True).start()
     return future
-
-
-def _wait(futures: Sequence[Future[Outcome]]) -> None:
-    """Wait until all have ended. Raises KeyboardInterrupt with how to go on if any was interrupted."""
-    try:
-        wait(futures)
-    except KeyboardInterrupt:
-        interrupt.interrupt()
-        late = wait(futures, _GRACE_S).not_done  # a second Ctrl-C ends this at once
-        if not late:
-            interrupt.clear()
-        raise KeyboardInterrupt(*_hints(futures), *(["not every agent could be stopped"] if late else [])) from None
-    if any(isinstance(future.exception(), KeyboardInterrupt) for future in futures):
-        raise KeyboardInterrupt(*_hints(futures))
 
 
 def _hints(futures: Sequence[Future[Outcome]]) -> list[str]:
@@ -120,6 +126,7 @@ class _Fleet:
     ) -> None:
         self.results, self.command, self.busy, self.complain, self.turns = results, command, busy, complain, turns
         self.session = story.new_session()
+        self.speaking = threading.Lock()
 
     def one(self, device: Device, plan: Plan, tell: OnProgress) -> Path:
         """Do the main job on one device and return the run's folder. Raises HarnessError."""
@@ -137,7 +144,8 @@ class _Fleet:
         except HarnessError as error:
             tell(Progress("failed"))
             if not (isinstance(error, UsageError) and self.turns.stop(error)):
-                self.complain(device.name, error)
+                with self.speaking:
+                    self.complain(device.name, error)
             return Outcome(device.name, None, error)
         except Exception as error:  # a bug met on one device leaves the others alone, too
             tell(Progress("failed: a bug"))

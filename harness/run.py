@@ -64,7 +64,7 @@ def start(
     now = datetime.now(UTC)
     record = Run(
         schema=store.SCHEMA,
-        run=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}",
+        run=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         session=session,
         device=ready.device.name,
         virtual=ready.device.virtual,

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_a_device_that_fails_is_complained_about_and_the_others_complete(boards:
 def test_ctrl_c_stops_every_agent_marks_every_run_and_each_can_be_resumed_to_its_end(boards: Cli) -> None:
     process = boards.start(*ORDER, "one,two", "--budget", "12")
     until(lambda: len(boards.runs) == 2 and all(measured(folder) for folder in boards.runs))
-    os.kill(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     assert "Traceback" not in err
@@ -106,15 +106,16 @@ def test_ctrl_c_stops_every_agent_marks_every_run_and_each_can_be_resumed_to_its
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg])  # to the command alone; to its children too, as a terminal does
 def test_ctrl_c_while_one_prepares_and_the_other_waits_ends_both_and_the_child(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, send: Callable[[int, int], None]
 ) -> None:
     cli = Cli(tmp_path, tmp_path_factory.mktemp("own-cache"))
     write_inventory(cli)
     process = cli.start(*ORDER, "one,two", "--budget", "3")
     until(lambda: len(cli.runs) == 2)
     time.sleep(1.0)
-    os.kill(process.pid, signal.SIGINT)
+    send(process.pid, signal.SIGINT)
     began = time.monotonic()
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
