@@ -140,7 +140,7 @@ def _describe(file: Path, target: Target) -> Found:
     """Read a wheel's name and what it requires. Raises DeviceError for what is no wheel, or none for this board."""
     try:
         name, version, _, tags = parse_wheel_filename(file.name)
-        if not target.fits(tags):
+        if tags.isdisjoint(target.tags()):
             raise DeviceError(f"pip gave {file.name} for {target}", "Is pip told another platform (pip config list)?")
         return Found(name, str(version), file, tuple(_requires(file)))
     except (InvalidWheelFilename, InvalidRequirement, MessageError, zipfile.BadZipFile, UnicodeError) as error:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging import tags
 from packaging.requirements import Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags
 
 from harness.errors import DeviceError
 
@@ -95,10 +95,11 @@ class Target:
             if glibc in _LEGACY:
                 yield f"{_LEGACY[glibc]}_{arch}"
 
-    def fits(self, wheel: frozenset[tags.Tag]) -> bool:
-        """Whether a wheel of these tags can be imported there."""
-        known = {*tags.cpython_tags(self.version, [self.abi], self.platforms())}
-        return not wheel.isdisjoint(known | {*tags.compatible_tags(self.version, self.abi, self.platforms())})
+    def tags(self) -> frozenset[Tag]:
+        """Return the tags of all wheels that can be imported there."""
+        every = self.platforms()
+        own = cpython_tags(self.version, [self.abi], every)
+        return frozenset((*own, *compatible_tags(self.version, self.abi, every)))
 
     def wants(self, requirement: Requirement, extra: str = "") -> bool:
         """Whether a requirement's marker holds there: pip would ask this machine's Python instead."""
