@@ -1,26 +1,52 @@
 """What a device is, as far as it stays while a job runs. A fact that cannot be had is null."""
 
+import ctypes
 import os
 import platform
 import re
+import shutil
 import struct
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
-from devices.agent import thermal
+from devices.agent import nvml, thermal
 from devices.agent.journal import clock_resolution_ns
 from devices.agent.sensing import Files, distinct, sysroot, text
 
 _CPU = "sys/devices/system/cpu"
+_TREES = ("proc/device-tree", "sys/firmware/devicetree/base")  # the same tree; some kernels and containers lack one
+_NVPMODEL_LIMIT_S = 5.0
+# JetPack by L4T release (jetson_stats' tables), the longest that fits; one that is not here is known by its first number.
+_JETPACKS = {
+    "32.7": "4.6",
+    "35": "5",
+    "35.4.1": "5.1.2",
+    "35.6": "5.1.4 to 5.1.6",
+    "36": "6",
+    "36.3": "6.0",
+    "36.4.0": "6.1",
+    "36.4.3": "6.2",
+    "36.4.4": "6.2.1",
+    "36.4.7": "6.2.1",
+    "36.5": "6.2.2",
+    "38": "7",
+    "38.2": "7.0",
+    "38.4": "7.1",
+    "39": "7",
+    "39.2": "7.2",
+}
 _ENVIRONMENT = re.compile(r"(OMP|KMP|GOMP|MKL|OPENBLAS|MALLOC)_[A-Z_]+|LD_PRELOAD|LD_BIND_NOW")
 
 
 def read(root: Optional[Path] = None) -> Dict[str, Any]:
-    """Return machine, kernel, CPU, memory, clocks, boot, storage, Python."""
+    """Return machine, kernel, CPU, memory, clocks, boot, storage, Python, power mode, NVIDIA GPUs."""
     root = sysroot() if root is None else root
-    return {**_machine(root), **_system(root), **_cpu(root), **_clocks(root), **_memory(root), **_board(root)}
+    parts = (_machine, _system, _release, _cpu, _clocks, _memory, _board)
+    told = {key: value for part in parts for key, value in part(root).items()}
+    return {**told, **_power_mode(), "gpus": _gpus()}
 
 
 def _machine(root: Path) -> Dict[str, Any]:
@@ -56,6 +82,21 @@ def _system(root: Path) -> Dict[str, Any]:
     }
 
 
+def _release(root: Path) -> Dict[str, Any]:
+    """Whose system it is: NVIDIA's L4T with its JetPack, the Raspberry Pi OS image by its date."""
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", text(root / "etc/nv_tegra_release") or "")
+    image = re.match(r"Raspberry Pi reference (\S+)", text(root / "etc/rpi-issue") or "")
+    l4t = ".".join(found.groups()).rstrip(".") if found else None
+    return {"l4t": l4t, "jetpack": jetpack(l4t) if l4t else None, "raspberry_pi_os": image.group(1) if image else None}
+
+
+def jetpack(l4t: str) -> Optional[str]:
+    """Return the JetPack version that an L4T release belongs to, or None for one that is not known."""
+    words = l4t.split(".")
+    fits = (_JETPACKS.get(".".join(words[:count])) for count in range(len(words), 0, -1))
+    return next(filter(None, fits), None)
+
+
 def _runs(root: Path, name: str) -> Optional[bool]:
     found = distinct(root.glob("proc/[0-9]*/comm"))
     return name in found if found else None
@@ -66,10 +107,12 @@ def _cpu(root: Path) -> Dict[str, Any]:
     for line in (text(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
+    parts = zip(_each(root, "CPU implementer"), _each(root, "CPU part"))
     arm = "implementer %s part %s" % (fields.get("CPU implementer"), fields.get("CPU part"))
     cpu = root / _CPU
     return {
         "cpu": fields.get("model name") or (arm if "CPU part" in fields else None),
+        "cpu_parts": sorted({"%s %s" % pair for pair in parts}),  # of Arm cores, of which there may be two kinds
         "cpu_features": fields.get("flags") or fields.get("Features"),
         "cpus_online": text(cpu / "online"),
         "cpus_isolated": text(cpu / "isolated"),
@@ -79,6 +122,12 @@ def _cpu(root: Path) -> Dict[str, Any]:
         "smt_active": text(cpu / "smt/active"),
         "idle_states": _idle_states(cpu),
     }
+
+
+def _each(root: Path, key: str) -> List[str]:
+    """What each core says behind `key`, in /proc/cpuinfo."""
+    lines = (line.partition(":") for line in (text(root / "proc/cpuinfo") or "").splitlines())
+    return [value.strip() for name, _, value in lines if name.strip() == key]
 
 
 def _idle_states(cpu: Path) -> Optional[Dict[str, bool]]:
@@ -121,19 +170,77 @@ def _memory(root: Path) -> Dict[str, Any]:
 
 def _board(root: Path) -> Dict[str, Any]:
     return {
-        "board": text(root / "proc/device-tree/model"),
-        "supply_max_ma": _big_endian(root / "proc/device-tree/chosen/power/max_current"),
+        "board": _tree(root, "model"),
+        "compatible": [name for name in (_tree(root, "compatible") or "").split("\0") if name],
+        "serial": _tree(root, "serial-number") or next(iter(_each(root, "Serial")), None),
+        "supply_max_ma": _big_endian(root, "chosen/power/max_current"),
         "root_device": _root_device(root),
         "hottest_degc": thermal.hottest(root),
     }
 
 
-def _big_endian(path: Path) -> Optional[int]:
-    """A cell of the device tree (4 bytes); the Raspberry Pi 5 tells there what its supply can give, in mA."""
+def _tree(root: Path, name: str) -> Optional[str]:
+    """A text of the device tree, without the NUL that ends it."""
+    return next(filter(None, (text(root / tree / name) for tree in _TREES)), None)
+
+
+def _power_mode() -> Dict[str, Any]:
+    """What `nvpmodel -q` says is in force; its reason where there is nothing to say."""
+    mode, reason = _queried(shutil.which("nvpmodel"))
+    return {"power_mode": mode, "power_mode_reason": reason}
+
+
+def _queried(program: Optional[str]) -> Tuple[Optional[str], str]:
+    """Ask it, whose errors and warnings are no modes: an ordinary user gets some beside the answer."""
+    if program is None:
+        return None, "nvpmodel is not there"
     try:
-        return int.from_bytes(path.read_bytes()[:4], "big")
-    except OSError:
+        done = subprocess.run([program, "-q"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_NVPMODEL_LIMIT_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        return None, "nvpmodel -q: %s" % error
+    said = done.stdout.decode("utf-8", "replace")
+    found = re.search(r"^NV Power Mode:[ \t]*(\S+)", said, re.MULTILINE)
+    words = " ".join((said + " " + done.stderr.decode("utf-8", "replace")).split())
+    return (found.group(1), "") if found else (None, "nvpmodel -q says no mode: %s" % (words[:200] or "nothing"))
+
+
+def _gpus() -> List[Dict[str, Optional[str]]]:
+    """NVIDIA's GPUs with driver and compute capability, as far as each can be asked; a Jetson's tells little."""
+    return [
+        {
+            "name": _said(gpu.library, "nvmlDeviceGetName", gpu.handle),
+            "driver": _said(gpu.library, "nvmlSystemGetDriverVersion"),
+            "compute_capability": _capability(gpu),
+        }
+        for gpu in nvml.gpus()
+    ]
+
+
+def _said(library: Any, name: str, *handle: Any) -> Optional[str]:
+    """The text that a function of NVML gives, None where it does not."""
+    words = ctypes.create_string_buffer(96)
+    ask = getattr(library, name, None)
+    if ask is None or ask(*handle, words, ctypes.c_uint(len(words))) != 0:
         return None
+    return words.value.decode("utf-8", "replace") or None
+
+
+def _capability(gpu: nvml.Gpu) -> Optional[str]:
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    ask = getattr(gpu.library, "nvmlDeviceGetCudaComputeCapability", None)
+    if ask is None or ask(gpu.handle, ctypes.byref(major), ctypes.byref(minor)) != 0:
+        return None
+    return "%d.%d" % (major.value, minor.value)
+
+
+def _big_endian(root: Path, name: str) -> Optional[int]:
+    """A cell of the device tree (4 bytes); the Raspberry Pi 5 tells there what its supply can give, in mA."""
+    for tree in _TREES:
+        try:
+            return int.from_bytes((root / tree / name).read_bytes()[:4], "big")
+        except OSError:
+            pass
+    return None
 
 
 def _root_device(root: Path) -> Optional[str]:

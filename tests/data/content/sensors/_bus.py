@@ -1,0 +1,5 @@
+"""What the two meters share."""
+
+
+def nothing():
+    return "unsupported", "no meter is attached"
