@@ -7,13 +7,12 @@ All that can fail is found here, before any long work; nothing is measured.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import bundle, transport
+from harness import bundle, interrupt, provision, transport
 from harness.child import OnProgress, Progress
 from harness.errors import DeviceError
 from harness.records import Device, Environment
@@ -61,8 +60,6 @@ def environment(device: Device, runtime: str, facts: Mapping[str, Any], tell: On
     """Return the packages that a runtime needs on a device; None on this machine, which has its own."""
     if device.address is None:
         return None
-    from harness import provision
-
     return provision.environment(runtime, facts, tell)
 
 
@@ -83,7 +80,7 @@ def _free(line: Transport, agent: Path, seen: Mapping[str, Any], busy: Busy, tel
         seen = line.look(agent)
     while busy == "wait" and seen.get("holder") is not None:
         tell(Progress(f"waiting for {line.name}: it is held by {_who(seen)}"))
-        time.sleep(_WAIT_S)
+        interrupt.pause(_WAIT_S)
         seen = line.look(agent)
     if seen.get("holder") is not None:
         raise DeviceError(

@@ -235,3 +235,28 @@ def test_every_number_of_the_protocol_is_documented_with_its_value():
     assert [float(n) for n in told.pop("looks").split(",")] == list(protocol.pop("looks"))
     assert told.pop("regime") == protocol.pop("regime")
     assert {name: float(value) for name, value in told.items()} == protocol
+
+
+# --- virtual devices -----------------------------------------------------------------------------------------------
+
+
+def test_emulated_times_reach_no_row_no_record_and_no_finding(run, job):
+    journal = Journal(job).blocks(1, 8)
+    real, made = analysed(run, job, journal), analysed(replace(run, virtual=True), job, journal)
+    assert {case.status for case in made.cases} == {"ok"}
+    assert all(case.latency_ns and not other.latency_ns for case, other in zip(real.cases, made.cases, strict=True))
+    assert {case.speedup for case in made.cases} == {None}
+    assert {case.reasons["latency_ns"] for case in made.cases} == {"a virtual device: its times stand for no real one"}
+    assert all(case.artifact_error == 1e-7 for case in made.cases), "what is equal stays"
+    (record,) = made.jobs
+    assert (record.half_widths, record.floor, record.components, record.follows) == ({}, {}, {}, {})
+    assert made.verdict is None and real.verdict is not None
+    assert not {finding.kind for finding in made.findings} & {"noisy", "contended", "depth-without-speed", "not-steady"}
+
+
+def test_a_virtual_device_s_failures_are_told_as_any_other_s(run, job):
+    journal = Journal(job).blocks(1, 2)
+    journal.failed(run.entries[1].case.case_id, 3)
+    made = analysed(replace(run, virtual=True), job, journal)
+    assert row(made, 1).status == "failed" and row(made, 1).reasons["status"] == "crash: exit status 1"
+    assert "failed" in {finding.kind for finding in made.findings}

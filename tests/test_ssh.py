@@ -230,7 +230,7 @@ def _drop_when(server: Sshd, part: Path, size: int) -> None:
 
 def test_a_link_that_stays_lost_is_an_error_that_names_what_was_going_on(board: Board, sshd: Sshd) -> None:
     job = board.job()
-    board.line.link.address = replace(board.line.link.address, patience_s=1.0)
+    board.line.link.patience_s = 1.0
     sshd.stop()
     with pytest.raises(DeviceError, match=r"device board: reading .*events.jsonl: .*nothing listens there"):
         board.line.follow(job, 0)
@@ -238,7 +238,7 @@ def test_a_link_that_stays_lost_is_an_error_that_names_what_was_going_on(board: 
 
 def test_a_server_that_stops_answering_is_given_up_after_a_bounded_time(board: Board, sshd: Sshd) -> None:
     job = board.job()
-    board.line.link.address = replace(board.line.link.address, patience_s=0.0)
+    board.line.link.patience_s = 0.0
     with sshd.frozen():
         began = time.monotonic()
         with pytest.raises(DeviceError, match="no progress for 2 s"):
@@ -269,7 +269,7 @@ def test_an_unknown_host_is_refused_with_the_command_that_adds_it(sshd: Sshd, tm
 
 def test_a_host_whose_key_has_changed_is_refused(sshd: Sshd, tmp_path: Path) -> None:
     sshd.restart(new_host_key=True)
-    with pytest.raises(DeviceError, match="its host key has changed: it is .* known is") as refused:
+    with pytest.raises(DeviceError, match=r"its host key has changed: it is .* known is") as refused:
         look(sshd, tmp_path)
     assert f"ssh-keygen -R '[127.0.0.1]:{sshd.port}'" in refused.value.hint
 
@@ -314,7 +314,7 @@ def test_a_host_that_swallows_everything_is_told_of_in_time(tmp_path: Path, sshd
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
-        with pytest.raises(DeviceError, match="it does not answer as an SSH server does|no answer within"):
+        with pytest.raises(DeviceError, match=r"it does not answer as an SSH server does|no answer within"):
             look(sshd, tmp_path, port=server.getsockname()[1])
         assert time.monotonic() - began < 9
 
@@ -368,7 +368,9 @@ def test_a_file_service_that_answers_garbage_too_much_or_never_is_an_error(tmp_p
 def test_a_command_that_answers_garbage_or_too_much_is_the_board_s_error(
     tmp_path: Path, script: str, said: str
 ) -> None:
-    only = "c = os.environ.get('SSH_ORIGINAL_COMMAND', '')\nif 'sftp' in c: os.execv('/usr/lib/openssh/sftp-server', ['sftp-server'])\n"
+    only = (
+        "if 'sftp' in os.environ.get('SSH_ORIGINAL_COMMAND', ''): os.execv('/usr/lib/openssh/sftp-server', ['sftp'])\n"
+    )
     with hostile(tmp_path, only + script, "commands") as server:
         line = Ssh("board", address(server), str(tmp_path / "wd"), silence_s=SILENCE_S)
         with pytest.raises(DeviceError, match=said):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from agent_jobs import CONTENT, Bench, quick
 
-from harness import bundle, transport, wire
+from harness import bundle, transport
 from harness.errors import DeviceError, WireError
 from harness.records import Device, Profile
 from harness.transport import Local

@@ -111,9 +111,7 @@ def _planned(settings: Sequence[Setting], workdir: Path) -> List[Change]:
     for setting in settings:
         if all(change.name != setting.name for change in changes):
             files = ", ".join(other.file or other.apply[0] for other in settings if other.name == setting.name)
-            raise DeviceError(
-                "tune %s: this device has no %s" % (setting.name, files), "Drop %s from --tune." % setting.name
-            )
+            raise DeviceError("tune %s: this device has no %s" % (setting.name, files), _without(setting.name))
     return changes
 
 
@@ -128,7 +126,13 @@ def _targets(setting: Setting, workdir: Path) -> Iterator[Change]:
             tuple(word.replace("{before}", before).replace("{workdir}", str(workdir)) for word in command)
             for command in (setting.apply, setting.restore)
         )
-        yield Change(setting.name, " ".join(apply), before, setting.value, apply, setting.query, restore)
+        yield Change(setting.name, _brief(apply), before, setting.value, apply, setting.query, restore)
+
+
+def _brief(command: Sequence[str]) -> str:
+    """A command in words: of a shell's script only its arguments, which say what for."""
+    shown = [command[0], *command[3:]] if command[1:2] == ("-c",) else command
+    return " ".join(shown)[:_MOST_CHARACTERS]
 
 
 def _matching(setting: Setting) -> List[Path]:
@@ -158,9 +162,7 @@ def _read(file: Path, name: str) -> str:
     try:
         return file.read_text(errors="replace").strip()[:_MOST_CHARACTERS]
     except OSError as error:
-        raise DeviceError(
-            "tune %s: %s cannot be read: %s" % (name, file, error.strerror), "Drop %s from --tune." % name
-        ) from None
+        raise DeviceError("tune %s: %s cannot be read: %s" % (name, file, error.strerror), _without(name)) from None
 
 
 def _asked_of(query: Sequence[str]) -> Optional[str]:
@@ -248,8 +250,14 @@ def _require_all(tuned: Sequence[Tuned]) -> None:
         if each.status != "ok":
             raise DeviceError(
                 "tune %s: %s: %s" % (each.name, each.target, each.reason),
-                "Drop %s from --tune, or let the device's user be root. What was changed is put back." % each.name,
+                "%s Or let the device's user be root. What was changed is put back." % _without(each.name),
             )
+
+
+def _without(name: str) -> str:
+    """How to go on without a setting: a power mode's is called after it."""
+    mode = name.partition("power-mode.")[2]
+    return "Name another --power-mode than %s." % mode if mode else "Drop %s from --tune." % name
 
 
 # --- tune.json and the dead-man ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness import findings, wire
+from harness.analysis import virtual
 from harness.analysis.jobs import Measured, processes
 from harness.analysis.rows import NO_ENERGY, summaries
 from harness.records import Run
@@ -29,6 +30,8 @@ def analyse(run: Run, jobs: Jobs, journals: Journals, replies: Replies) -> Run:
     measured = {name: Measured.of(jobs.get(name), journals.get(name, ()), replies.get(name)) for name in runtimes}
     records = tuple(record for each in measured.values() for record in each.records())
     found = summaries(run, measured)
+    if run.virtual:
+        records, found = tuple(map(virtual.record, records)), tuple(map(virtual.summary, found))
     return replace(
         run,
         cases=found,

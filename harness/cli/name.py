@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.guard import InventoryFile, Json, guarded, print_columns, print_json
+from harness.cli.guard import InventoryFile, Json, complain, first_line, guarded, print_columns, print_json
 
 if TYPE_CHECKING:
     from harness.records import Device
 
 
 Schema = Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")]
+
+
+Clean = Annotated[
+    str | None,
+    typer.Option(help="Remove there what no job under way needs and a day has not seen.", metavar="NAME[,tag:WORD]"),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,18 +32,45 @@ def add_to(app: typer.Typer) -> None:
     app.command()(guarded(profiles))
 
 
-def devices(inventory: InventoryFile = None, as_json: Json = False, schema: Schema = False) -> None:
+def devices(
+    inventory: InventoryFile = None, as_json: Json = False, schema: Schema = False, clean: Clean = None
+) -> None:
     """List the devices of the inventory."""
     from harness import inventory as door
 
     if schema:
         print(door.schema("inventory"), end="")
         return
+    if clean is not None:
+        _clean(clean, door.locate(inventory), as_json)
+        return
     found = door.read(door.locate(inventory))
     if as_json:
         print_json([asdict(device) for device in found])
     else:
         print_columns([(each.name, _line(each)) for each in found])
+
+
+def _clean(word: str, file: Path, as_json: bool) -> None:
+    """Remove on each device what no job needs; one that fails leaves the others alone, and the exit code is 1."""
+    from harness import bundle, plan, transport
+    from harness import inventory as door
+    from harness.errors import HarnessError
+
+    freed: dict[str, int] = {}
+    chosen = door.select(plan.split(word, "--clean"), file)
+    for device in chosen:
+        first_line(f"cleaning {device.name}")
+        try:
+            freed[device.name] = transport.connect(device).clean(bundle.build(device.runtimes[-1]))
+        except HarnessError as error:
+            complain(error)
+    if as_json:
+        print_json({name: {"freed_bytes": size} for name, size in freed.items()})
+    else:
+        print_columns([(name, f"{size / 1e6:.1f} MB freed") for name, size in freed.items()])
+    if len(freed) < len(chosen):
+        raise typer.Exit(1)
 
 
 def profiles(as_json: Json = False, schema: Schema = False) -> None:

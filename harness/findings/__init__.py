@@ -31,7 +31,7 @@ from harness.findings.verdict import judge
 from harness.findings.views import distinct, of_ladders
 from harness.records import Finding, JobRecord, Ladder, Severity, Summary
 
-ANALYSIS_VERSION = 3
+ANALYSIS_VERSION = 4
 
 __all__ = ["ANALYSIS_VERSION", "find", "for_case", "judge"]
 

@@ -46,7 +46,8 @@ class Profile:
 
     `target` holds what compilers need (`cpu`, `triple`, `compute_capability`); `models` are patterns of the device tree's
     model; `systems` what it may run, the usual one first; `sensors` its sources of power readings, by name. `tune` are the
-    settings that `--tune` can bring about, by name; `power_modes` those of `--power-mode`; `cooldown_s` the longest wait for it to cool.
+    settings that `--tune` can bring about, by name, `power_modes` those of `--power-mode`; `cooldown_s` is the longest wait
+    for it to cool.
     """
 
     name: str

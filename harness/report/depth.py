@@ -67,6 +67,9 @@ def draw(run: Run, out: Path, published: papers.Published | None = None) -> tupl
 
 
 def _nothing(run: Run) -> StoreError:
+    if run.virtual:
+        what = "a virtual device's times stand for no real one, no figure"
+        return StoreError(f"run {run.run}: {what}", "Measure on a board.")
     if run.status == "done":
         return StoreError(f"run {run.run}: nothing measured, no figure", f"See why with: harness show {run.run}")
     hint = f"It is {run.status}; go on with: harness run --resume {run.run}"
@@ -100,7 +103,7 @@ def _of(panel: Panel, table: Sequence[Point]) -> list[Point]:
 
 def _title(run: Run, panels: Sequence[Panel], width: int) -> str:
     """What the figure is of, in lines of at most `width` characters, broken between parts alone."""
-    device = f"device {run.device}" + " (virtual: its times stand for no real device)" * run.virtual
+    device = f"device {run.device}"
     verdict = f"run: {run.verdict.state}" if run.verdict else ""
     regime = f"regime: {run.plan.regime}" if run.plan.regime != "burst" else ""
     parts = (rows.subject(run), device, panels[0].title if len(panels) == 1 else "", regime, verdict)

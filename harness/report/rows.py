@@ -79,7 +79,8 @@ def measured(run: Run) -> bool:
 def status(run: Run) -> str:
     """How far a run came, and why not further; nothing where it is done and has something to show."""
     failure = f": {run.failure}" if run.failure else ""
-    if not measured(run):
+    ran = run.virtual and any(case.status == "ok" for case in run.cases)
+    if not measured(run) and not ran:
         return f"{run.status}{failure}; nothing measured" + (" yet" if run.status != "done" else "")
     return "" if run.status == "done" else f"{run.status}{failure}; this is what was measured until then"
 

@@ -51,7 +51,7 @@ def _print(run: Run, console: Console) -> None:
         console.print()
         console.print(_table(run, panel, glyphs, box, console.width))
         console.print()
-        console.print(Text(_caption(panel, glyphs), style="dim"))
+        console.print(Text(_caption(run, panel, glyphs), style="dim"))
     _print_findings(run, console)
     _print_absences(run, console, glyphs)
 
@@ -59,7 +59,9 @@ def _print(run: Run, console: Console) -> None:
 def markdown(run: Run) -> str:
     """Return a run's tables and findings as Markdown, for a README."""
     parts = [
-        part for panel in rows.panels(run) for part in (_markdown_table(run, panel), _escaped(_caption(panel, UNICODE)))
+        part
+        for panel in rows.panels(run)
+        for part in (_markdown_table(run, panel), _escaped(_caption(run, panel, UNICODE)))
     ]
     found = [
         f"- **{letter}** {finding.kind} ({_where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
@@ -100,6 +102,13 @@ def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
         Column("acc.\n%", lambda s: null if s.accuracy is None else f"{100 * s.accuracy:.1f}", essential=True),
         Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
     )
+    there = Column("outputs\ndiffer", lambda s: null if s.artifact_error is None else _difference(s.artifact_error))
+    timed = (
+        Column(f"latency {unit}\n[95 % interval]", lambda s: _latency(s.latency_ns, scale, null), essential=True),
+        Column("speed-up\n[interval]", lambda s: _speedup(s.speedup, null), essential=True),
+        Column("verdict", lambda s: _verdict(s, null), numeric=False, essential=True),
+    )
+    equal = (there, Column("status", lambda s: s.status, numeric=False, essential=True))
     agrees = Column("differs\nfrom 0", lambda s: null if s.difference is None else _difference(s.difference))
     return (
         Column("rung", rows.title, numeric=False, essential=True),
@@ -108,9 +117,7 @@ def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
         Column("MMACs\n(useful)", lambda s: _macs(s, null)),
         Column("weights\nMB", lambda s: digits(s.weight_bytes / 1e6)),
         *((agrees,) if panel.given else proved),
-        Column(f"latency {unit}\n[95 % interval]", lambda s: _latency(s.latency_ns, scale, null), essential=True),
-        Column("speed-up\n[interval]", lambda s: _speedup(s.speedup, null), essential=True),
-        Column("verdict", lambda s: _verdict(s, null), numeric=False, essential=True),
+        *(equal if run.virtual else timed),
         Column("see", lambda s: rows.marks(run, s).replace(" ", ""), numeric=False, essential=True),
     )
 
@@ -161,7 +168,7 @@ def _verdict(s: Summary, null: str) -> str:
 
 
 def _heading(run: Run) -> str:
-    virtual = ", virtual: its times stand for no real device" if run.virtual else ""
+    virtual = ", virtual" if run.virtual else ""
     return f"{rows.subject(run)}, device {run.device}{virtual}, run {run.run}"
 
 
@@ -196,7 +203,9 @@ def _styled(cell: str) -> Text:
     return Text(printable(cell), style=COLOURS.get(cell, ""))
 
 
-def _caption(panel: Panel, glyphs: Glyphs) -> str:
+def _caption(run: Run, panel: Panel, glyphs: Glyphs) -> str:
+    if run.virtual:
+        return f"Virtual: what is compared is outputs and status, not times. {_job_words(panel)}"
     parts = (
         "Speed-up against rung 0, paired within blocks; latency: median of process medians.",
         _floor_words(panel, glyphs),

@@ -116,7 +116,8 @@ def _changed(error: Any, address: Address) -> tuple[str, str]:
     return (
         f"its host key has changed: it is {error.key.get_name()} {_fingerprint(error.key)}, "
         f"known is {error.expected_key.get_name()} {_fingerprint(error.expected_key)}",
-        f"Somebody may be in between. If the board was set up anew: ssh-keygen -R '{error.hostname}'{file}, then connect once by hand.",
+        f"Somebody may be in between. If the board was set up anew: ssh-keygen -R '{error.hostname}'{file}, "
+        "then connect once by hand.",
     )
 
 

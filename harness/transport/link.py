@@ -13,14 +13,15 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import fabric
 import paramiko
 
+from harness import interrupt
 from harness.errors import DeviceError, HarnessError
 from harness.records import Address
 from harness.transport import hosts
@@ -33,6 +34,7 @@ _MOST_BYTES = 2**22  # of what one command may say
 _SETTLE_S = 0.005
 _ALIVE_S = 5
 _MOST_ATTEMPTS = 200
+_HURRY_S = 5.0
 
 T = TypeVar("T")
 
@@ -74,8 +76,18 @@ class Link:
 
     def __init__(self, name: str, address: Address, silence_s: float = SILENCE_S) -> None:
         self.name, self.address, self.silence_s = name, address, silence_s
+        self.patience_s = address.patience_s
         self._session: Session | None = None
         self._ever = False
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Try less long to find a lost link again: somebody wants to leave."""
+        before, self.patience_s = self.patience_s, min(self.patience_s, _HURRY_S)
+        try:
+            yield
+        finally:
+            self.patience_s = before
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -88,7 +100,7 @@ class Link:
 
         `work` may be called again from its beginning, over another connection. What it raises of ours passes.
         """
-        end = time.monotonic() + self.address.patience_s
+        end = time.monotonic() + self.patience_s
         for attempt in range(_MOST_ATTEMPTS):
             try:
                 session = self._session or self._open()
@@ -96,12 +108,12 @@ class Link:
             except LostError as lost:
                 cause = str(lost)
             if self._session is not None and self._session.moved:  # a transfer goes on where it was cut
-                end = time.monotonic() + self.address.patience_s
+                end = time.monotonic() + self.patience_s
             self.close()
             pause = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
             if not self._ever or time.monotonic() + pause > end:
                 break
-            time.sleep(pause)
+            interrupt.pause(pause)
         raise DeviceError(f"device {self.name}: {what}: {cause}", "Nothing is lost; go on when the board is back.")
 
     def run(self, argv: Sequence[str], limit_s: float) -> Done:

@@ -188,11 +188,12 @@ class Ssh:
 
     def stop(self, job: str | None = None) -> bool:
         """End the agent at work, journal whole; return whether there was one. Raises DeviceError."""
-        holder = self.holder()
-        if not holder or (job is not None and holder.get("job") != job):
-            return False
-        agent = self._path("agents", plain(holder.get("agent"), self.name))
-        self._ask(self.python, agent, "stop", self._path())
+        with self.link.hurried():
+            holder = self.holder()
+            if not holder or (job is not None and holder.get("job") != job):
+                return False
+            agent = self._path("agents", plain(holder.get("agent"), self.name))
+            self._ask(self.python, agent, "stop", self._path())
         return True
 
     def clean(self, bundle: Path) -> int:

@@ -393,7 +393,7 @@ def test_a_damaged_artifact_is_refused_at_the_start_and_removed(bench: Bench) ->
     job = bench.job(["a", "b"])
     file = bench.device.workdir / "artifacts" / job.cases[1].artifact.sha256
     file.write_bytes(b"X")
-    with pytest.raises(DamagedError, match="1 of 3 files in .* are damaged or missing"):
+    with pytest.raises(DamagedError, match=r"1 of 3 files in .* are damaged or missing"):
         bench.device.start(bench.bundle, job)
     assert not file.exists() and bench.device.holder() is None
 
