@@ -31,7 +31,7 @@ def make(
         _Row(
             ladder,
             n,
-            build.BuildRequest(rung.variant, runtime, precision, plan.batch, device.profile.target, plan.options),
+            build.BuildRequest(rung.variant, runtime, precision, plan.batch, device.target, plan.options),
         )
         for runtime in plan.runtimes
         for precision in plan.precisions

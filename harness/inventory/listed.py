@@ -141,8 +141,15 @@ def _address(name: str, entry: DeviceFile, tree: Tree) -> Address | None:
         jump=entry.jump,
         known_hosts=_expanded(entry.known_hosts),
         patience_s=Address.patience_s if entry.patience_s is None else entry.patience_s,
-        declared=f"{tree.path}:{tree.line((*where, 'host'))}",
+        declared=_declared(tree, (*where, "host")),
     )
+
+
+def _declared(tree: Tree, where: tuple[str | int, ...]) -> str:
+    """The file and line of a host; the file that ships is nobody's to edit where the program is installed."""
+    place = f"{tree.path}:{tree.line(where)}"
+    ships = content.ROOT != content.PACKAGE.parent and tree.path == content.ROOT / "inventory.yaml"
+    return place + "; copy that file to ./inventory.yaml and edit it there" * ships
 
 
 def _expanded(file: str | None) -> str | None:

@@ -101,6 +101,12 @@ class Device:
     tags: tuple[str, ...] = ()
     virtual: bool = False
 
+    @property
+    def target(self) -> Mapping[str, str]:
+        """What compilers must know of it: its profile's words, and those of the system that it runs over them."""
+        named = [system for system in self.profile.systems if self.system in (None, system.name)]
+        return {**self.profile.target, **(named[0].target if named else {})}
+
 
 @dataclass(frozen=True)
 class LadderRequest:
