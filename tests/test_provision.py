@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.device import Device
+from lab.sshd import ask, ssh
 from packaging import _manylinux
 from packaging.tags import sys_tags
 
@@ -532,6 +534,12 @@ def test_on_a_32_bit_userland_onnx_runtime_is_refused_for_that_reason() -> None:
         provision.environment("onnxruntime", PI_32)
 
 
+def described(found: Environment) -> str:
+    """What the controller writes beside an environment."""
+    wheels = [{"name": one.name, "sha256": one.sha256, "size_bytes": one.size_bytes} for one in found.wheels]
+    return json.dumps({"key": found.key, "system_packages": found.system_packages, "wheels": wheels})
+
+
 @pytest.mark.slow
 def test_what_is_sent_works_in_a_bare_python_of_this_machine(tmp_path: Path) -> None:
     agent, python = str(bundle.build("onnxruntime")), os.path.realpath(sys.executable)
@@ -542,14 +550,30 @@ def test_what_is_sent_works_in_a_bare_python_of_this_machine(tmp_path: Path) -> 
         (tmp_path / folder).mkdir()
     for one in found.wheels:
         shutil.copy(one.path, tmp_path / "wheels" / f".part-{one.sha256}")
-    wheels = [{"name": one.name, "sha256": one.sha256, "size_bytes": one.size_bytes} for one in found.wheels]
-    said = {"key": found.key, "system_packages": found.system_packages, "wheels": wheels}
-    (tmp_path / "envs" / f"{found.key}.json").write_text(json.dumps(said))
+    (tmp_path / "envs" / f"{found.key}.json").write_text(described(found))
     words = [python, agent, "probe", "onnxruntime", str(tmp_path), found.key]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["versions"] == {
-        name: one for name, one in versions(found).items() if name in ("onnxruntime", "numpy")
-    }
+    assert json.loads(done.stdout)["versions"].items() <= versions(found).items()
     inside = tmp_path / "envs" / found.key / "bin" / "python"
     code = "import numpy, sys; print(numpy.__file__.startswith(sys.prefix))"
     assert subprocess.run([inside, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+@pytest.mark.lab
+def test_what_is_sent_works_on_a_bare_virtual_pi(pi4: Device, tmp_path: Path) -> None:
+    def put(source: Path, target: str) -> None:
+        subprocess.run(ssh(pi4, str(source), f"{pi4.user}@{pi4.host}:{target}", program="scp"), check=True)
+
+    ask(pi4, "mkdir -p w/wheels w/envs")
+    put(bundle.build("onnxruntime"), "agent.pyz")
+    bare = json.loads(ask(pi4, "python3 agent.pyz probe onnxruntime").stdout)
+    assert bare["cause"] and bare["facts"]["platform"] == "linux-aarch64"
+    found = provision.environment("onnxruntime", bare["facts"])
+    assert found
+    for one in found.wheels:
+        put(Path(one.path), f"w/wheels/.part-{one.sha256}")
+    (tmp_path / "said.json").write_text(described(found))
+    put(tmp_path / "said.json", f"w/envs/{found.key}.json")
+    said = json.loads(ask(pi4, f"python3 agent.pyz probe onnxruntime w {found.key}", limit_s=250).stdout)
+    assert said["versions"]["onnxruntime"] == version("onnxruntime")
+    assert said["versions"].items() <= versions(found).items()
