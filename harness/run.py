@@ -22,11 +22,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import analysis, build, bundle, cache, content, given, jobs, rows, store, transport
+from harness import analysis, build, cache, content, given, jobs, rows, store, transport
 from harness import preflight as making_ready
 from harness.child import OnProgress, Progress
 from harness.compress import client
-from harness.errors import DeviceError, HarnessError, StoreError, UsageError
+from harness.errors import HarnessError, StoreError, UsageError
 from harness.preflight import Busy, Ready
 from harness.records import Artifact, Device, Ladder, LadderRequest, Plan, Run, Rung
 from harness.transport import Transport
@@ -115,28 +115,6 @@ def preflight(
     store.require_writable(results)
     build.require_room(_CACHE_FREE_BYTES)
     return making_ready.make(device, plan.runtimes, tell, busy, line)
-
-
-def check(device: Device, results: Path) -> dict[str, str]:
-    """Return what a device can do, by name: room, each of its profile's runtimes with versions or what is missing, and
-    what it was found to resolve.
-    """
-    store.require_writable(results)
-    line = transport.connect(device)
-    seen = line.look(bundle.build(device.runtimes[0]))
-    transport.require_room(device.name, seen)
-    found = {"workdir": f"ok: {seen['free_bytes'] / 1e9:.1f} GB free"}
-    probed: dict[str, Mapping[str, Any]] = {}
-    for runtime in device.runtimes:
-        try:
-            probed[runtime] = line.probe(bundle.build(runtime), runtime)
-            versions = probed[runtime]["versions"]
-            found[runtime] = "ok: " + (
-                ", ".join(f"{name} {version}" for name, version in versions.items()) or "built in"
-            )
-        except DeviceError as error:
-            found[runtime] = "missing: " + error.message
-    return {**found, "calibration": store.quote_calibration(results, device.name, probed)}
 
 
 def provenance() -> dict[str, Any]:
