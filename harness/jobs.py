@@ -225,12 +225,13 @@ class _Copy:
         self.began = time.monotonic()
 
     def append(self, lines: bytes) -> None:
-        """Check whole lines, keep them, and tell of the last one."""
+        """Check whole lines, keep them, and tell of the last one that says something: readings of the state stand between."""
         events = self.reader.read(lines.decode("utf-8", "replace"))
         store.append_journal(self.folder, self.job.runtime, lines)
         self.size_bytes += len(lines)
-        for event in events[-1:]:
-            self._tell(event)
+        texts = [text for event in events if (text := self._text(event))]
+        if texts:
+            self._tell(texts[-1])
 
     def end(self, reply: wire.Reply) -> None:
         """Keep the reply. Raises DeviceError unless it is this job's and the copy holds all its events."""
@@ -241,17 +242,18 @@ class _Copy:
             )
         store.save_reply(self.folder, self.job, reply)
 
-    def _tell(self, event: wire.Event) -> None:
+    def _text(self, event: wire.Event) -> str:
         if isinstance(event, wire.ProcessEvent):
-            text = f"block {event.block}, {self.labels[event.case_id]}"
-        elif isinstance(event, wire.FailedEvent) and event.final:
-            text = f"failed: {self.labels[event.case_id]}: {event.cause}"
-        elif isinstance(event, wire.WaitEvent):
-            text = f"waited {event.waited_ns / 1e9:.0f} s for the device to cool: {event.reason}"
-        elif isinstance(event, wire.SoakEvent):
-            text = f"warmed up for a sustained load: {event.reason}"
-        else:
-            return
+            return f"block {event.block}, {self.labels[event.case_id]}"
+        if isinstance(event, wire.FailedEvent) and event.final:
+            return f"failed: {self.labels[event.case_id]}: {event.cause}"
+        if isinstance(event, wire.WaitEvent):
+            return f"waited {event.waited_ns / 1e9:.0f} s for the device to cool: {event.reason}"
+        if isinstance(event, wire.SoakEvent):
+            return f"warmed up for a sustained load: {event.reason}"
+        return ""
+
+    def _tell(self, text: str) -> None:
         budget = self.job.protocol.budget_s
         self.tell(
             Progress(f"{self.job.runtime}: {text}", round(min(time.monotonic() - self.began, budget)), round(budget))
