@@ -8,6 +8,7 @@ Debian splits `venv` and `ensurepip` off, so what makes an environment is writte
 three lines beside it. Nothing is compiled and nothing is fetched.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -17,12 +18,12 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Tuple
+from typing import IO, Mapping, Tuple
 
 from devices.agent import incoming
 from harness import wire
 from harness.decode import build, require
-from harness.errors import WireError
+from harness.errors import DamagedError, WireError
 
 MAKING = ".making-"
 _MOST_BYTES = 8 * 2**30  # of one archive unpacked, and
@@ -65,12 +66,19 @@ def install(workdir: Path, key: str) -> Path:
     description = _read(envs / (key + ".json"), key)
     _remove_leftovers(envs)
     if not _is_usable(folder):
-        sizes = {wheel.sha256: wheel.size_bytes for wheel in description.wheels}
-        incoming.require_whole(workdir / "wheels", sizes)
+        _require_whole(workdir / "wheels", {wheel.sha256: wheel.size_bytes for wheel in description.wheels})
         _make(folder, description, workdir / "wheels")
     for path in (folder, envs / (key + ".json")):
         os.utime(str(path))  # used just now: the last to go
     return folder / "bin" / "python"
+
+
+def _require_whole(wheels: Path, sizes: Mapping[str, int]) -> None:
+    """Check the archives, twice where need be: somebody else may just have given one its name."""
+    with contextlib.suppress(DamagedError, FileNotFoundError):
+        incoming.require_whole(wheels, sizes)
+        return
+    incoming.require_whole(wheels, sizes)
 
 
 def _plain(key: str) -> str:
@@ -124,14 +132,18 @@ def _add_python(folder: Path, system_packages: bool) -> None:
 
 
 def _publish(making: Path, folder: Path) -> None:
-    try:
-        making.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
-        if not _is_usable(folder):  # what stands there cannot be used: out of the way
-            folder.rename(folder.parent / ("%s%s-old-%d" % (MAKING, folder.name, os.getpid())))
+    """Rename, unless somebody else has; what stands there and cannot be used goes out of the way."""
+    for attempt in range(5):
+        try:
             making.rename(folder)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        if _is_usable(folder):
+            break
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(folder.parent / ("%s%s-old%d-%d" % (MAKING, folder.name, attempt, os.getpid())))
     descriptor = os.open(str(folder.parent), os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -176,18 +188,16 @@ def _remove_leftovers(envs: Path) -> None:
     """Remove what was half-made by a process that is gone, or more than a day ago."""
     for path in envs.glob(MAKING + "*"):
         pid = path.name.rpartition("-")[2]
-        try:
+        with contextlib.suppress(FileNotFoundError):  # its maker was faster
             if not pid.isdigit() or not _is_alive(int(pid)) or time.time() - path.stat().st_mtime > _DAY_S:
                 shutil.rmtree(str(path), ignore_errors=True)
-        except FileNotFoundError:  # its maker was faster
-            pass
 
 
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
-        pass
+    except PermissionError:  # another user's
+        return True
     return True

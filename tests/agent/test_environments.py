@@ -123,7 +123,9 @@ def test_a_second_time_nothing_is_unpacked_and_the_archives_may_be_gone(tmp_path
 
 
 def test_many_at_once_all_get_the_same_environment(tmp_path: Path) -> None:
-    send(tmp_path, *(packed({f"sent{n}/m{i}.py": "#" * 999 for i in range(200)}) for n in range(3)))
+    archives = (packed({f"sent{n}/m{i}.py": "#" * 999 for i in range(200)}) for n in range(3))
+    for archive in send(tmp_path, *archives):
+        archive.rename(archive.parent / f".part-{archive.name}")  # as a transfer leaves it
     words, env = command(PYTHONS[0], tmp_path)
     started = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) for _ in range(5)]
     answers = {process.communicate(timeout=100)[0].strip() for process in started}
@@ -169,6 +171,19 @@ def test_an_environment_whose_interpreter_went_away_is_made_again(tmp_path: Path
     python.unlink()
     python.symlink_to("/nowhere/python3")
     assert asked(environments.install(tmp_path, KEY), "import sent; print(sent.IT)") == 7
+
+
+def test_what_stands_in_its_place_and_cannot_be_used_is_replaced_by_however_many_at_once(tmp_path: Path) -> None:
+    send(tmp_path, packed({"sent.py": "IT = 7\n"}))
+    (tmp_path / "envs" / KEY / "lib").mkdir(parents=True)
+    words, env = command(PYTHONS[0], tmp_path)
+    started = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = {process.communicate(timeout=100)[0].strip() for process in started}
+    (python,) = answers
+    assert [process.returncode for process in started] == [0] * 4
+    assert asked(python, "import sent; print(sent.IT)") == 7
+    environments.install(tmp_path, KEY)
+    assert not list((tmp_path / "envs").glob(".*"))
 
 
 @pytest.mark.parametrize(
