@@ -24,7 +24,7 @@ from harness import build, calibration, jobs, preflight, store, transport, wire
 from harness.calibration import Calibration, Measured
 from harness.child import OnProgress, Progress
 from harness.compress import client
-from harness.errors import DeviceError, HarnessError, StoreError
+from harness.errors import DeviceError, HarnessError, StoreError, UsageError
 from harness.records import Artifact, Case, Device, Profile, Rung
 from harness.transport import Transport
 
@@ -62,6 +62,8 @@ def start(
     tune: tuple[str, ...] = (),
 ) -> Path:
     """Calibrate a device and return the folder of the calibration; nothing is left when no job was made. Raises HarnessError."""
+    if device.virtual:
+        raise UsageError(f"device {device.name} is virtual: its times stand for no real one", "Calibrate a board.")
     store.require_writable(results)
     now = datetime.now(UTC)
     folder = results / device.name / "calibrations" / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from agent_jobs import CONTENT, Bench, quick
+from command import Cli
 from lab.sshd import Sshd, new_key, why_not
 
 from harness import bundle, transport, wire
@@ -434,3 +435,107 @@ def test_packages_are_sent_and_installed_once(board: Board, tmp_path: Path) -> N
     board.wait(job)
     started = board.journal(job)[0]
     assert isinstance(started, wire.StartEvent)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def inventory(cli: Cli, server: Sshd, **more: object) -> None:
+    lines = {
+        "profile": "host",
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "key": server.key,
+        "known_hosts": server.known_hosts,
+        "workdir": cli.folder / "board",
+        "python": sys.executable,
+        "runtimes": "[empty]",
+        **more,
+    }
+    text = "".join(f"    {key}: {value}\n" for key, value in lines.items())
+    (cli.folder / "inventory.yaml").write_text(f"devices:\n  board:\n{text}")
+
+
+MAIN = ("run", "--device", "board", "--model", "tiny", "--method", "order", "--budget", "8")
+
+
+def test_the_main_job_over_ssh_and_its_second_time(cli: Cli, sshd: Sshd) -> None:
+    inventory(cli, sshd)
+    done = cli(*MAIN, "--json")
+    assert done.code == 0, done.err
+    assert {case["status"] for case in done.json["cases"]} == {"ok"} and done.json["device"] == "board"
+    artifacts = cli.folder / "board" / "artifacts"
+    before = {path.name: path.stat().st_ino for path in artifacts.iterdir()}
+    assert cli(*MAIN).code == 0
+    assert {path.name: path.stat().st_ino for path in artifacts.iterdir()} == before, "nothing was sent again"
+
+
+def test_neither_a_run_nor_what_it_says_holds_a_key(cli: Cli, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory(cli, sshd)
+    monkeypatch.setenv("HARNESS_DEBUG", "1")
+    said = [cli(*MAIN), cli("check", "--device", "board"), cli("devices", "--json"), cli("show", "--json")]
+    sshd.restart(new_host_key=True)
+    said.append(cli(*MAIN))
+    assert said[-1].code == 1
+    secrets = [line.encode() for line in sshd.key.read_text().splitlines()[1:-1]]
+    places = [cli.folder / "results", cli.folder / "board"]
+    texts = [file.read_bytes() for place in places for file in place.rglob("*") if file.is_file()]
+    texts += [(done.out + done.err).encode() for done in said]
+    assert len(texts) > 10 and not any(secret in text for secret in secrets for text in texts)
+
+
+def test_a_virtual_board_s_run_shows_equality_and_no_times(cli: Cli, sshd: Sshd) -> None:
+    inventory(cli, sshd, virtual="true")
+    done = cli(*MAIN, "--json")
+    assert done.code == 0, done.err
+    for case in done.json["cases"]:
+        assert case["status"] == "ok" and case["artifact_error"] is not None
+        assert case["latency_ns"] is None and case["speedup"] is None
+        assert case["reasons"]["latency_ns"] == "a virtual device: its times stand for no real one"
+    assert not list(cli.runs[0].glob("plots/*"))
+    text = cli("show").out
+    assert "device board, virtual" in text and "latency us" not in text and " ms" not in text
+    assert cli("plot").code == 1
+    refused = cli("calibrate", "--device", "board", "--budget", "10")
+    assert refused.code == 2 and "virtual" in refused.err
+
+
+def test_where_there_is_no_board_it_is_said_within_ten_seconds_with_the_line_to_edit(cli: Cli, sshd: Sshd) -> None:
+    sshd.stop()
+    inventory(cli, sshd)
+    began = time.monotonic()
+    done = cli(*MAIN)
+    assert done.code == 1 and time.monotonic() - began < 10
+    assert f"device board: {sshd.user}@127.0.0.1:{sshd.port} (inventory.yaml:4): nothing listens there" in done.err
+    assert not (cli.folder / "results").exists() or not cli.runs
+
+
+def test_a_board_is_cleaned_by_name(cli: Cli, sshd: Sshd) -> None:
+    inventory(cli, sshd)
+    assert cli(*MAIN).code == 0
+    for path in (cli.folder / "board").rglob("*"):
+        os.utime(path, (1000, 1000))
+    done = cli("devices", "--clean", "board", "--json")
+    assert done.code == 0 and done.json["board"]["freed_bytes"] > 0
+    assert list((cli.folder / "board" / "artifacts").iterdir()) == []
+    assert cli("devices", "--clean", "bord").code == 2
+
+
+@pytest.mark.slow
+def test_a_busy_board_is_refused_waited_for_or_taken(cli: Cli, sshd: Sshd) -> None:
+    inventory(cli, sshd)
+    first = cli.start(*MAIN[:-1], "25")
+    lock = cli.folder / "board" / "lock"
+    end = time.monotonic() + 60
+    while not lock.exists() or not lock.read_text():
+        assert time.monotonic() < end and first.poll() is None
+        time.sleep(0.1)
+    refused = cli(*MAIN)
+    assert refused.code == 1 and "device board is busy: it is held by run " in refused.err and owner() in refused.err
+    taken = cli(*MAIN, "--steal")
+    assert taken.code == 0, taken.err
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 1 and "--resume" in said
+    interrupted = next(run for run in cli.runs if run.name in said)
+    assert cli("run", "--resume", interrupted.name, "--wait").code == 0

@@ -175,7 +175,7 @@ def stop(workdir: str) -> Dict[str, Any]:
             return {"stopped": holder}
         end = time.monotonic() + _STOP_PATIENCE_S
         while time.monotonic() < end:
-            if lock.holder(path) != holder:
+            if (lock.holder(path) or {}).get("pid") != holder["pid"]:
                 return {"stopped": holder}
             time.sleep(0.02)
     raise DeviceError("%s is still held by process %s" % (path, holder["pid"]), "")

@@ -74,7 +74,7 @@ def _require_alone(context: typer.Context) -> None:
 def _runtime(device: Device, word: str | None) -> str:
     from harness import content
 
-    runtimes = device.profile.runtimes
+    runtimes = device.runtimes
     if word is not None:
         hint = f'Profile "{device.profile.name}" of device "{device.name}" lists them.'
         content.require_known(f'runtime on device "{device.name}"', word, runtimes, hint)

@@ -145,6 +145,10 @@ def _refused(error: Any, address: Address) -> tuple[str, str]:
     return "nothing listens there (connection refused)", "Does an SSH server run on it, on this port?"
 
 
+def _configured(error: Any, address: Address) -> tuple[str, str]:
+    return f"your SSH configuration cannot be read ({error})", "Mend ~/.ssh/config."
+
+
 def _protocol(error: Any, address: Address) -> tuple[str, str]:
     return f"it does not answer as an SSH server does ({error})", "Is this its SSH port, and the server in order?"
 
@@ -162,6 +166,7 @@ _CAUSES: dict[type[BaseException], Any] = {
     socket.gaierror: _resolved,
     TimeoutError: _slow,
     ConnectionRefusedError: _refused,
+    paramiko.ConfigParseError: _configured,
     paramiko.SSHException: _protocol,
     EOFError: _protocol,
 }

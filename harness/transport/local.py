@@ -204,7 +204,13 @@ class Local:
         """Run one verb of the agent and return its answer. Raises the error it gives, DeviceError for anything else."""
         command = [self.python, str(agent), *words]
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_LIMIT_S)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=COMMAND_LIMIT_S,
+                start_new_session=True,  # a terminal's Ctrl-C is for us: we stop the agent ourselves
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise DeviceError(f"device {self.name}: {words[0]} failed: {error}", "Is its Python there?") from None
         return read_answer(words[0], done.returncode, done.stdout, done.stderr, self.name)
