@@ -12,6 +12,8 @@ import pytest
 from agent.trees import write
 from agent_jobs import CONTENT
 from command import Cli
+from lab.device import Device as Board
+from lab.inventory import virtual
 from lab.sshd import Sshd
 
 from devices.agent import facts
@@ -263,7 +265,9 @@ def standing(**changes: Any) -> Points:
 def test_a_device_that_stands_well_differs_in_nothing() -> None:
     points = standing()
     assert {point.severity for point in points.values()} == {"ok"}
-    assert points["clock"].found == "0 s behind, to 0.1 s" and points["fan"].found == "pwmfan pwm1 62/255"
+    assert (
+        points["clock"].found == "as this machine's, give or take 0.1 s" and points["fan"].found == "pwmfan pwm1 62/255"
+    )
     assert points["disk"].found == "12.0 GB free of 30.0 GB at /home/pi/.edge-harness"
 
 
@@ -295,7 +299,9 @@ def test_a_clock_differs_by_more_than_a_second_beyond_what_the_link_hides(
     trip = round(trip_s * 1e9)
     point = standing(round_trip_ns=trip, clock_ns=NOW - trip // 2 + round(ahead_s * 1e9))["clock"]
     assert point.severity == severity and not point.stops
-    assert point.found.startswith(f"{abs(ahead_s):.3g} s {'ahead' if ahead_s > 0 else 'behind'}, to {trip_s / 2:.2g} s")
+    way = "ahead" if ahead_s > 0 else "behind"
+    apart = "as this machine's" if abs(ahead_s) <= trip_s / 2 else f"{abs(ahead_s):.3g} s {way}"
+    assert point.found == f"{apart}, give or take {trip_s / 2:.2g} s"
 
 
 def test_a_clock_that_was_never_set_is_called_so() -> None:
@@ -452,3 +458,30 @@ def test_packages_are_sent_only_when_that_is_asked_for(
     assert not list((tmp_path / "workdir" / "wheels").iterdir())
     assert seen(install=True).found == "nothing-much 1.2"
     assert seen(install=False).found == "nothing-much 1.2"
+
+
+# --- virtual boards ------------------------------------------------------------------------------------------------
+
+
+def virtual_points(device: Board, folder: Path, **changes: Any) -> Points:
+    file = folder / "inventory.yaml"
+    file.write_text(virtual(device))
+    asked = replace(inventory.device(device.name, file), runtimes=("empty",), **changes)
+    return {point.what: point for point in check.examine(asked, folder / "results").points}
+
+
+@pytest.mark.lab
+def test_a_virtual_jetson_is_known_by_what_it_says_over_ssh(jetson: Board, tmp_path: Path) -> None:
+    points = virtual_points(jetson, tmp_path)
+    assert unlike(points) == {"python"}  # it runs Debian's, not JetPack's
+    assert "L4T 36.4.3, JetPack 6.2 (jetpack-6)" in points["system"].found
+    assert (
+        points["board"].found.startswith("NVIDIA Jetson Orin Nano") and points["cpu"].found == "cortex-a78ae, 6 cores"
+    )
+    assert points["power mode"].severity == points["throttling"].severity == points["runtime empty"].severity == "ok"
+
+
+@pytest.mark.lab
+def test_a_virtual_pi_5_under_a_pi_4_s_profile_is_found_out(pi5: Board, tmp_path: Path) -> None:
+    points = virtual_points(pi5, tmp_path, profile=inventory.profile("raspberry-pi-4"))
+    assert unlike(points) == {"board", "cpu"} and not any(point.stops for point in points.values())

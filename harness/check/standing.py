@@ -71,7 +71,9 @@ def _clock(said: Said, now_ns: int) -> Point:
     if there < _NEVER_SET_NS:
         found = f"{_date(there)}: it was never set"
         return Point("clock", found, "differs", expected, advice)
-    found = f"{abs(offset_s):.3g} s {'ahead' if offset_s > 0 else 'behind'}, to {bound_s:.2g} s"
+    way = "ahead" if offset_s > 0 else "behind"
+    apart = "as this machine's" if abs(offset_s) <= bound_s else f"{abs(offset_s):.3g} s {way}"
+    found = f"{apart}, give or take {bound_s:.2g} s"
     if abs(offset_s) > _CLOCK_S + bound_s:
         return Point("clock", found, "differs", expected, advice)
     return Point("clock", found)
