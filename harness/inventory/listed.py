@@ -148,7 +148,7 @@ def _address(name: str, entry: DeviceFile, tree: Tree) -> Address | None:
 def _declared(tree: Tree, where: tuple[str | int, ...]) -> str:
     """The file and line of a host; the file that ships is nobody's to edit where the program is installed."""
     place = f"{tree.path}:{tree.line(where)}"
-    ships = content.ROOT != content.PACKAGE.parent and tree.path == content.ROOT / "inventory.yaml"
+    ships = content.PACKAGE.parent != content.ROOT and tree.path == content.ROOT / "inventory.yaml"
     return place + "; copy that file to ./inventory.yaml and edit it there" * ships
 
 
