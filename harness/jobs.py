@@ -24,6 +24,7 @@ _FIRST_S, _RARER = (
     0.5,
     1.3,
 )  # how soon the journal is looked at again, and how much rarer each time, up to the line's own
+_MOST_BYTES = 2**31  # of a journal: 36 blocks of a hundred cases with their samples are a tenth of it
 _SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still lives
 
 
@@ -226,6 +227,8 @@ class _Copy:
 
     def append(self, lines: bytes) -> None:
         """Check whole lines, keep them, and tell of the last one that says something: readings of the state stand between."""
+        if self.size_bytes + len(lines) > _MOST_BYTES:
+            raise DeviceError(f"the journal of {self.job.job} exceeds {_MOST_BYTES >> 30} GiB: no job of ours says so much")
         events = self.reader.read(lines.decode("utf-8", "replace"))
         store.append_journal(self.folder, self.job.runtime, lines)
         self.size_bytes += len(lines)
