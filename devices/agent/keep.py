@@ -85,9 +85,19 @@ def _is_stale(entry: Kept) -> bool:
     return abs(time.time() - entry.used) > entry.spared_s
 
 
+def _hidden(path: Path) -> Path:
+    """Let a folder lose its name before its content: what is half gone must not look whole after a power cut."""
+    gone = path.with_name(".gone-" + path.name)
+    try:
+        path.rename(gone)
+    except OSError:  # one that was left by such a cut
+        return path
+    return gone
+
+
 def _remove(entry: Kept) -> int:
     if entry.path.is_dir() and not entry.path.is_symlink():
-        shutil.rmtree(str(entry.path), ignore_errors=True)
+        shutil.rmtree(str(_hidden(entry.path)), ignore_errors=True)
     elif entry.path.exists():
         entry.path.unlink()
     return entry.size_bytes

@@ -38,6 +38,8 @@ class Stopped(BaseException):
 def main() -> int:
     """Dispatch on the verb; return the exit code."""
     verb, arguments = sys.argv[1], sys.argv[2:]
+    if Path(sys.prefix).parent.name == "envs":  # what the log-in sets (ROS does) must not reach into an environment
+        os.environ.pop("PYTHONPATH", None)
     if verb in ("worker", "probe-worker"):
         from devices.agent import worker
 

@@ -93,6 +93,19 @@ def test_environments_wheels_and_agents_go_too_and_a_description_with_its_enviro
     assert left == {"4567", "4567.json"}
 
 
+def test_a_folder_that_goes_loses_its_name_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, root = bench.job(["a"]), bench.device.workdir
+    (root / "envs" / "0123" / "lib").mkdir(parents=True)
+    age(root)
+    monkeypatch.setattr(keep.shutil, "rmtree", lambda path, **_: None)  # the power goes before the first file has
+    keep.trim(root, files_of(job), 0)
+    assert [path.name for path in (root / "envs").iterdir()] == [".gone-0123"]
+    monkeypatch.undo()
+    age(root)
+    keep.trim(root, files_of(job), 0)
+    assert list((root / "envs").iterdir()) == []
+
+
 def test_an_agent_s_start_trims_what_its_job_does_not_need(bench: Bench) -> None:
     old = bench.job(["old"], name="old")
     bench.run(old)
