@@ -59,7 +59,7 @@ def _entries(workdir: Path, spared_s: Optional[float]) -> List[Kept]:
 
 def _leftovers(workdir: Path, spared_s: Optional[float]) -> Iterator[Kept]:
     """What a killed transfer or installation left half-written, once nobody will go on with it."""
-    for kind in ("agents", "artifacts", "wheels", "envs"):
+    for kind in _SPARED_S:
         for path in workdir.glob(kind + "/.*"):
             leftover = _kept(path, _DAY_S if spared_s is None else spared_s)
             if _is_stale(leftover):
