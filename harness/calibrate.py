@@ -14,7 +14,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,10 +130,15 @@ def evaluate(folder: Path) -> Calibration:
 
 def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> None:
     """Measure job after job until the budget is spent or enough are done; the first that has no reply comes first."""
-    line = transport.connect(device)
-    _catch_up(line, folder, asked.runtime, tell)
-    ready = preflight.make(device, [asked.runtime], tell, line=line)
-    _require_unchanged(folder, ready.probed[asked.runtime])
+    with closing(transport.connect(device)) as line:
+        _catch_up(line, folder, asked.runtime, tell)
+        ready = preflight.make(device, [asked.runtime], tell, line=line)
+        _require_unchanged(folder, ready.probed[asked.runtime])
+        _measure_jobs(folder, asked, ready, tell)
+
+
+def _measure_jobs(folder: Path, asked: Asked, ready: preflight.Ready, tell: OnProgress) -> None:
+    device = ready.device
     artifacts = yardsticks(asked, device, tell)
     place, spent_s = 0, 0.0
     while _goes_on(asked, place, spent_s):
@@ -145,7 +150,7 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
             )
             store.save_job(own, job)
             by_hash = {artifact.sha256: artifact for artifact in artifacts.values()}
-            jobs.bring(line, own, job, by_hash, tell, ready.environments[asked.runtime])
+            jobs.bring(ready.line, own, job, by_hash, tell, ready.environments[asked.runtime])
         spent_s += length_s(store.events(own, asked.runtime))
         place += 1
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,11 +131,12 @@ class _Fleet:
     def one(self, device: Device, plan: Plan, tell: OnProgress) -> Path:
         """Do the main job on one device and return the run's folder. Raises HarnessError."""
         ready = story.preflight(plan, device, self.results, tell, self.busy)
-        self.turns.muster(device.name)
-        turn = partial(self.turns.turn, device)
-        return story.start(
-            plan, ready, results=self.results, command=self.command, session=self.session, tell=tell, turn=turn
-        )
+        with closing(ready.line):
+            self.turns.muster(device.name)
+            turn = partial(self.turns.turn, device)
+            return story.start(
+                plan, ready, results=self.results, command=self.command, session=self.session, tell=tell, turn=turn
+            )
 
     def among_others(self, device: Device, plan: Plan, tell: OnProgress) -> Outcome:
         """Do the main job on one device; complain of what goes wrong. Raises KeyboardInterrupt alone."""

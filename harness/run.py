@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -94,8 +94,7 @@ def resume(folder: Path, device: Device, *, tell: OnProgress, busy: Busy = "refu
             return folder
         tell(Progress(f"run {record.run}: going on"))
         seconds = dict(record.seconds)
-        with _kept_true(folder, record, seconds, resumed=True):
-            line = transport.connect(device)
+        with _kept_true(folder, record, seconds, resumed=True), closing(transport.connect(device)) as line:
             _catch_up(folder, record, line, seconds, tell)
             if _is_measured(folder, record):
                 return _finish(folder, record, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ def examine(
     `install`: packages that its runtimes lack are sent and installed; else it is said which would be. Raises HarnessError
     for what is wrong here, nothing for what is wrong there.
     """
+    if line is None:
+        with closing(transport.connect(device)) as line:
+            return examine(device, results, install=install, tell=tell, line=line)
     known = content.names("sensor")
     agent = bundle.build(device.runtimes[0], [name for name in device.sensors if name in known])
     try:
-        line = transport.connect(device) if line is None else line
         tell(Progress(f"looking at {device.name}"))
         seen = line.look(agent)
         now_ns = time.time_ns()

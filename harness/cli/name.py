@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,8 @@ def _clean(word: str, file: Path, as_json: bool) -> None:
     for device in chosen:
         first_line(f"cleaning {device.name}")
         try:
-            freed[device.name] = transport.connect(device).clean(bundle.build(device.runtimes[-1]))
+            with closing(transport.connect(device)) as line:
+                freed[device.name] = line.clean(bundle.build(device.runtimes[-1]))
         except HarnessError as error:
             complain(error)
     if as_json:

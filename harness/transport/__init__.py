@@ -7,7 +7,8 @@ agent runs detached, so that link and controller may go away at any moment. `Loc
 
     device.py     what any device can be asked for, here or there (`Transport`), and what its answers must be
     local.py      this machine: files and child processes
-    ssh.py        a board: one directory listing tells what is missing, transfers go on where they were cut
+    ssh.py        a board: the verbs as files and three commands
+    remote.py     its workdir through SFTP: one listing tells what is missing, transfers go on where they were cut
     link.py       the connection under it: time-outs and a watchdog for everything, found again when it was lost
     hosts.py      who is at the other end: host keys, and what went wrong in words
 """

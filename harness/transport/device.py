@@ -84,6 +84,9 @@ class Transport(Protocol):
     def clean(self, bundle: Path) -> int:
         """Remove what no job under way needs and nobody has used for a day; return the bytes that were freed."""
 
+    def close(self) -> None:
+        """Let go of the connection; the next verb makes another."""
+
 
 def require_room(name: str, seen: Mapping[str, Any], size_bytes: int = ROOM_BYTES) -> None:
     """Check in what `look` has seen that the workdir can be written and has `size_bytes` free. Raises DeviceError."""

@@ -180,13 +180,16 @@ class Local:
         holder = self.holder()
         if not holder or (job is not None and holder.get("job") != job):
             return False
-        self._ask(self.workdir / "agents" / plain(holder.get("agent"), self.name), "stop", str(self.workdir))
+        self._ask(self.workdir / "agents" / plain(holder.get("agent"), self.name), "stop", str(self.workdir), owner())
         return True
 
     def clean(self, bundle: Path) -> int:
         """Remove what no job under way needs and nobody has used for a day; return the bytes that were freed."""
         answer = self._ask(self._put_bundle(bundle), "clean", str(self.workdir))
         return int(told(answer, "freed_bytes", int, self.name))
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
 
     # --- how ---------------------------------------------------------------------------------------------------------
 

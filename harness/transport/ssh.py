@@ -8,19 +8,17 @@ What is being sent is called `.part-<sha256>` and goes on from where it was cut.
 from __future__ import annotations
 
 import json
-import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from harness import wire
 from harness.errors import DamagedError, DeviceError
 from harness.records import Address, Environment
 from harness.transport.device import (
     COMMAND_LIMIT_S,
-    FOLDERS,
     KEEP_BYTES,
     MAX_REPLY_BYTES,
     PIECE_BYTES,
@@ -34,16 +32,13 @@ from harness.transport.device import (
     spec,
     told,
 )
-from harness.transport.link import SILENCE_S, Link, Session
+from harness.transport.link import SILENCE_S, Link
+from harness.transport.remote import Workdir
 
-_CHUNK_BYTES = 2**18
-_MOST_NAMES = 100_000  # of one folder
 _PART = ".part-"
 _LOG_BYTES = 2000
 _LOCK_BYTES = 4096
 _NO_PROGRAM = (126, 127)
-
-T = TypeVar("T")
 
 
 class Ssh:
@@ -60,9 +55,9 @@ class Ssh:
         keep_bytes: int = KEEP_BYTES,
         silence_s: float = SILENCE_S,
     ) -> None:
-        self.name, self.workdir, self.python, self.keep_bytes = name, workdir, python, keep_bytes
+        self.name, self.python, self.keep_bytes = name, python, keep_bytes
         self.link = Link(name, address, silence_s)
-        self._home: str | None = None
+        self.there = Workdir(self.link, workdir)
         self._beat: tuple[str, Any] | None = None
 
     def close(self) -> None:
@@ -74,12 +69,12 @@ class Ssh:
     def look(self, bundle: Path) -> Mapping[str, Any]:
         """Return what the board is and how it stands, as `Transport.look` says. Raises DeviceError."""
         agent, began = self._put_bundle(bundle), time.monotonic_ns()
-        seen = self._ask(self.python, agent, "look", self._path())
+        seen = self._ask(self.python, agent, "look", self.there.path())
         return {**seen, "round_trip_ns": time.monotonic_ns() - began}
 
     def environments(self) -> frozenset[str]:
         """Return the keys of the environments that are installed there. Raises DeviceError."""
-        names = self._sizes("envs")
+        names = self.there.sizes("envs")
         return frozenset(name for name in names if not name.startswith(".") and not name.endswith(".json"))
 
     def probe(self, bundle: Path, runtime: str, environment: Environment | None = None) -> Mapping[str, Any]:
@@ -88,14 +83,14 @@ class Ssh:
         if environment is None:
             answer = self._ask(self.python, agent, "probe", runtime)
             return probed(answer, runtime, self.name, self.python)
-        install = (self.python, agent, "probe", runtime, self._path(), environment.key)
+        install = (self.python, agent, "probe", runtime, self.there.path(), environment.key)
         try:
             self._put_environment(environment)
             answer = self._ask(*install)
         except DamagedError:  # it was removed there; what is sent twice and still damaged is a broken disk
             self._put_environment(environment)
             answer = self._ask(*install)
-        return probed(answer, runtime, self.name, f"the packages in {self._path('envs', environment.key)}")
+        return probed(answer, runtime, self.name, f"the packages in {self.there.path('envs', environment.key)}")
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -104,47 +99,47 @@ class Ssh:
 
         They get their names when the agent has hashed them: at its next verb that needs them.
         """
-        there = self._sizes(folder)
+        there = self.there.sizes(folder)
         wanted = {sha256: source for sha256, source in sources.items() if there.get(sha256) != source.stat().st_size}
         for sha256, source in wanted.items():
             if (digest := sha256_of(source)) != sha256:
                 raise DeviceError(
                     f"{source}: its bytes have SHA-256 {digest}, not {sha256}", "Run `harness cache clean`."
                 )
-        return sum(self._send(source, self._path(folder, _PART + sha256)) for sha256, source in wanted.items())
+        return sum(self.there.send(source, f"{folder}/{_PART}{sha256}") for sha256, source in wanted.items())
 
     def put_job(self, job: wire.Job) -> None:
         """Write the job, whose files are there, into its folder. Raises DeviceError."""
-        self._write(job_file(job, "job.json"), wire.encode(job).encode())
+        self.there.write(job_file(job, "job.json"), wire.encode(job).encode())
 
     def restore_journal(self, job: wire.Job, journal: bytes) -> None:
         """Give back the controller's copy of a journal where the device's is shorter. Raises DeviceError."""
-        if self._size(job_file(job, "events.jsonl")) < len(journal):
-            self._write(job_file(job, "events.jsonl"), journal)
+        if self.there.size(job_file(job, "events.jsonl")) < len(journal):
+            self.there.write(job_file(job, "events.jsonl"), journal)
 
     def _put_environment(self, environment: Environment) -> None:
         if environment.key not in self.environments():
             self.put({wheel.sha256: Path(wheel.path) for wheel in environment.wheels}, "wheels")
-            self._write(f"envs/{environment.key}.json", spec(environment))
+            self.there.write(f"envs/{environment.key}.json", spec(environment))
 
     def _put_bundle(self, bundle: Path) -> str:
         name = f"agents/{bundle.name}"
         data = bundle.read_bytes()
-        if self._size(name, make=True) != len(data):
-            self._write(name, data, check=True)
-        return self._path(name)
+        if self.there.size(name) != len(data):
+            self.there.write(name, data, check=True)
+        return self.there.path(name)
 
     # --- at work -----------------------------------------------------------------------------------------------------
 
     def start(self, bundle: Path, job: wire.Job, environment: Environment | None = None) -> int:
         """Start an agent on the job, detached; return its process id. Raises DeviceError naming the holder if busy."""
-        python = self.python if environment is None else self._path("envs", environment.key, "bin/python")
-        words = (self._path(), job.job, owner(), str(self.keep_bytes))
+        python = self.python if environment is None else self.there.path("envs", environment.key, "bin/python")
+        words = (self.there.path(), job.job, owner(), str(self.keep_bytes))
         return int(told(self._ask(python, self._put_bundle(bundle), "start", *words), "pid", int, self.name))
 
     def follow(self, job: wire.Job, offset: int) -> bytes:
         """Return whole lines of the journal from byte `offset` on, a piece at a time. Raises DeviceError."""
-        data = self._read(job_file(job, "events.jsonl"), PIECE_BYTES, offset) or b""
+        data = self.there.read(job_file(job, "events.jsonl"), PIECE_BYTES, offset) or b""
         return data[: data.rfind(b"\n") + 1]
 
     def alive(self, job: wire.Job) -> bool:
@@ -169,14 +164,14 @@ class Ssh:
         if signed is None:
             return None
         agent = f"agents/{plain(signed.get('agent'), self.name)}"
-        if self._size(agent) < 0:
+        if self.there.size(agent) < 0:
             return None
-        held = self._ask(self.python, self._path(agent), "holder", self._path()).get("holder")
+        held = self._ask(self.python, self.there.path(agent), "holder", self.there.path()).get("holder")
         return held if isinstance(held, dict) else None
 
     def reply(self, job: wire.Job) -> wire.Reply | None:
         """Return the job's reply once it is there. Raises WireError, DeviceError."""
-        data = self._read(job_file(job, "reply.json"), MAX_REPLY_BYTES)
+        data = self.there.read(job_file(job, "reply.json"), MAX_REPLY_BYTES)
         if data is None:
             return None
         return wire.decode(wire.Reply, data.decode("utf-8", "replace"), f"{self.name}: {job_file(job, 'reply.json')}")
@@ -184,7 +179,7 @@ class Ssh:
     def log_tail(self, job: wire.Job) -> str:
         """Return the last words of the agent that worked on the job. Raises DeviceError."""
         name = job_file(job, "agent.log")
-        return last_line(self._read(name, _LOG_BYTES, max(0, self._size(name) - _LOG_BYTES)) or b"")
+        return last_line(self.there.read(name, _LOG_BYTES, max(0, self.there.size(name) - _LOG_BYTES)) or b"")
 
     def stop(self, job: str | None = None) -> bool:
         """End the agent at work, journal whole; return whether there was one. Raises DeviceError."""
@@ -192,13 +187,13 @@ class Ssh:
             holder = self.holder()
             if not holder or (job is not None and holder.get("job") != job):
                 return False
-            agent = self._path("agents", plain(holder.get("agent"), self.name))
-            self._ask(self.python, agent, "stop", self._path())
+            agent = self.there.path("agents", plain(holder.get("agent"), self.name))
+            self._ask(self.python, agent, "stop", self.there.path(), owner())
         return True
 
     def clean(self, bundle: Path) -> int:
         """Remove what no job under way needs and nobody has used for a day; return the bytes that were freed."""
-        answer = self._ask(self.python, self._put_bundle(bundle), "clean", self._path())
+        answer = self._ask(self.python, self._put_bundle(bundle), "clean", self.there.path())
         return int(told(answer, "freed_bytes", int, self.name))
 
     # --- commands ----------------------------------------------------------------------------------------------------
@@ -213,159 +208,12 @@ class Ssh:
             )
         return read_answer(words[0], done.code, done.out, done.err, self.name)
 
-    # --- files -------------------------------------------------------------------------------------------------------
-
-    def _path(self, *names: str) -> str:
-        """Return the absolute path of something in the workdir; `~` is the home that the board itself names."""
-        if not self.workdir.startswith("~"):
-            return "/".join((self.workdir, *names))
-        if self._home is None:
-            self._home = self.link.ask("looking for the home folder", lambda session: session.home)
-        return "/".join((self._home + self.workdir[1:], *names))
-
-    def _sizes(self, folder: str) -> dict[str, int]:
-        """Return what a folder holds: names and sizes in bytes. It is made where it is not there."""
-
-        def work(session: Session) -> dict[str, int]:
-            sizes: dict[str, int] = {}
-            for entry in session.files.listdir_iter(path):
-                sizes[entry.filename] = entry.st_size or 0
-                session.beat()
-                if len(sizes) > _MOST_NAMES:
-                    raise DeviceError(f"device {self.name}: {path} holds more than {_MOST_NAMES} names")
-            return sizes
-
-        path = self._path(folder)
-        with suppress(FileNotFoundError):
-            return self._touch(f"listing {path}", path, work)
-        self._make_folders()
-        return {}
-
-    def _size(self, name: str, make: bool = False) -> int:
-        """Return the size of a file in bytes, -1 where it is not there; with `make`, its folders are made."""
-        path = self._path(name)
-        try:
-            found = self._touch(f"looking at {path}", path, lambda session: session.files.stat(path))
-            return int(found.st_size or 0)
-        except FileNotFoundError:
-            if make:
-                self._make_folders()
-            return -1
-
-    def _make_folders(self) -> None:
-        def work(session: Session) -> None:
-            for folder in folders:
-                if not _is_folder(session, folder):
-                    session.files.mkdir(folder)
-
-        above = self._path().rstrip("/").split("/")
-        parents = ["/".join(above[: n + 1]) for n in range(1, len(above))]
-        folders = [*parents, *(self._path(name) for name in FOLDERS)]
-        self._touch("making its folders", self._path(), work)
-
-    def _read(self, name: str, most: int, offset: int = 0) -> bytes | None:
-        """Return at most `most` bytes of a file from `offset` on, None where it is not there."""
-
-        def work(session: Session) -> bytes:
-            data = bytearray()
-            if (session.files.stat(path).st_size or 0) <= offset:
-                return b""
-            with session.files.open(path, "rb") as file:
-                file.seek(offset)
-                while len(data) < most and (chunk := file.read(min(_CHUNK_BYTES, most - len(data)))):
-                    data += chunk
-                    session.beat()
-            return bytes(data[:most])
-
-        path = self._path(name)
-        with suppress(FileNotFoundError):
-            return self._touch(f"reading {path}", path, work)
-        return None
-
-    def _write(self, name: str, data: bytes, check: bool = False) -> None:
-        """Write a file whole or not at all; with `check`, what was written is read back first."""
-
-        def work(session: Session) -> None:
-            folder = path.rpartition("/")[0]
-            if not _is_folder(session, folder):
-                session.files.mkdir(folder)
-            with session.files.open(temporary, "wb") as file:
-                file.set_pipelined(True)
-                _pour(session, file, data)
-            if check:
-                with session.files.open(temporary, "rb") as file:
-                    if file.read(len(data) + 1) != data:
-                        raise DamagedError(f"device {self.name}: {path} reads back otherwise than it was written")
-            session.files.posix_rename(temporary, path)
-
-        path = self._path(name)
-        temporary = f"{path.rpartition('/')[0]}/.tmp-{path.rpartition('/')[2]}"
-        self._touch(f"writing {path}", path, work)
-
-    def _send(self, source: Path, path: str) -> int:
-        """Send a file, from where an earlier transfer was cut; return the bytes that really went."""
-        sent = 0
-
-        def work(session: Session) -> None:
-            nonlocal sent
-            size, there = source.stat().st_size, 0
-            with suppress(FileNotFoundError):
-                there = session.files.stat(path).st_size or 0
-            there = there if there <= size else 0
-            with source.open("rb") as reader, session.files.open(path, "r+b" if there else "wb") as file:
-                reader.seek(there)
-                file.seek(there)
-                file.set_pipelined(True)
-                while chunk := reader.read(_CHUNK_BYTES):
-                    _pour(session, file, chunk)
-                    sent += len(chunk)
-
-        self._touch(f"sending {path}", path, work)
-        return sent
-
-    def _touch(self, what: str, path: str, work: Callable[[Session], T]) -> T:
-        """Do something with files there. Raises FileNotFoundError, DeviceError for all else that the board refuses."""
-
-        def explained(session: Session) -> T:
-            with self._explained(session, path):
-                return work(session)
-
-        return self.link.ask(what, explained)
-
-    @contextmanager
-    def _explained(self, session: Session, path: str) -> Iterator[None]:
-        """Turn what the board's file server refuses into a DeviceError; a lost link and a missing file pass as they are."""
-        try:
-            yield
-        except (FileNotFoundError, TimeoutError, ConnectionError):
-            raise
-        except OSError as error:
-            if not session.connection.is_connected:
-                raise
-            raise DeviceError(
-                f"device {self.name}: {path}: {error.strerror or error}",
-                "Is its disk full, or read-only? Make room, or give the device another `workdir` in the inventory.",
-            ) from None
-
     def _signed(self) -> Mapping[str, Any] | None:
         """Return what stands in the lock, {} for what is no signature, None where it is empty."""
-        data = self._read("lock", _LOCK_BYTES)
+        data = self.there.read("lock", _LOCK_BYTES)
         if not data:
             return None
         with suppress(ValueError, RecursionError):
             value = json.loads(data)
             return value if isinstance(value, dict) else {}
         return {}
-
-
-def _pour(session: Session, file: Any, data: bytes) -> None:
-    """Write piece by piece, so that whoever watches sees that something moves."""
-    for start in range(0, len(data), _CHUNK_BYTES):
-        file.write(data[start : start + _CHUNK_BYTES])
-        session.beat()
-
-
-def _is_folder(session: Session, path: str) -> bool:
-    with suppress(FileNotFoundError):
-        return stat.S_ISDIR(session.files.stat(path).st_mode or 0)
-    return False
