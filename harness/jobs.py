@@ -64,14 +64,15 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: 
         seed=record.plan.seed,
         cases=tuple(cases.values()),
         comparisons=comparisons,
-        protocol=protocol(record.plan, profile),
+        protocol=protocol(record.plan, profile, record.virtual),
         tune=settings(record.plan.tune, profile, record.plan.power_mode),
     )
 
 
-def protocol(plan: Plan, profile: Profile) -> wire.Protocol:
-    """How a plan's jobs are measured on a device of this profile."""
-    return wire.Protocol(budget_s=plan.budget_s, regime=plan.regime, cooldown_s=profile.cooldown_s)
+def protocol(plan: Plan, profile: Profile, virtual: bool = False) -> wire.Protocol:
+    """How a plan's jobs are measured on a device of this profile; one that is emulated has no heat to wait for."""
+    cooldown_s = 0.0 if virtual else profile.cooldown_s
+    return wire.Protocol(budget_s=plan.budget_s, regime=plan.regime, cooldown_s=cooldown_s)
 
 
 def settings(names: Iterable[str], profile: Profile, power_mode: str | None = None) -> tuple[wire.Setting, ...]:
@@ -228,7 +229,9 @@ class _Copy:
     def append(self, lines: bytes) -> None:
         """Check whole lines, keep them, and tell of the last one that says something: readings of the state stand between."""
         if self.size_bytes + len(lines) > _MOST_BYTES:
-            raise DeviceError(f"the journal of {self.job.job} exceeds {_MOST_BYTES >> 30} GiB: no job of ours says so much")
+            raise DeviceError(
+                f"the journal of {self.job.job} exceeds {_MOST_BYTES >> 30} GiB: no job of ours says so much"
+            )
         events = self.reader.read(lines.decode("utf-8", "replace"))
         store.append_journal(self.folder, self.job.runtime, lines)
         self.size_bytes += len(lines)
