@@ -19,7 +19,19 @@ from harness import cache, content
 from harness.errors import ContentError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_MAIN = "import sys\n\nfrom devices.agent.main import main\n\nsys.exit(main())\n"
+_MAIN = """\
+import sys
+
+if sys.version_info < (3, 8):  # in words that these understand too
+    said = "Python %d.%d is too old: 3.8 is needed (this is %s)" % (sys.version_info[:2] + (sys.executable,))
+    hint = "Name a newer one in the inventory: `python: /usr/bin/python3.11`."
+    print(\'{"error": {"type": "DeviceError", "message": "%s", "hint": "%s"}}\' % (said, hint))
+    sys.exit(1)
+
+from devices.agent.main import main
+
+sys.exit(main())
+"""
 
 
 def build(runtime: str, sensors: Sequence[str] = ()) -> Path:
