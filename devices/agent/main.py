@@ -4,7 +4,7 @@
     start WORKDIR JOB [OWNER [KEEP_BYTES]]
                          the same, detached, for OWNER: checks the job's artifacts, trims the workdir to KEEP_BYTES, returns
                          once the lock is taken and prints the agent's process id; an agent at work on JOB already is that one
-    stop WORKDIR         end the agent that holds the lock; its journal stays whole
+    stop WORKDIR [OWNER] end the agent that holds the lock, for OWNER, as its log then says; its journal stays whole
     holder WORKDIR       who holds the lock
     clean WORKDIR        remove what nobody has used for a day
     look WORKDIR         what this device is and how it stands
@@ -15,6 +15,7 @@
 Answers are one JSON object on standard output; an error is {"error": {"type", "message", "hint"}} and exit code 1.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -138,7 +139,7 @@ def _detach(job_run: Any, fd: int, owner: str) -> NoReturn:
     try:
         os.setsid()
         lock.sign(fd, job_run.job.run, job_run.job.job, os.getpid(), job_run.agent, owner)
-        log = os.open(str(job_run.folder / "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = os.open(str(job_run.folder / "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
@@ -159,7 +160,7 @@ def _detach(job_run: Any, fd: int, owner: str) -> NoReturn:
         os._exit(code)
 
 
-def stop(workdir: str) -> Dict[str, Any]:
+def stop(workdir: str, owner: str = "") -> Dict[str, Any]:
     """Ask the live holder of the lock to end, and wait until it has; force it after a while.
 
     One that ends by itself just then is stopped too.
@@ -170,6 +171,7 @@ def stop(workdir: str) -> Dict[str, Any]:
     holder = lock.holder(path)
     if not holder:
         return {"stopped": None}
+    _say_who(Path(workdir), holder, owner)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.kill(holder["pid"], number)
@@ -181,6 +183,14 @@ def stop(workdir: str) -> Dict[str, Any]:
                 return {"stopped": holder}
             time.sleep(0.02)
     raise DeviceError("%s is still held by process %s" % (path, holder["pid"]), "")
+
+
+def _say_who(workdir: Path, holder: Dict[str, Any], owner: str) -> None:
+    """Write into the log of an agent who ends it: whoever follows it shall know."""
+    with contextlib.suppress(OSError, WireError):
+        log = workdir / "jobs" / _plain(str(holder["job"]), "job") / "agent.log"
+        with log.open("a", encoding="utf-8") as file:
+            file.write("it was ended by %s\n" % (owner or "somebody"))
 
 
 def holder(workdir: str) -> Dict[str, Any]:
