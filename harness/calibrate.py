@@ -129,7 +129,7 @@ def evaluate(folder: Path) -> Calibration:
 
 
 def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> None:
-    """Measure job after job until the budget is spent or enough are done; the first that has no reply comes first."""
+    """Make the device ready, and measure there what is missing."""
     with closing(transport.connect(device)) as line:
         _catch_up(line, folder, asked.runtime, tell)
         ready = preflight.make(device, [asked.runtime], tell, line=line)
@@ -138,6 +138,7 @@ def _measure(folder: Path, asked: Asked, device: Device, tell: OnProgress) -> No
 
 
 def _measure_jobs(folder: Path, asked: Asked, ready: preflight.Ready, tell: OnProgress) -> None:
+    """Measure job after job until the budget is spent or enough are done; the first that has no reply comes first."""
     device = ready.device
     artifacts = yardsticks(asked, device, tell)
     place, spent_s = 0, 0.0
