@@ -1,6 +1,6 @@
 """`make bench`: measure every bar that the docs quote. Each suite keeps its figures; docs/benchmarks.md holds them all.
 
-python -m benchmarks                  the quick suites; about twenty minutes, the first and second main job included
+python -m benchmarks                  the quick suites; about half an hour, the first and second main job included
 python -m benchmarks startup rules    only what is named
 python -m benchmarks noise-quiet noise-loaded peers rules     the long experiments, two hours and a half, on an idle machine
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import coverage, folding, main_job, noise, overhead, peers, rules, startup
+from benchmarks import coverage, deploy, folding, main_job, noise, overhead, peers, rules, startup
 from benchmarks.figures import Figure, table
 
 Suite = Callable[[], list[Figure]]
@@ -27,6 +27,7 @@ QUICK: Mapping[str, Suite] = {
     "folding": folding.measure,
     "coverage": coverage.measure,
     "rules": rules.measure,
+    "deploy": deploy.measure,
 }
 LONG: Mapping[str, Suite] = {"noise-quiet": noise.quiet, "noise-loaded": noise.loaded, "peers": peers.measure}
 HERE = Path(__file__).resolve().parent
