@@ -1,26 +1,22 @@
 """Settings of the device, brought about for a job and undone after it, whatever becomes of the agent. `harness run --tune`.
 
-    workdir/tune.json    what to put back, written before the first change; gone when everything is as it was
-    workdir/tune.lock    held by whoever changes or puts back
-
-The agent puts back itself at the end of a job, also on Ctrl-C and after an error. Beside it runs a dead-man, a process of
-its own session that does nothing but look, once a second, whether the agent still lives, and puts back when it does not.
-If both are killed the next agent does it first.
+What to put back is written down before the first change (`undo`). The agent puts back itself at the end of a job, also on
+Ctrl-C and after an error. Beside it runs a dead-man, a process of its own session that does nothing but look, once a second,
+whether the agent still lives, and puts back when it does not. If both are killed the next agent does it first.
 """
 
 import contextlib
-import fcntl
-import json
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence
 
-from devices.agent.journal import replace_file
+from devices.agent import undo
 from devices.agent.sensing import sysroot
+from devices.agent.undo import Change
 from harness.errors import DeviceError
 from harness.wire import Setting, Tuned
 
@@ -28,18 +24,6 @@ _COMMAND_LIMIT_S = 60.0
 _LOOK_S = 1.0
 _MOST_CHARACTERS = 2000
 _ALLOWED = ("/sys/", "/proc/sys/")
-
-
-class Change(NamedTuple):
-    """One target of a setting: a file (`apply` is empty) or a command; `before` is what was found there."""
-
-    name: str
-    target: str
-    before: str
-    asked: str
-    apply: Tuple[str, ...]
-    query: Tuple[str, ...]
-    restore: Tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -55,12 +39,12 @@ def applied(
     if not settings:
         yield []
         return
-    with _locked(workdir):
+    with undo.locked(workdir):
         changes = _planned(settings, workdir)
-        _write(workdir, changes)
-    guard = _start_guard(workdir)
+        undo.write(workdir, changes)
+    guard = undo.start_guard(workdir)
     try:
-        with _locked(workdir):
+        with undo.locked(workdir):
             tuned = [_applied(change) for change in changes]
         _require_all(tuned)
         yield tuned
@@ -76,12 +60,12 @@ def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
 
     `only_of`: only if that process wrote it. A boot has put back every file; what a command did may outlive it (`nvpmodel`).
     """
-    with _locked(workdir):
-        stored = _stored(workdir)
+    with undo.locked(workdir):
+        stored = undo.stored(workdir)
         if not stored or (only_of is not None and stored["pid"] != only_of):
             return []
         changes = stored["changes"]
-        if stored["boot_id"] != _boot_id():
+        if stored["boot_id"] != undo.boot_id():
             changes = [change for change in changes if change.apply]
         done = [(change, _restored(change)) for change in reversed(changes)]
         left = [change for change, tuned in reversed(done) if tuned.status != "ok"]
@@ -89,15 +73,15 @@ def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
             if tuned.status != "ok":
                 print("tune: %s %s stays: %s" % (change.name, change.target, tuned.reason), file=sys.stderr)
         if left:
-            _write(workdir, left)
+            undo.write(workdir, left)
         else:
-            _file(workdir).unlink()
+            undo.file(workdir).unlink()
         return [tuned for _, tuned in done]
 
 
 def keep_watch(workdir: str, pid: str, started: str) -> None:
     """The dead-man: look until the agent has put back, or is gone; then put back."""
-    while _file(Path(workdir)).exists() and _started(int(pid)) == started:
+    while undo.file(Path(workdir)).exists() and undo.started(int(pid)) == started:
         time.sleep(_LOOK_S)
     put_back(Path(workdir), only_of=int(pid))
 
@@ -241,7 +225,7 @@ def _require_put_back(restored: Sequence[Tuned], workdir: Path) -> None:
             raise DeviceError(
                 "tune %s: an earlier job left %s at %s, and it cannot be put back: %s"
                 % (each.name, each.target, each.found, each.reason),
-                "Put it back to %s, and remove %s." % (each.before, _file(workdir)),
+                "Put it back to %s, and remove %s." % (each.before, undo.file(workdir)),
             )
 
 
@@ -258,71 +242,3 @@ def _without(name: str) -> str:
     """How to go on without a setting: a power mode's is called after it."""
     mode = name.partition("power-mode.")[2]
     return "Name another --power-mode than %s." % mode if mode else "Drop %s from --tune." % name
-
-
-# --- tune.json and the dead-man ------------------------------------------------------------------------------------
-
-
-def _file(workdir: Path) -> Path:
-    return workdir / "tune.json"
-
-
-@contextlib.contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    with (workdir / "tune.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _write(workdir: Path, changes: Sequence[Change]) -> None:
-    stored = {"pid": os.getpid(), "boot_id": _boot_id(), "changes": [change._asdict() for change in changes]}
-    replace_file(_file(workdir), json.dumps(stored))
-
-
-def _stored(workdir: Path) -> Dict[str, Any]:
-    """What is to be put back; {} when nothing is. A file that is no JSON of ours is set aside. Raises OSError."""
-    try:
-        value = dict(json.loads(_file(workdir).read_text(encoding="utf-8")))
-        changes = [_change(item) for item in value["changes"]]
-        return {"pid": int(value["pid"]), "boot_id": value["boot_id"], "changes": changes}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
-        _file(workdir).replace(workdir / "tune.damaged")
-        print("tune: %s was damaged (%s): set aside as tune.damaged" % (_file(workdir), error), file=sys.stderr)
-        return {}
-
-
-def _change(item: Dict[str, Any]) -> Change:
-    commands = {key: tuple(item[key]) for key in ("apply", "query", "restore")}
-    return Change(**{**item, **commands})
-
-
-def _boot_id() -> Optional[str]:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None
-
-
-def _start_guard(workdir: Path) -> "subprocess.Popen[bytes]":
-    """Start the dead-man: a session of its own, no lock inherited, nobody's terminal."""
-    pid = os.getpid()
-    if not _started(pid):
-        raise DeviceError("tune: /proc cannot be read, so nobody could see that this agent is gone", "Drop --tune.")
-    command = [sys.executable, str(Path(sys.argv[0]).resolve()), "put-back-later", str(workdir), str(pid)]
-    with (workdir / "tune.log").open("ab") as log:
-        return subprocess.Popen(
-            [*command, _started(pid)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-
-def _started(pid: int) -> str:
-    """When a process began, in ticks since boot: with its number the name of a process; empty when it is gone, or a zombie."""
-    with contextlib.suppress(OSError, IndexError):
-        words = Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()
-        return "" if words[0] == "Z" else words[19]
-    return ""
