@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
+from devices.agent.journal import replace_file
 from harness.errors import DeviceError
 
 
