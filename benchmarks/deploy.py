@@ -172,7 +172,6 @@ def commands() -> list[Figure]:
     """Return how many commands a job takes beyond following, as the server counts them."""
     said, worst = [], 0.0
     with world(noting=True) as there:
-        there.sleeping(0.001)
         there.devices(1)
         for what, runtimes in (("first run", "empty"), ("second run", "empty"), ("two runtimes", "empty,sleeps")):
             there.run(*JOB, "--runtime", runtimes)

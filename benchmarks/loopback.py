@@ -122,7 +122,9 @@ def world(*, noting: bool = False) -> Iterator[World]:
         script.chmod(0o755)
         made = Sshd(folder / "sshd", sftp=SFTP, force_command=str(script)) if noting else Sshd(folder / "sshd")
         with made as server:
-            yield World(folder, server)
+            there = World(folder, server)
+            there.sleeping(0.001)
+            yield there
 
 
 def missing(*programs: str) -> str:
