@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import wire
-from harness.errors import DamagedError, DeviceError
+from harness.errors import DamagedError, DeviceError, WireError
 from harness.records import Address, Environment
 from harness.transport.device import (
     COMMAND_LIMIT_S,
@@ -138,8 +138,10 @@ class Ssh:
         return int(told(self._ask(python, self._put_bundle(bundle), "start", *words), "pid", int, self.name))
 
     def follow(self, job: wire.Job, offset: int) -> bytes:
-        """Return whole lines of the journal from byte `offset` on, a piece at a time. Raises DeviceError."""
+        """Return whole lines of the journal from byte `offset` on, a piece at a time. Raises DeviceError, WireError."""
         data = self.there.read(job_file(job, "events.jsonl"), PIECE_BYTES, offset) or b""
+        if len(data) == PIECE_BYTES and b"\n" not in data:
+            raise WireError(f"device {self.name}: journal of {job.job}: a line of more than {PIECE_BYTES >> 20} MiB")
         return data[: data.rfind(b"\n") + 1]
 
     def alive(self, job: wire.Job) -> bool:

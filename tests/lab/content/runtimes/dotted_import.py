@@ -1,0 +1,22 @@
+"""Runs an instruction that an older CPU does not have as soon as it is imported (`--runtime dotted_import`)."""
+
+import _answers
+import _dot
+
+PRECISIONS = ("fp32",)
+OPTIONS = {}
+CONVERTERS = ()
+
+
+def export(variant, target, precision, options, out):
+    out.write_text("fine")
+    return {"ops_executed": 0}
+
+
+def versions():
+    _dot.dot()
+    return {"dotted": "1"}
+
+
+def load(path, options):
+    return _answers.Session(options)
