@@ -24,7 +24,7 @@ from typing import Any
 from harness import cache, child, content, wire
 from harness.child import ChildDied, OnProgress, Progress
 from harness.errors import ContentError, HarnessError, StoreError
-from harness.records import Artifact, Variant, digest
+from harness.records import Artifact, Device, Variant, digest
 
 # Relative max-abs difference of outputs that float32 arithmetic in another order may make in a network of tens of
 # layers; what computes something else is off by far more (wrong borders: 0.1 and above).
@@ -34,7 +34,7 @@ _GIVEN = Path(__file__).resolve().parent / "given"
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One artifact to make. `target` comes from the device's profile, `options` from `--option`."""
+    """One artifact to make. `target` is what the runtime asks to know of the device, `options` come from `--option`."""
 
     variant: Variant
     runtime: str
@@ -52,6 +52,12 @@ class BuildRequest:
         converters = {name: _version(name) for name in content.constant("runtime", self.runtime, "CONVERTERS")}
         described = {**asdict(self), "variant": [self.variant.name, self.variant.vocabulary]}
         return digest({"request": described, "sources": sources, "converters": converters})
+
+
+def target_of(device: Device, runtime: str) -> dict[str, str]:
+    """Return what a runtime's file asks by TARGET to know of a device; where it asks nothing, devices share artifacts."""
+    wanted = content.constant("runtime", runtime, "TARGET", default=())
+    return {key: value for key, value in device.target.items() if key in wanted}
 
 
 def build(requests: Sequence[BuildRequest], on_progress: OnProgress, workers: int = 2) -> list[Artifact | str]:

@@ -202,7 +202,7 @@ def length_s(journal: Iterable[wire.Event]) -> float:
 def yardsticks(asked: Asked, device: Device, tell: OnProgress) -> Mapping[str, Artifact]:
     """Build the yardstick's networks for the runtime, by label. Raises DeviceError when one cannot be built."""
     rungs = [rung for rung in client.controls(MODEL, TASK, 0, tell).rungs if _wanted(rung, asked.equals)]
-    target, precision = device.target, "fp32"
+    target, precision = build.target_of(device, asked.runtime), "fp32"
     requests = [build.BuildRequest(rung.variant, asked.runtime, precision, 1, target, {}) for rung in rungs]
     artifacts: dict[str, Artifact] = {}
     for rung, outcome in zip(rungs, build.build(requests, tell), strict=True):

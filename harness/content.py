@@ -69,7 +69,7 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
     "task": {"VOCABULARY": _NUMBER},
-    "runtime": {"FORMS": _TUPLE, "PACKAGES": _TUPLE, "SYSTEM_PACKAGES": _FLAG},
+    "runtime": {"FORMS": _TUPLE, "TARGET": _TUPLE, "PACKAGES": _TUPLE, "SYSTEM_PACKAGES": _FLAG},
 }
 
 _RESERVED: dict[Kind, dict[str, str]] = {

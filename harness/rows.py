@@ -31,7 +31,9 @@ def make(
         _Row(
             ladder,
             n,
-            build.BuildRequest(rung.variant, runtime, precision, plan.batch, device.target, plan.options),
+            build.BuildRequest(
+                rung.variant, runtime, precision, plan.batch, build.target_of(device, runtime), plan.options
+            ),
         )
         for runtime in plan.runtimes
         for precision in plan.precisions

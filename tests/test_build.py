@@ -18,7 +18,7 @@ from harness.build import BuildRequest
 from harness.child import Progress
 from harness.compress import program
 from harness.errors import ContentError, UsageError
-from harness.records import Artifact, Variant
+from harness.records import Artifact, Device, Profile, System, Variant
 
 SHAPE = (3, 4, 4)
 
@@ -150,3 +150,26 @@ def test_a_network_that_reads_tokens_is_proved_on_tokens_of_its_vocabulary(tmp_p
     (tokens,), (outputs,) = sample.inputs, sample.outputs
     assert (tokens.dtype, tokens.shape, outputs.dtype) == ("int64", (4, 5), "float32")
     assert set(array.array("q", tokens.raw())) <= set(range(9))
+
+
+def test_devices_share_an_artifact_unless_its_runtime_asks_what_they_are(variant: Variant, own: Path) -> None:
+    file = own / "runtimes" / "moody.py"
+    boards = [
+        Device(name, Profile(name, "", "aarch64", ("moody",), target={"cpu": cpu, "triple": "aarch64-linux-gnu"}))
+        for name, cpu in (("pi4", "cortex-a72"), ("pi5", "cortex-a76"))
+    ]
+
+    def keys() -> set[str]:
+        asked = (build.target_of(board, "moody") for board in boards)
+        return {BuildRequest(variant, "moody", "fp32", 1, target, {"mood": "good"}).key for target in asked}
+
+    assert len(keys()) == 1
+    file.write_text('TARGET = ("cpu",)\n' + MOODY)
+    assert len(keys()) == 2 and build.target_of(boards[0], "moody") == {"cpu": "cortex-a72"}
+
+
+def test_a_system_s_words_for_compilers_stand_over_its_profile_s() -> None:
+    systems = (System("new", "", (), ""), System("old", "", (), "", {"tensorrt_opset": "17", "cpu": "older"}))
+    profile = Profile("jetson", "", "aarch64", ("empty",), target={"cpu": "newer"}, systems=systems)
+    assert Device("a", profile).target == {"cpu": "newer"}
+    assert Device("a", profile, system="old").target == {"cpu": "older", "tensorrt_opset": "17"}
