@@ -25,6 +25,7 @@ _FIRST_S, _RARER = (
     1.3,
 )  # how soon the journal is looked at again, and how much rarer each time, up to the line's own
 _MOST_BYTES = 2**31  # of a journal: 36 blocks of a hundred cases with their samples are a tenth of it
+_FULL_BYTES = 2**20  # what a disk that is called full may still have free
 _SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still lives
 
 
@@ -207,11 +208,20 @@ def _require_alive(line: Transport, job: wire.Job) -> None:
     """Raise DeviceError when the agent is gone and has left no reply, not even just now."""
     if line.alive(job) or line.reply(job) is not None:
         return
-    said = line.log_tail(job)
+    said = line.log_tail(job) or _unsaid(line, job)
     raise DeviceError(
-        f"the agent on {line.name} ended without a reply: {said or 'killed, or out of memory'}",
+        f"the agent on {line.name} ended without a reply: {said}",
         f"Nothing measured is lost; go on with: harness run --resume {job.run}",
     )
+
+
+def _unsaid(line: Transport, job: wire.Job) -> str:
+    """Return why an agent may have ended that could not even write its log."""
+    full = False
+    with suppress(HarnessError):  # what it ended of may forbid this, too
+        free = line.look(bundle.build(job.runtime)).get("free_bytes")
+        full = isinstance(free, int) and free < _FULL_BYTES
+    return "there is no space left on its disk" if full else "killed, or out of memory or disk space"
 
 
 class _Copy:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from command import Cli, Done
@@ -19,7 +19,19 @@ from .device import Device
 
 CONTENT = Path(__file__).with_name("content")
 RUNTIMES = ["onnxruntime", "empty", *sorted(file.stem for file in CONTENT.glob("runtimes/[!_]*.py"))]
-QUICK = ("--model", "tiny", "--method", "order", "--no-controls", "--budget", "6")
+QUICK = (
+    "--model",
+    "tiny",
+    "--method",
+    "order",
+    "--order",
+    "layer2.0.relu1",
+    "--no-controls",
+    "--threads",
+    "1",
+    "--budget",
+    "10",
+)
 PATIENCE_S = 150.0
 
 
@@ -109,16 +121,12 @@ def measured(device: Device, processes: int) -> Callable[[], bool]:
     return lambda: journal(device).count(b'"kind":"process"') >= processes
 
 
-def agent(device: Device) -> int | None:
-    """The process on this machine that is a device's agent at work; None where there is none."""
-    for pid in device.slot.processes():
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"start" in words and os.getsid(pid) == pid:
-            return pid
-    return None
+def kill_agent(device: Device) -> bool:
+    """Kill the agent at work, as the kernel would; whether there was one."""
+    with suppress(OSError, ValueError, KeyError):
+        holder = json.loads(device.path(f"{device.workdir}/lock").read_text())
+        return device.run("kill", "-KILL", str(holder["pid"]), check=False).returncode == 0
+    return False
 
 
 def require_each_once(folder: Path, runtime: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from harness import bundle, store, wire
 from lab.device import Device
-from lab.runs import RUNTIMES, Boards, agent, ended, measured, require_each_once, until
+from lab.runs import RUNTIMES, Boards, ended, kill_agent, measured, require_each_once, until
 from lab.sshd import Sshd, new_key
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -53,14 +53,13 @@ def test_an_import_that_dies_of_an_illegal_instruction_is_named_before_the_long_
 
 def test_a_case_that_takes_too_much_memory_fails_for_that_reason_and_agent_and_board_survive(boards: Boards) -> None:
     (device,) = boards.devices
-    device.limit_memory(500)
+    device.limit_memory(350)
     done = boards.run("hungry", "--json")
     assert done.code == 1, done.err
     assert {case["status"] for case in done.json["cases"]} == {"failed"}
     assert all("out-of-memory" in json.dumps(case) for case in done.json["cases"]), done.out
     require_each_once(boards.runs[0], "hungry")
     assert device.run("true").returncode == 0
-    assert boards.run("empty").code == 0
 
 
 # --- time ----------------------------------------------------------------------------------------------------------
@@ -86,16 +85,16 @@ def test_a_wall_clock_that_jumps_by_years_in_a_run_and_between_two_starts_change
     """
     (device,) = boards.devices
     offset = device.path("/root/offset")
-    device.path("/usr/lib/python3/dist-packages/sitecustomize.py").write_text(JUMPING)
+    custom = device.path("/usr/lib/python3.11/sitecustomize.py")  # Debian's is a link, which leads elsewhere from here
+    custom.unlink(missing_ok=True)
+    custom.write_text(JUMPING)
     offset.write_text(str(TEN_YEARS_S))
     assert float(device.run("python3", "-c", "import time; print(time.time())").stdout) > time.time() + 1e8
     process = boards.begin("bulky", "--budget", "10", "--json")
     until(measured(device, 1), process)
     offset.write_text(str(-5 * TEN_YEARS_S))
     until(measured(device, 2), process)
-    number = agent(device)
-    assert number is not None
-    os.kill(number, signal.SIGKILL)
+    assert kill_agent(device)
     assert ended(process).code == 1
     for n, path in enumerate(sorted(device.path(device.workdir).rglob("*"))):
         os.utime(path, (n % 2 * 2**31,) * 2, follow_symlinks=False)

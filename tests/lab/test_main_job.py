@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,8 @@ from typing import Any
 import pytest
 
 from harness import store, wire
-
 from lab.device import Device
-from lab.runs import Boards, agent, ended, measured, require_each_once, until
+from lab.runs import Boards, ended, kill_agent, measured, require_each_once, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 MAIN = ("--model", "tiny", "--runtime", "onnxruntime", "--no-controls", "--threads", "1", "--json")
@@ -47,7 +44,9 @@ def folder_of(boards: Boards, each: Any) -> Path:
 def files_there(device: Device) -> dict[str, tuple[int, int]]:
     """Everything that was sent to a device for good, with size and inode: what is sent again gets another."""
     root = device.path(device.workdir)
-    found = {path: path.lstat() for kind in ("agents", "artifacts", "wheels", "envs") for path in root.glob(kind + "/*")}
+    found = {
+        path: path.lstat() for kind in ("agents", "artifacts", "wheels", "envs") for path in root.glob(kind + "/*")
+    }
     return {str(path.relative_to(root)): (stat.st_size, stat.st_ino) for path, stat in found.items()}
 
 
@@ -118,9 +117,7 @@ def test_a_power_mode_is_set_and_put_back_also_when_the_agent_is_killed(
     process = boards.begin("empty", "--power-mode", "15W", "--budget", "60", "--json")
     until(measured(jetson, 1), process)
     assert "15W" in mode(jetson)
-    number = agent(jetson)
-    assert number is not None
-    os.kill(number, signal.SIGKILL)
+    assert kill_agent(jetson)
     until(lambda: mode(jetson) == before)
     done = ended(process)
     assert done.code == 1 and "ended without a reply" in done.err

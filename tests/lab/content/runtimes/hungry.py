@@ -5,7 +5,7 @@ import _answers
 PRECISIONS = ("fp32",)
 OPTIONS = {}
 CONVERTERS = ()
-SIZE_BYTES = 700_000_000
+SIZE_BYTES = 500_000_000
 
 
 def export(variant, target, precision, options, out):
