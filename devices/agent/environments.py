@@ -90,6 +90,8 @@ def _plain(key: str) -> str:
 
 
 def _read(file: Path, key: str) -> Description:
+    if not file.is_file():
+        raise DamagedError("%s is missing" % file, "It is sent again.")
     with file.open(encoding="utf-8", errors="replace") as reader:
         text = reader.read(_MOST_TEXT)
     description = build(Description, wire.parse(text, str(file)), str(file))

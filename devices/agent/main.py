@@ -94,7 +94,14 @@ def start(workdir: str, job: str, owner: str = "", keep_bytes: str = "") -> Dict
     at_work = lock.holder(path)
     if at_work and at_work["job"] == job:
         return {"started": job, "pid": at_work["pid"]}
-    job_run, fd = _open(Path(workdir), job)
+    try:
+        job_run, fd = _open(Path(workdir), job)
+    except DeviceError:
+        _wait_for_signature(path)  # the command that was lost may just have taken the lock
+        at_work = lock.holder(path)
+        if not at_work or at_work["job"] != job:
+            raise
+        return {"started": job, "pid": at_work["pid"]}
     sizes = {file.sha256: file.size_bytes for file in job_run.job.files()}
     incoming.require_whole(Path(workdir) / "artifacts", sizes)
     if keep_bytes:

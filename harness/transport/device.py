@@ -95,9 +95,7 @@ def require_room(name: str, seen: Mapping[str, Any], size_bytes: int = ROOM_BYTE
     if seen.get("writable") is not True:
         raise DeviceError(f"device {name}: {where}: {seen.get('writable')}", hint)
     if free < size_bytes:
-        raise DeviceError(
-            f"device {name}: {free / 2**20:.0f} MiB free in {where}, {size_bytes / 2**20:.0f} MiB are needed", hint
-        )
+        raise DeviceError(f"device {name}: {free >> 20} MiB free in {where}, {size_bytes >> 20} MiB are needed", hint)
 
 
 def owner() -> str:

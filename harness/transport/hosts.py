@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def connection(address: Address) -> fabric.Connection:
         address.host,
         user=address.user,
         port=address.port,
-        gateway=fabric.Connection(address.jump) if address.jump else None,
+        gateway=_jump(address.jump) if address.jump else None,
         connect_timeout=CONNECT_S,
         connect_kwargs=_keywords(address),
     )
@@ -60,6 +61,14 @@ def connection(address: Address) -> fabric.Connection:
         for file in known_hosts(address, hop):
             hop.client.load_system_host_keys(str(file))
     return made
+
+
+def _jump(word: str) -> fabric.Connection:
+    """The connection to `[user@]host[:port]`; fabric itself cannot read an IPv6 address in brackets."""
+    found = re.fullmatch(r"(?:(.+)@)?(?:\[(.+)\]|([^:]+))(?::(\d+))?", word)
+    assert found is not None, "the inventory's door has checked it"
+    user, address, name, port = found.groups()
+    return fabric.Connection(address or name, user=user, port=int(port) if port else None)
 
 
 def known_hosts(address: Address, hop: fabric.Connection) -> list[Path]:

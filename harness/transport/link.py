@@ -82,12 +82,13 @@ class Link:
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
-        """Try less long to find a lost link again: somebody wants to leave."""
-        before, self.patience_s = self.patience_s, min(self.patience_s, _HURRY_S)
+        """Notice a lost link sooner, and try less long to find it again: somebody wants to leave."""
+        before = self.patience_s, self.silence_s
+        self.patience_s, self.silence_s = (min(limit_s, _HURRY_S) for limit_s in before)
         try:
             yield
         finally:
-            self.patience_s = before
+            self.patience_s, self.silence_s = before
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -100,14 +101,18 @@ class Link:
 
         `work` may be called again from its beginning, over another connection. What it raises of ours passes.
         """
-        end = time.monotonic() + self.patience_s
+        end: float | None = None  # patience begins when the link is lost, however long it was used before
         for attempt in range(_MOST_ATTEMPTS):
             try:
                 session = self._session or self._open()
                 return _watched(work, session, self.silence_s)
             except LostError as lost:
                 cause = str(lost)
-            if self._session is not None and self._session.moved:  # a transfer goes on where it was cut
+            except KeyboardInterrupt:  # what was asked goes on in its thread: nobody else may speak on that session
+                self.close()
+                raise
+            moved = self._session is not None and self._session.moved  # a transfer goes on where it was cut
+            if end is None or moved:
                 end = time.monotonic() + self.patience_s
             self.close()
             pause = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
@@ -168,8 +173,12 @@ def _bound(connection: fabric.Connection, silence_s: float) -> None:
 
 
 def _close(connection: fabric.Connection) -> None:
-    with suppress(Exception):
-        connection.close()
+    """Close it, and those to its jump hosts: fabric leaves them open."""
+    hop: Any = connection
+    while isinstance(hop, fabric.Connection):
+        with suppress(Exception):
+            hop.close()
+        hop = hop.gateway
 
 
 # --- watching ------------------------------------------------------------------------------------------------------

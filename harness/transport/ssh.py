@@ -39,6 +39,7 @@ _PART = ".part-"
 _LOG_BYTES = 2000
 _LOCK_BYTES = 4096
 _NO_PROGRAM = (126, 127)
+_SIGNED_S, _LOOK_S = 10.0, 0.25
 
 
 class Ssh:
@@ -88,7 +89,7 @@ class Ssh:
             self._put_environment(environment)
             answer = self._ask(*install)
         except DamagedError:  # it was removed there; what is sent twice and still damaged is a broken disk
-            self._put_environment(environment)
+            self._put_environment(environment, anew=True)
             answer = self._ask(*install)
         return probed(answer, runtime, self.name, f"the packages in {self.there.path('envs', environment.key)}")
 
@@ -117,8 +118,9 @@ class Ssh:
         if self.there.size(job_file(job, "events.jsonl")) < len(journal):
             self.there.write(job_file(job, "events.jsonl"), journal)
 
-    def _put_environment(self, environment: Environment) -> None:
-        if environment.key not in self.environments():
+    def _put_environment(self, environment: Environment, anew: bool = False) -> None:
+        """Put what it is made of, unless it is there; `anew`: a folder that is there cannot be used."""
+        if anew or environment.key not in self.environments():
             self.put({wheel.sha256: Path(wheel.path) for wheel in environment.wheels}, "wheels")
             self.there.write(f"envs/{environment.key}.json", spec(environment))
 
@@ -135,7 +137,19 @@ class Ssh:
         """Start an agent on the job, detached; return its process id. Raises DeviceError naming the holder if busy."""
         python = self.python if environment is None else self.there.path("envs", environment.key, "bin/python")
         words = (self.there.path(), job.job, owner(), str(self.keep_bytes))
-        return int(told(self._ask(python, self._put_bundle(bundle), "start", *words), "pid", int, self.name))
+        agent = self._put_bundle(bundle)
+        try:
+            return int(told(self._ask(python, agent, "start", *words), "pid", int, self.name))
+        except KeyboardInterrupt:
+            self._await_signature(job)
+            raise
+
+    def _await_signature(self, job: wire.Job) -> None:
+        """Wait a while for the agent that is being started: only when it has signed its lock can it be stopped."""
+        end = time.monotonic() + _SIGNED_S
+        with suppress(DeviceError), self.link.hurried():
+            while time.monotonic() < end and (self.holder() or {}).get("job") != job.job:
+                time.sleep(_LOOK_S)
 
     def follow(self, job: wire.Job, offset: int) -> bytes:
         """Return whole lines of the journal from byte `offset` on, a piece at a time. Raises DeviceError, WireError."""
