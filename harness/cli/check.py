@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.guard import InventoryFile, Json, Results, first_line, guarded, print_json
+from harness.cli.guard import InventoryFile, Json, Results, first_line, guarded, print_json, without_escapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def _lines(point: Point) -> Iterator[tuple[str, str, str]]:
         if point.expected:
             yield "", "", f"expected: {point.expected}"
         if point.advice:
-            yield "", "", point.advice
+            yield "", "", without_escapes(point.advice)
 
 
 def _asides(seen: Examination) -> Iterator[tuple[str, str]]:

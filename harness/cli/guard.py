@@ -63,9 +63,14 @@ def complain(error: HarnessError) -> None:
     """Print an error's message and its next move; with HARNESS_DEBUG, its traceback too."""
     if os.environ.get("HARNESS_DEBUG"):
         traceback.print_exc()
-    print(f"error: {error.message}", file=sys.stderr)
+    print(f"error: {without_escapes(error.message)}", file=sys.stderr)
     if error.hint:
-        print(error.hint, file=sys.stderr)
+        print(without_escapes(error.hint), file=sys.stderr)
+
+
+def without_escapes(text: str) -> str:
+    """Return text fit for a terminal: what a device said may stand in it, and move the cursor or worse."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 def first_line(text: str) -> None:
