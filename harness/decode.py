@@ -11,12 +11,14 @@ dataclass's own type hints. Standard library only and Python 3.8: this file trav
 import dataclasses
 import json
 import math
+import re
 import typing
 from typing import Any, Dict, List, Tuple, Type, TypeVar
 
 from harness.errors import WireError
 
 MAX_INT = 2**63 - 1
+_SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 
 T = TypeVar("T")
 
@@ -24,14 +26,22 @@ T = TypeVar("T")
 def parse(text: str, most: int, where: str) -> Any:
     """Parse at most `most` characters of JSON; `where` names the source in errors.
 
-    Refuses duplicate keys, NaN and infinities, wherever they stand. Raises WireError.
+    Refuses duplicate keys, NaN and infinities, wherever they stand. Half a character, as Python reads what is no UTF-8,
+    becomes a question mark: no file of ours could hold it. Raises WireError.
     """
     if len(text) > most:
         raise WireError("%s: %d characters, at most %d are accepted" % (where, len(text), most))
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_distinct)
+        value = _loads(text)
+        if _SURROGATE.search(text):
+            value = _loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
+        return value
     except (ValueError, RecursionError) as error:
         raise WireError("%s: not JSON: %s" % (where, error)) from None
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_distinct)
 
 
 def build(kind: Type[T], value: Any, where: str) -> T:

@@ -252,3 +252,9 @@ def test_a_process_event_with_one_field_replaced_is_valid_or_a_wire_error(name: 
         return
     assert isinstance(event, wire.Event)
     assert not isinstance(value, float) or math.isfinite(value)
+
+
+def test_half_a_character_from_a_device_becomes_a_question_mark_and_a_whole_one_stays() -> None:
+    said = wire.parse(r'{"a\udcff": ["\ud800x", "\ud83d\ude00", "\\ud800"]}', "it")
+    assert said == {"a?": ["?x", "\U0001f600", "\\ud800"]}
+    json.dumps(said, ensure_ascii=False).encode()
