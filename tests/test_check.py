@@ -18,6 +18,8 @@ from lab.sshd import Sshd
 
 from devices.agent import facts
 from harness import check, inventory
+from harness.cli import guard
+from harness.errors import DeviceError
 from harness.records import Device, Profile
 
 OLD = "fp asimd evtstrm crc32 cpuid"
@@ -485,3 +487,8 @@ def test_a_virtual_jetson_is_known_by_what_it_says_over_ssh(jetson: Board, tmp_p
 def test_a_virtual_pi_5_under_a_pi_4_s_profile_is_found_out(pi5: Board, tmp_path: Path) -> None:
     points = virtual_points(pi5, tmp_path, profile=inventory.profile("raspberry-pi-4"))
     assert unlike(points) == {"board", "cpu"} and not any(point.stops for point in points.values())
+
+
+def test_what_a_device_said_moves_no_cursor_where_errors_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    guard.complain(DeviceError("device b: \x1b[2Jred", "one\ntwo \x1b]0;title\x07"))
+    assert capsys.readouterr().err == "error: device b: ?[2Jred\none\ntwo ?]0;title?\n"
