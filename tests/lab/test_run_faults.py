@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from harness import store, wire
+from harness.errors import DeviceError
+from harness.records import Address
+from harness.transport.ssh import Ssh
 from lab.device import Device
 from lab.runs import Boards, ended, journal, kill_agent, measured, require_each_once, until
 
@@ -204,6 +207,19 @@ def test_a_disk_that_is_full_in_mid_run_ends_the_agent_which_says_why(boards: Bo
     device.free_disk()
     boards.finish("empty")
     assert store.journal_bytes(boards.runs[0], "empty").startswith(kept)
+
+
+def test_a_file_that_a_full_disk_cut_short_gets_no_name(pi4: Device) -> None:
+    address = Address(pi4.host, pi4.port, pi4.user, str(pi4.key), known_hosts=str(pi4.known_hosts))
+    line = Ssh("pi4", address, pi4.workdir)
+    line.there.write("jobs/job/events.jsonl", b"old\n")
+    pi4.fill_disk(0.1)
+    with pytest.raises(DeviceError, match="Is its disk full"):
+        line.there.write("jobs/job/events.jsonl", b"new\n" * 250_000)
+    folder = pi4.path(f"{pi4.workdir}/jobs/job")
+    assert [file.name for file in folder.iterdir()] == ["events.jsonl"]
+    assert (folder / "events.jsonl").read_bytes() == b"old\n"
+    line.close()
 
 
 def test_a_home_that_is_read_only_is_found_before_the_long_work(boards: Boards) -> None:
