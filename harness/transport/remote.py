@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -92,7 +93,7 @@ class Workdir:
 
         path = self.path(name)
         folder, _, last = path.rpartition("/")
-        temporary = f"{folder}/.tmp-{last}"
+        temporary = f"{folder}/.tmp-{secrets.token_hex(4)}-{last}"  # two controllers write the same agent at once
         self._ask_in(folder, f"writing {path}", path, work)
 
     def send(self, source: Path, name: str) -> int:
@@ -132,8 +133,13 @@ class Workdir:
         above = self.path().rstrip("/").split("/")
         parents = ["/".join(above[: n + 1]) for n in range(1, len(above))]
         for path in (*parents, *(self.path(name) for name in FOLDERS), folder):
-            if not _is_folder(session, path):
+            if _is_folder(session, path):
+                continue
+            try:
                 session.files.mkdir(path)
+            except OSError:
+                if not _is_folder(session, path):  # another controller was not faster
+                    raise
 
     def _ask(self, what: str, path: str, work: Callable[[Session], T]) -> T:
         """Do something with files. Raises FileNotFoundError, and DeviceError for all else that the board refuses."""
