@@ -172,8 +172,14 @@ def _whole(line: Transport, job: wire.Job) -> bytes:
     """Return the device's whole journal, piece by piece as the line gives it."""
     journal = b""
     while piece := line.follow(job, len(journal)):
+        _require_bounded(job, len(journal) + len(piece))
         journal += piece
     return journal
+
+
+def _require_bounded(job: wire.Job, size_bytes: int) -> None:
+    if size_bytes > _MOST_BYTES:
+        raise DeviceError(f"the journal of {job.job} exceeds {_MOST_BYTES >> 30} GiB: no job of ours says so much")
 
 
 def follow(line: Transport, folder: Path, job: wire.Job, tell: OnProgress) -> None:
@@ -238,10 +244,7 @@ class _Copy:
 
     def append(self, lines: bytes) -> None:
         """Check whole lines, keep them, and tell of the last one that says something: readings of the state stand between."""
-        if self.size_bytes + len(lines) > _MOST_BYTES:
-            raise DeviceError(
-                f"the journal of {self.job.job} exceeds {_MOST_BYTES >> 30} GiB: no job of ours says so much"
-            )
+        _require_bounded(self.job, self.size_bytes + len(lines))
         events = self.reader.read(lines.decode("utf-8", "replace"))
         store.append_journal(self.folder, self.job.runtime, lines)
         self.size_bytes += len(lines)

@@ -72,3 +72,14 @@ def test_a_reply_that_promises_more_than_the_journal_holds_is_refused(
     with pytest.raises(DeviceError, match="promises"):
         jobs.follow(bench.device, folder, job, lambda progress: None)
     assert store.load_reply(folder, job.runtime) is None
+
+
+def test_a_journal_without_end_is_refused_before_it_fills_the_memory(
+    bench: Bench, job: wire.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_MOST_BYTES", 1000)
+    journal = bench.device.workdir / "jobs" / job.job / "events.jsonl"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal.write_bytes(b"\n" * 2000)
+    with pytest.raises(DeviceError, match=f"the journal of {job.job} exceeds"):
+        jobs.give_back(bench.device, tmp_path, job)

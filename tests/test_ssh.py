@@ -290,6 +290,8 @@ def test_a_key_that_changes_in_the_midst_of_a_run_is_not_tried_again(board: Boar
         ({"port": 1}, "nothing listens there"),
         ({"host": "no-such-host.invalid"}, "no such host"),
         ({"user": "nobody-of-that-name"}, "the log-in was refused"),
+        ({"key": __file__}, "its private key cannot be read"),
+        ({"known_hosts": "/nowhere/known_hosts"}, r"its host key \(ssh-ed25519 SHA256:.*\) is not known here"),
     ],
 )
 def test_what_is_wrong_is_said_at_once_with_the_place_to_mend_it(

@@ -74,7 +74,8 @@ def _jump(word: str) -> fabric.Connection:
 def known_hosts(address: Address, hop: fabric.Connection) -> list[Path]:
     """Return the files that vouch for hosts: the inventory's, else those of the SSH configuration, else OpenSSH's own."""
     if address.known_hosts is not None:
-        return [Path(address.known_hosts).expanduser()]
+        named = Path(address.known_hosts).expanduser()
+        return [named] if named.is_file() else []  # as OpenSSH: none that vouches, and the host is unknown
     configured = hop.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
     files = [Path(word).expanduser() for word in configured]
     return [file for file in (*files, _SYSTEM_KNOWN_HOSTS) if file.is_file()]
@@ -159,6 +160,8 @@ def _configured(error: Any, address: Address) -> tuple[str, str]:
 
 
 def _protocol(error: Any, address: Address) -> tuple[str, str]:
+    if "private key file" in str(error):  # paramiko has no error of its own for it
+        return f"its private key cannot be read ({error})", "Give a private key in `key`, not its .pub."
     return f"it does not answer as an SSH server does ({error})", "Is this its SSH port, and the server in order?"
 
 
