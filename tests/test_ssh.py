@@ -356,6 +356,27 @@ def test_a_file_service_that_answers_garbage_too_much_or_never_is_an_error(tmp_p
         assert time.monotonic() - began < 12
 
 
+def test_a_listing_that_gives_one_name_for_ever_comes_to_an_end(tmp_path: Path) -> None:
+    endless = """
+def take():
+    size = struct.unpack('>I', os.read(0, 4))[0]
+    return os.read(0, size)
+def give(kind, data): os.write(1, struct.pack('>IB', len(data) + 1, kind) + data)
+text = lambda word: struct.pack('>I', len(word)) + word
+take(); give(2, struct.pack('>I', 3))
+while True:
+    asked = take()
+    entry = text(b'same') * 2 + struct.pack('>I', 0)
+    names = 50 if asked[0] == 12 else 1
+    give(102, asked[1:5] + text(b'h')) if asked[0] == 11 else give(104, asked[1:5] + struct.pack('>I', names) + entry * names)
+"""
+    with hostile(tmp_path, endless) as server:
+        line = Ssh("board", address(server, patience_s=0.0), str(tmp_path / "wd"), silence_s=SILENCE_S)
+        with pytest.raises(DeviceError, match="holds more than 100000 names"):
+            line.environments()
+        line.close()
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

@@ -39,10 +39,10 @@ class Workdir:
 
         def work(session: Session) -> dict[str, int]:
             found: dict[str, int] = {}
-            for entry in session.files.listdir_iter(path):
+            for count, entry in enumerate(session.files.listdir_iter(path)):  # the same name may come again and again
                 found[entry.filename] = entry.st_size or 0
                 session.beat()
-                if len(found) > _MOST_NAMES:
+                if count >= _MOST_NAMES:
                     raise DeviceError(f"device {self.device}: {path} holds more than {_MOST_NAMES} names")
             return found
 
