@@ -11,6 +11,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -225,6 +226,14 @@ def summary(kind: Kind, name: str) -> str:
 
 
 def _parse(file: Path) -> ast.Module:
+    found = file.stat()
+    with _LOADING:  # some Pythons' parser cannot be used by several threads at once (cpython#106905)
+        return _parsed(file, found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(file: Path, *unchanged: int) -> ast.Module:
+    """Parse a file once while what `stat` says of it stays the same."""
     try:
         return ast.parse(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
@@ -235,5 +244,12 @@ def source_hash(*files: Path) -> str:
     """SHA-256 of the bytes of `files` in the order given: what makes a cache key follow its sources."""
     total = hashlib.sha256()
     for file in files:
-        total.update(hashlib.sha256(file.read_bytes()).digest())
+        found = file.stat()
+        total.update(_digest(file, found.st_mtime_ns, found.st_size, found.st_ino))
     return total.hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(file: Path, *unchanged: int) -> bytes:
+    """SHA-256 of a file's bytes, read once while what `stat` says of it stays the same."""
+    return hashlib.sha256(file.read_bytes()).digest()

@@ -29,7 +29,7 @@ from harness.records import Device, Plan
 _MUSTER_S = 10.0  # how long devices that are ready wait for the others to be looked at
 _LATE_S = 60.0  # how long this machine, as a device, waits for another that is still being looked at
 _GRACE_S = 30.0  # how long after Ctrl-C agents may take to be stopped and records to be written
-_LOOK_S = 0.2
+_LOOK_S = 1.0
 _LEFT = "Not every agent was stopped: --resume follows one that is still at work, --steal ends it."
 
 

@@ -9,6 +9,7 @@ same road, on which the cache and the device's journal answer for all that is al
 
 from __future__ import annotations
 
+import functools
 import platform
 import secrets
 import shutil
@@ -118,6 +119,12 @@ def preflight(
 
 def provenance() -> dict[str, Any]:
     """Return what made the numbers: commit, Python, platform and the versions of the packages that matter."""
+    return {**_provenance()}
+
+
+@functools.cache
+def _provenance() -> dict[str, Any]:
+    """Once for all runs of an invocation: it asks git and reads the metadata of packages."""
     packages = ("edge-harness", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "scipy", "scikit-learn")
     return {
         "commit": _commit(),

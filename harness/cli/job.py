@@ -215,8 +215,7 @@ def _report(folders: list[Path], as_json: bool, failed: bool, several: bool = Fa
             show_table(each)
             print(f"\nrun     {folder}")
         if any(case.latency_ns for case in each.cases) and any(case.depth is not None for case in each.cases):
-            report.draw(each, figure)
-            report.draw(each, figure.with_suffix(".svg"))
+            report.draw(each, figure, also=() if several else (".svg",))  # of many, `harness plot` draws what is wanted
             if not as_json:
                 print(f"figure  {figure}")
         if any(job.curve for job in each.jobs):

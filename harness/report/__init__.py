@@ -8,6 +8,7 @@ draw(run, out, table)   depth against latency, MACs and weights; its points as C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.records import Run
@@ -18,15 +19,15 @@ from harness.report.table import markdown, show
 __all__ = ["Published", "draw", "draw_soak", "markdown", "published", "show", "to_json"]
 
 
-def draw(run: Run, out: Path, published: Published | None = None) -> tuple[Path, ...]:
+def draw(run: Run, out: Path, published: Published | None = None, also: Sequence[str] = ()) -> tuple[Path, ...]:
     """Draw depth against latency as `out` (.png, .svg or .pdf) and write the points beside it; return both paths.
 
-    `published` is drawn in a panel of its own. Raises UsageError for another suffix, StoreError when nothing is measured
-    or nothing can be written.
+    `also` are further suffixes in which the same figure is saved; `published` is drawn in a panel of its own. Raises
+    UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
     """
     from harness.report import depth  # matplotlib: only who draws waits for it
 
-    return depth.draw(run, out, published)
+    return depth.draw(run, out, published, also)
 
 
 def draw_soak(run: Run, out: Path) -> tuple[Path, ...]:

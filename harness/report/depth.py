@@ -43,8 +43,8 @@ _TITLE_PER_INCH = 11.5  # characters of a title
 _UNBROKEN = "\u00a0"
 
 
-def draw(run: Run, out: Path, published: papers.Published | None = None) -> tuple[Path, ...]:
-    """Draw the figure to `out` and its points to the CSV beside it; return both.
+def draw(run: Run, out: Path, published: papers.Published | None = None, also: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Draw the figure to `out`, and beside it with the suffixes `also`, and its points to the CSV; return `out` and CSV.
 
     Raises UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
     """
@@ -52,7 +52,7 @@ def draw(run: Run, out: Path, published: papers.Published | None = None) -> tupl
         raise UsageError(f"{out}: a figure ends in {', '.join(SUFFIXES)}, not in {out.suffix or 'nothing'}")
     if not rows.measured(run):
         raise _nothing(run)
-    table, picture = tuple(points(run)), io.BytesIO()
+    table = tuple(points(run))
     if not table:
         why = dict.fromkeys(row.reasons.get("depth", "unknown") for row in run.cases)
         raise StoreError(
@@ -60,8 +60,10 @@ def draw(run: Run, out: Path, published: papers.Published | None = None) -> tupl
         )
     with mpl.rc_context(style.RC):
         figure = _figure(run, table, published)
-        figure.savefig(picture, format=out.suffix[1:], metadata=_UNDATED.get(out.suffix))
-    store.write(out, picture.getvalue(), "or give another file with --out.")
+        for suffix in (out.suffix, *also):
+            picture = io.BytesIO()
+            figure.savefig(picture, format=suffix[1:], metadata=_UNDATED.get(suffix))
+            store.write(out.with_suffix(suffix), picture.getvalue(), "or give another file with --out.")
     store.write(out.with_suffix(".csv"), to_csv(table).encode(), "or give another file with --out.")
     return out, out.with_suffix(".csv")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import wire
 from harness.errors import StoreError
 from harness.records import Run
 from harness.store.writing import reported, write
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 _UPGRADES: dict[int, Any] = {}  # from version n: a function from the JSON tree of version n to that of version n + 1
@@ -26,15 +30,13 @@ def create(root: Path, run: Run) -> Path:
 
 def save(folder: Path, run: Run) -> None:
     """Write run.json, whole or not at all. Raises StoreError."""
-    from pydantic import TypeAdapter
-
-    tree = TypeAdapter(Run).dump_python(run, mode="json")
+    tree = _adapter().dump_python(run, mode="json")
     write(folder / "run.json", json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def load(folder: Path) -> Run:
     """Read run.json, upgrading older versions. Raises StoreError: damaged, or from a newer program."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     file = folder / "run.json"
     try:
@@ -47,12 +49,20 @@ def load(folder: Path) -> Run:
     for old in range(version, SCHEMA):
         tree = _UPGRADES[old](tree)
     try:
-        run = TypeAdapter(Run).validate_json(json.dumps(tree), strict=True)
+        run = _adapter().validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(file, f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}") from None
     _require_whole(file, run)
     return run
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Run]:
+    """Return what reads and writes a run; making it takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Run)
 
 
 def _require_whole(file: Path, run: Run) -> None:
