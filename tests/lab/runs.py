@@ -116,9 +116,12 @@ def journal(device: Device) -> bytes:
     return files[-1].read_bytes() if files else b""
 
 
-def measured(device: Device, processes: int) -> Callable[[], bool]:
-    """Whether so many processes stand in the newest journal on a device."""
-    return lambda: journal(device).count(b'"kind":"process"') >= processes
+def measured(device: Device, processes: int, job: int = 1) -> Callable[[], bool]:
+    """Whether so many processes stand in the newest journal on a device that has had so many jobs at least."""
+    journals = f"{device.workdir[2:]}/jobs/*/events.jsonl"
+    return lambda: (
+        len(list(device.path("~").glob(journals))) >= job and journal(device).count(b'"kind":"process"') >= processes
+    )
 
 
 def kill_agent(device: Device) -> bool:

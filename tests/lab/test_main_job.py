@@ -115,7 +115,7 @@ def test_a_power_mode_is_set_and_put_back_also_when_the_agent_is_killed(
     assert all(setting.status == "ok" for event in tuned for setting in event.settings)
 
     process = boards.begin("empty", "--power-mode", "15W", "--budget", "60", "--json")
-    until(measured(jetson, 1), process)
+    until(measured(jetson, 1, job=2), process)
     assert "15W" in mode(jetson)
     assert kill_agent(jetson)
     until(lambda: mode(jetson) == before)
