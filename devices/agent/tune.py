@@ -79,9 +79,14 @@ def put_back(workdir: Path, only_of: Optional[int] = None) -> List[Tuned]:
         return [tuned for _, tuned in done]
 
 
-def keep_watch(workdir: str, pid: str, started: str) -> None:
-    """The dead-man: look until the agent has put back, or is gone; then put back."""
-    while undo.file(Path(workdir)).exists() and undo.started(int(pid)) == started:
+def keep_watch(workdir: str, pid: str) -> None:
+    """The dead-man: look until the agent has put back, or is gone; then put back.
+
+    When the agent began is read here, not told by it: under emulation a process sees of itself what others do not. It is
+    this one's parent; if it is not any more, it is gone.
+    """
+    began = undo.started(int(pid)) if os.getppid() == int(pid) else ""
+    while undo.file(Path(workdir)).exists() and began and undo.started(int(pid)) == began:
         time.sleep(_LOOK_S)
     put_back(Path(workdir), only_of=int(pid))
 

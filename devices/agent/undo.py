@@ -82,7 +82,7 @@ def start_guard(workdir: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), "put-back-later", str(workdir), str(pid)]
     with (workdir / "tune.log").open("ab") as log:
         return subprocess.Popen(
-            [*command, started(pid)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
