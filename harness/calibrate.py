@@ -107,8 +107,8 @@ def _resumable(folder: Path) -> Iterator[None]:
     hint = f"What is done is kept; go on with: {word}"
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(*([hint] if _places(folder) else [])) from None
+    except KeyboardInterrupt as interruption:
+        raise KeyboardInterrupt(*interruption.args, *([hint] if _places(folder) else [])) from None
     except HarnessError as error:
         if _places(folder) and (not error.hint or "harness run --resume" in error.hint):  # jobs know of runs alone
             error.hint = hint

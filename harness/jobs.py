@@ -154,9 +154,12 @@ def stopped_on_interruption(line: Transport, job: wire.Job) -> Iterator[None]:
     """End the agent when whoever follows it is interrupted."""
     try:
         yield
-    except KeyboardInterrupt:
-        with suppress(HarnessError):  # the interruption is what the user must hear of
+    except KeyboardInterrupt as interruption:
+        try:
             line.stop(job.job)
+        except HarnessError as error:  # the interruption is what the user must hear of, and this beside it
+            said = f"{error.message}: its agent may still be at work; --resume follows it, --steal ends it."
+            raise KeyboardInterrupt(*interruption.args, said) from None
         raise
 
 

@@ -158,9 +158,10 @@ def _kept_true(folder: Path, record: Run, seconds: dict[str, float], resumed: bo
     """Record what ends a run early, an interruption or an error, in its run.json, and pass it on with the way to go on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         _save_if_possible(folder, replace(store.load(folder), status="interrupted", seconds=seconds))
-        raise KeyboardInterrupt(f"What is done is kept; go on with: harness run --resume {record.run}") from None
+        way = f"What is done is kept; go on with: harness run --resume {record.run}"
+        raise KeyboardInterrupt(*interruption.args, way) from None
     except HarnessError as error:
         _record_failure(folder, error, seconds, resumed)
         raise

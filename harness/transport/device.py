@@ -143,11 +143,15 @@ def last_line(log: bytes) -> str:
 
 
 def read_answer(verb: str, code: int, out: bytes, err: bytes, name: str) -> dict[str, Any]:
-    """Read what a verb of the agent said. Raises the error that it gives, DeviceError for anything else."""
+    """Read what a verb of the agent said: its last line, for a log-in may have printed others before.
+
+    Raises the error that it gives, DeviceError for anything else.
+    """
+    said = out.decode("utf-8", "replace").strip().splitlines() or [""]
     try:
-        answer = wire.parse(out.decode("utf-8", "replace"), f"device {name}, {verb}")
+        answer = wire.parse(said[-1], f"device {name}, {verb}")
     except WireError:
-        last = (err.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1]
+        last = (err.decode("utf-8", "replace").strip().splitlines() or [said[-1] or "it said nothing"])[-1]
         raise DeviceError(f"device {name}: {verb} exited with {code}: {last[:500]}") from None
     return _accepted(answer, name)
 
@@ -161,7 +165,8 @@ def _accepted(answer: Any, name: str) -> dict[str, Any]:
         return answer
     said = refused if isinstance(refused, dict) else {"message": str(refused)[:200]}
     kind = _ERRORS.get(str(said.get("type")), DeviceError)
-    raise kind(f"device {name}: {str(said.get('message'))[:2000]}", str(said.get("hint", ""))[:2000])
+    hint = str(said.get("hint") or "")[:2000]
+    raise kind(f"device {name}: {str(said.get('message'))[:2000]}", hint and f"It says: {hint}")
 
 
 def told(answer: Mapping[str, Any], key: str, kind: type, name: str) -> Any:

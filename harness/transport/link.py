@@ -24,7 +24,7 @@ import paramiko
 from harness import interrupt
 from harness.errors import DeviceError, HarnessError
 from harness.records import Address
-from harness.transport import hosts
+from harness.transport import hosts, refusals
 
 SILENCE_S = 20.0
 """How long an operation may go without progress before its connection is given up."""
@@ -127,40 +127,56 @@ class Link:
 
     def _open(self) -> Session:
         made: list[fabric.Connection] = []
-        hops = 1 + bool(self.address.jump)
         try:
-            return self._opened(made, hops * 1.25 * hosts.CONNECT_S)
+            self._session = self._opened(made)
         except HarnessError:
             raise
         except Exception as error:
-            if made:
-                threading.Thread(target=_close, args=(made[0],), daemon=True).start()
-            refused = hosts.refusal(self.name, self.address, made[0] if made else None, error)
-            if self._ever and _may_pass(error):
+            for connection in made:
+                threading.Thread(target=_close, args=(connection,), daemon=True).start()
+            hop = error.hop if isinstance(error, hosts.HopError) else made[0] if made else None
+            cause = error.__cause__ or error if isinstance(error, hosts.HopError) else error
+            refused = refusals.refusal(self.name, refusals.Tried(self.address, hop), cause)
+            if self._ever and _may_pass(cause):
                 raise LostError(refused.message) from None
             raise refused from None
+        self._ever = True
+        return self._session
 
-    def _opened(self, made: list[fabric.Connection], limit_s: float) -> Session:
+    def _opened(self, made: list[fabric.Connection]) -> Session:
+        """Open all hops and the file channel, within a bounded time for each; `made` tells of the connection at once."""
+
         def work() -> Session:
-            connection = hosts.connection(self.address)
-            made.append(connection)
-            connection.open()
+            hosts.open_all(connection)
             _bound(connection, self.silence_s)
-            files = connection.client.open_sftp()
-            files.get_channel().settimeout(self.silence_s)
-            return Session(connection, files, str(files.normalize(".")), time.monotonic())
+            return Session(connection, *_files(connection, self.silence_s), time.monotonic())
 
+        connection = hosts.connection(self.address)
+        made.append(connection)
         try:
-            session = _within(limit_s, work)
+            return _within(len(list(hosts.hops(connection))) * 1.25 * hosts.CONNECT_S, work)
         except queue.Empty:
             raise TimeoutError from None
-        self._session, self._ever = session, True
-        return session
 
 
-def _may_pass(error: Exception) -> bool:
+def _files(connection: fabric.Connection, silence_s: float) -> tuple[paramiko.SFTPClient, str]:
+    """Open the file channel; return it and the home folder that it names. Raises hosts.FilesError."""
+    try:
+        files = connection.client.open_sftp()
+        files.get_channel().settimeout(silence_s)
+        return files, str(files.normalize("."))
+    except (paramiko.SFTPError, paramiko.SSHException, EOFError) as error:
+        if not connection.transport.is_active():
+            raise
+        raise hosts.FilesError(str(error) or "it ended at once") from None
+
+
+def _may_pass(error: BaseException) -> bool:
     """Whether a board that was there may be back soon: it boots, or its link is down. Another key or a log-in refused stays."""
-    stays = (paramiko.BadHostKeyException, paramiko.AuthenticationException, hosts.UnknownHostError)
+    stays = (
+        *(paramiko.BadHostKeyException, paramiko.AuthenticationException, paramiko.ConfigParseError),
+        *(hosts.UnknownHostError, hosts.RevokedError),
+    )
     return isinstance(error, OSError | EOFError | paramiko.SSHException) and not isinstance(error, stays)
 
 
@@ -174,11 +190,9 @@ def _bound(connection: fabric.Connection, silence_s: float) -> None:
 
 def _close(connection: fabric.Connection) -> None:
     """Close it, and those to its jump hosts: fabric leaves them open."""
-    hop: Any = connection
-    while isinstance(hop, fabric.Connection):
+    for hop in hosts.hops(connection):
         with suppress(Exception):
             hop.close()
-        hop = hop.gateway
 
 
 # --- watching ------------------------------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ class Local:
         with self._explained():
             self._folders()
             target = self.workdir / "agents" / bundle.name
+            if target.is_file() and sha256_of(target) != sha256_of(bundle):
+                target.unlink()  # it cannot say itself that it is damaged
             self._put_file(bundle, target, sha256_of(bundle))
         return target
 

@@ -59,6 +59,7 @@ class Ssh:
         self.name, self.python, self.keep_bytes = name, python, keep_bytes
         self.link = Link(name, address, silence_s)
         self.there = Workdir(self.link, workdir)
+        self._agents: list[str] = []  # that were seen whole
         self._beat: tuple[str, Any] | None = None
 
     def close(self) -> None:
@@ -125,10 +126,12 @@ class Ssh:
             self.there.write(f"envs/{environment.key}.json", spec(environment))
 
     def _put_bundle(self, bundle: Path) -> str:
-        name = f"agents/{bundle.name}"
-        data = bundle.read_bytes()
-        if self.there.size(name) != len(data):
-            self.there.write(name, data, check=True)
+        """Put an agent, unless it is there: it is read back once, for it cannot say itself that it is damaged."""
+        name, data = f"agents/{bundle.name}", bundle.read_bytes()
+        if name not in self._agents or self.there.size(name) != len(data):
+            if self.there.read(name, len(data) + 1) != data:
+                self.there.write(name, data, check=True)
+            self._agents.append(name)
         return self.there.path(name)
 
     # --- at work -----------------------------------------------------------------------------------------------------
@@ -174,15 +177,16 @@ class Ssh:
     def holder(self) -> Mapping[str, Any] | None:
         """Return who holds the lock as it is signed, {} if it is not yet, None when it is free. Raises DeviceError.
 
-        Only the board's kernel knows; it is asked by the agent that signed last, which is there as long as it works.
+        Only the board's kernel knows; it is asked by the agent that signed last, or by one of ours where that is gone.
         """
         signed = self._signed()
         if signed is None:
             return None
-        agent = f"agents/{plain(signed.get('agent'), self.name)}"
-        if self.there.size(agent) < 0:
+        theirs = f"agents/{plain(signed.get('agent'), self.name)}"
+        agents = [agent for agent in (theirs, *self._agents) if self.there.size(agent) > 0]
+        if not agents:
             return None
-        held = self._ask(self.python, self.there.path(agent), "holder", self.there.path()).get("holder")
+        held = self._ask(self.python, self.there.path(agents[0]), "holder", self.there.path()).get("holder")
         return held if isinstance(held, dict) else None
 
     def reply(self, job: wire.Job) -> wire.Reply | None:
