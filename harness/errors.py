@@ -7,6 +7,7 @@
     ├── FoldError           a network that cannot be traced, folded or proved equal
     ├── TrainError          training went wrong (loss not finite, no data)
     ├── DeviceError         a device is unreachable, busy or lacks something
+    │   ├── BusyError       another agent holds the device: it can be waited for, or ended
     │   └── DamagedError    a file on it is not what was sent; it was removed there, and is sent again
     ├── WireError           a job or reply that breaks the format
     └── StoreError          a stored run that is damaged, newer than the program, or cannot be written
@@ -54,6 +55,10 @@ class TrainError(HarnessError):
 
 class DeviceError(HarnessError):
     """A device is unreachable, busy, or lacks what the job needs."""
+
+
+class BusyError(DeviceError):
+    """Another agent holds the device."""
 
 
 class DamagedError(DeviceError):

@@ -27,7 +27,7 @@ from harness import analysis, build, cache, content, given, jobs, rows, store, t
 from harness import preflight as making_ready
 from harness.child import OnProgress, Progress
 from harness.compress import client
-from harness.errors import HarnessError, StoreError, UsageError
+from harness.errors import BusyError, HarnessError, StoreError, UsageError
 from harness.preflight import Busy, Ready
 from harness.records import Artifact, Device, Ladder, LadderRequest, Plan, Run, Rung
 from harness.transport import Transport
@@ -264,7 +264,12 @@ def _measure(
     if job is None or store.load_reply(folder, runtime) is not None:
         return
     store.save_job(folder, job)
-    jobs.bring(ready.line, folder, job, artifacts, tell, ready.environments[runtime])
+    while True:
+        try:
+            jobs.bring(ready.line, folder, job, artifacts, tell, ready.environments[runtime])
+            return
+        except BusyError:  # taken while the ladder was made
+            making_ready.free_again(ready, runtime, tell)
 
 
 def _finish(folder: Path, record: Run, seconds: dict[str, float]) -> Path:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_jobs import CONTENT, Bench, quick
 from command import Cli, Done
 
 from harness import store, wire
@@ -259,3 +260,24 @@ def test_a_disk_that_fills_up_while_measuring_loses_nothing(warm: Cli, small_dis
             break
     assert done.code == 0, done.err
     require_each_once(folder)
+
+
+@pytest.mark.slow
+def test_a_device_taken_while_the_ladder_is_made_is_waited_for_where_that_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CONTENT", str(CONTENT))
+    cli = Cli(tmp_path, tmp_path / "a cache of its own")
+    process = cli.start(*MAIN, "--wait", "--json")
+    deadline = time.monotonic() + PATIENCE_S
+    while not cli.runs:  # looked at, and free
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    other = Bench(tmp_path, runtime="faulty")  # the same workdir
+    job = other.job(["sleep"], quick(process_limit_s=60.0))
+    other.device.start(other.bundle, job)
+    lines = iter(process.stderr or ())
+    assert any("waiting for local: it is held by run run" in line for line in lines)
+    assert other.device.stop(job.job)
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0 and {case["status"] for case in json.loads(out)["cases"]} == {"ok"}

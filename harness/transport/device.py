@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import wire
-from harness.errors import DamagedError, DeviceError, HarnessError, StoreError, WireError
+from harness.errors import BusyError, DamagedError, DeviceError, HarnessError, StoreError, WireError
 from harness.records import Environment
 
 COMMAND_LIMIT_S = 180.0
@@ -22,6 +22,7 @@ PIECE_BYTES = 64 * 2**20  # of a journal that are read at once; more than its lo
 KEEP_BYTES = 5 * 2**30  # what a workdir keeps beyond what a job needs
 FOLDERS = ("agents", "artifacts", "wheels", "envs", "jobs")
 _ERRORS: Mapping[str, type[HarnessError]] = {
+    "BusyError": BusyError,
     "DamagedError": DamagedError,
     "DeviceError": DeviceError,
     "StoreError": StoreError,
