@@ -13,15 +13,17 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from harness.errors import DeviceError
+from harness.errors import BusyError
 
 BEAT_S = 5.0
 _PATIENCE_S = 1.0  # somebody who only looks holds the lock for microseconds; a killed holder's lock is freed as fast
-_NAME = ("run", "job", "pid", "agent")  # what a holder has signed with at least
+_NAME = ("run", "job", "agent")  # what a holder has signed with at least, beside its process id
+_LONGEST = 200  # characters of a word in a signature
+_MOST_PID = 2**31
 
 
 def acquire(path: Path) -> int:
-    """Take the lock and return its open descriptor, inherited by a fork. Raises DeviceError naming the holder."""
+    """Take the lock and return its open descriptor, inherited by a fork. Raises BusyError naming the holder."""
     fd = os.open(str(path), os.O_RDWR | os.O_CREAT, 0o644)
     end = time.monotonic() + _PATIENCE_S
     while not _try(fd, fcntl.LOCK_EX):
@@ -36,13 +38,13 @@ def acquire(path: Path) -> int:
 
 def sign(fd: int, run: str, job: str, pid: int, agent: str, owner: str = "") -> None:
     """Write the holder's name into a lock that is held; `agent` is the file name of its bundle, `owner` who asked."""
-    name = {"run": run, "job": job, "pid": pid, "agent": agent, "owner": owner, "since": int(time.time())}
+    name = {"run": run, "job": job, "pid": pid, "agent": agent, "owner": _printable(owner), "since": int(time.time())}
     _write(fd, name, 0)
     threading.Thread(target=_beat, args=(fd, name), daemon=True).start()
 
 
 def holder(path: Path) -> Optional[Dict[str, Any]]:
-    """Return who holds the lock ({} if it has not signed yet), or None when it is free."""
+    """Return who holds the lock ({} if it has not signed yet, or not as agents sign), or None when it is free."""
     if not path.exists():
         return None
     fd = os.open(str(path), os.O_RDONLY)
@@ -52,12 +54,12 @@ def holder(path: Path) -> Optional[Dict[str, Any]]:
         os.close(fd)
 
 
-def busy(path: Path, name: Dict[str, Any]) -> DeviceError:
+def busy(path: Path, name: Dict[str, Any]) -> BusyError:
     """The error for a lock that another holds."""
     who = "another agent"
     if name:
         who = "run %s of %s (job %s, pid %s)" % (name["run"], name.get("owner"), name["job"], name["pid"])
-    return DeviceError(
+    return BusyError(
         "the device is busy: %s is held by %s" % (path, who),
         "Wait for it (--wait), or end that run (--steal).",
     )
@@ -88,6 +90,24 @@ def _try(fd: int, kind: int) -> bool:
 def _read(fd: int) -> Dict[str, Any]:
     try:
         value = json.loads(os.pread(fd, 4096, 0).decode())
-        return value if all(key in value for key in _NAME) else {}
-    except (ValueError, TypeError):
+    except (ValueError, RecursionError):
         return {}
+    return value if _is_signature(value) else {}
+
+
+def _is_signature(value: Any) -> bool:
+    """Whether it is of the types that agents sign with: the file is anybody's to write, and its process id is killed."""
+    if not isinstance(value, dict):
+        return False
+    words = [value.get("owner", ""), *(value.get(key) for key in _NAME)]
+    pid = value.get("pid")
+    return all(map(_is_plain, words)) and type(pid) is int and 0 < pid < _MOST_PID
+
+
+def _is_plain(word: Any) -> bool:
+    return isinstance(word, str) and word.isprintable() and len(word) <= _LONGEST
+
+
+def _printable(owner: str) -> str:
+    """An owner as a signature may hold it: whatever a user is called, the agent can be named and stopped."""
+    return "".join(letter if letter.isprintable() else "?" for letter in owner)[:_LONGEST]

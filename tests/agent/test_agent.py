@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -12,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_jobs import CONTENT, Bench, counts, expected, processes, quick
 
-from devices.agent import spin
+from devices.agent import lock, main, spin
 from harness import wire
 from harness.errors import DamagedError
 
@@ -346,7 +348,7 @@ def test_a_second_agent_is_refused_with_the_name_of_the_first(faulty: Bench) -> 
     pid = faulty.device.start(faulty.bundle, job)
     faulty.until(job, 1)
     refused = json.loads(faulty.run(other).stdout)["error"]
-    assert refused["type"] == "DeviceError" and f"job job, pid {pid}" in refused["message"]
+    assert refused["type"] == "BusyError" and f"job job, pid {pid}" in refused["message"]
     assert faulty.device.stop(job.job) and not faulty.device.alive(job)
     assert faulty.run(other).returncode == 0
 
@@ -373,6 +375,46 @@ def test_it_says_who_holds_the_lock(faulty: Bench) -> None:
     finally:
         faulty.device.stop()
     assert holder() is None
+
+
+SIGNED = {"run": "r", "job": "j", "pid": 2**22, "agent": "agent-0.pyz", "owner": "ann@desk"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(json.dumps({**SIGNED, "pid": pid}) for pid in ("7", 0, -1, True, 7.0, None, [7], 2**31, 10**40)),
+        *(json.dumps({**SIGNED, key: word}) for key in ("run", "job", "agent", "owner") for word in (7, None, "a\nb")),
+        json.dumps({**SIGNED, "run": "\x1b[2J"}),
+        json.dumps({**SIGNED, "owner": "x" * 1000}),
+        json.dumps(list(SIGNED)),
+        json.dumps("run job pid agent"),
+        "[" * 4096,
+    ],
+)
+def test_a_lock_that_is_signed_with_something_else_names_nobody_and_nothing_is_killed(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[Any] = []
+    monkeypatch.setattr(main.os, "kill", lambda *call: killed.append(call))
+    monkeypatch.setattr(main, "_STOP_PATIENCE_S", 0.0)
+    (tmp_path / "lock").write_text(text)
+    with (tmp_path / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert lock.holder(tmp_path / "lock") == {}
+        assert main.stop(str(tmp_path)) == {"stopped": None}
+    assert killed == []
+
+
+def test_an_agent_signs_for_whatever_an_owner_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_beat", lambda *_: None)  # it would write on into whatever gets this descriptor next
+    fd = lock.acquire(tmp_path / "lock")
+    try:
+        lock.sign(fd, "r", "j", 7, "agent-0.pyz", "ann\n\udcff@" + "desk" * 100)
+        held = lock.holder(tmp_path / "lock")
+        assert held and held["pid"] == 7 and held["owner"].startswith("ann??@desk")
+    finally:
+        os.close(fd)
 
 
 def test_a_holder_s_heart_beats_in_the_lock(faulty: Bench) -> None:
