@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from harness import bundle, interrupt, provision, transport
 from harness.child import OnProgress, Progress
-from harness.errors import DeviceError
+from harness.errors import BusyError, DeviceError
 from harness.records import Device, Environment
+from harness.text import printable
 from harness.transport import Transport
 
 Busy = Literal["refuse", "wait", "steal"]
@@ -33,6 +34,7 @@ class Ready:
     facts: Mapping[str, Any]
     environments: Mapping[str, Environment | None]
     probed: Mapping[str, Mapping[str, Any]]
+    busy: Busy = "refuse"
 
 
 def make(
@@ -53,7 +55,15 @@ def make(
     for runtime in runtimes:
         tell(Progress(f"looking at {runtime} on {device.name}"))
         probed[runtime] = line.probe(bundle.build(runtime), runtime, environments[runtime])
-    return Ready(device, line, facts, environments, probed)
+    return Ready(device, line, facts, environments, probed, busy)
+
+
+def free_again(ready: Ready, runtime: str, tell: OnProgress) -> None:
+    """Free a device that somebody has taken since it was made ready. Raises BusyError where that is not wanted."""
+    agent = bundle.build(runtime)
+    seen = ready.line.look(agent)
+    if seen.get("holder") is not None:
+        _free(ready.line, agent, seen, ready.busy, tell)
 
 
 def environment(device: Device, runtime: str, facts: Mapping[str, Any], tell: OnProgress) -> Environment | None:
@@ -83,7 +93,7 @@ def _free(line: Transport, agent: Path, seen: Mapping[str, Any], busy: Busy, tel
         interrupt.pause(_WAIT_S)
         seen = line.look(agent)
     if seen.get("holder") is not None:
-        raise DeviceError(
+        raise BusyError(
             f"device {line.name} is busy: it is held by {_who(seen)}",
             "Wait for it (--wait), end that run (--steal), or name another device.",
         )
@@ -95,5 +105,5 @@ def _who(seen: Mapping[str, Any]) -> str:
     holder = seen.get("holder")
     if not isinstance(holder, dict) or "run" not in holder:
         return "another agent"
-    said = {key: str(holder.get(key, "?"))[:100] for key in ("run", "owner", "job", "pid")}
+    said = {key: printable(str(holder.get(key, "?")))[:100] for key in ("run", "owner", "job", "pid")}
     return f"run {said['run']} of {said['owner']} (job {said['job']}, pid {said['pid']})"

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from agent.trees import write
@@ -271,6 +271,45 @@ def test_a_device_that_stands_well_differs_in_nothing() -> None:
         points["clock"].found == "as this machine's, give or take 0.1 s" and points["fan"].found == "pwmfan pwm1 62/255"
     )
     assert points["disk"].found == "12.0 GB free of 30.0 GB at /home/pi/.edge-harness"
+
+
+def test_what_a_device_lists_without_end_is_bounded_and_counted(compared: Any) -> None:
+    many = [f"sign {number}" for number in range(3000)]
+    throttled = standing(throttling={"now": many, "since_boot": many, "reasons": dict.fromkeys(many, "no")})
+    fan = standing(fan={"pwm": dict.fromkeys(many, 1)})["fan"]
+    told = compared("raspberry-pi-4", PI4, governors=many, cpu_parts=many)
+    for point in (throttled["throttling"], throttled["since boot"], fan, told["governor"], told["cpu"]):
+        assert "sign 7" in point.found and "sign 8" not in point.found and "and 2992 more" in point.found
+    unread = standing(throttling={"now": [], "reasons": dict.fromkeys(many, "no")})["throttling"]
+    assert unread.found.endswith("no and 2992 more") and len(unread.found) < 100
+
+
+class Told:
+    """A line to a device that answers what it likes."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.name, self.answer = "d", answer
+
+    def look(self, bundle: Path) -> dict[str, Any]:
+        return self.answer
+
+    def environments(self) -> frozenset[str]:
+        return frozenset()
+
+    def probe(self, bundle: Path, runtime: str, environment: Any = None) -> dict[str, Any]:
+        return {"versions": {}, "facts": {}}
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400)], ids=["above", "below"])
+def test_a_number_beyond_all_numbers_is_not_told_and_the_examination_goes_on(number: int, tmp_path: Path) -> None:
+    huge = dict.fromkeys(("free_bytes", "total_bytes", "clock_ns", "round_trip_ns", "memory_available_bytes"), number)
+    facts = dict.fromkeys(("memory_bytes", "hottest_degc", "bits", "cpus", "supply_max_ma"), number)
+    seen = {**SEEN, **huge, "facts": facts, "fan": {"pwm": {"a": number}}}
+    device = Device("d", Profile("p", "", "any", ("empty",)), runtimes=("empty",))
+    found = check.examine(device, tmp_path, line=cast(Any, Told(seen)))
+    points = {point.what: point for point in found.points}
+    assert {points[what].severity for what in ("disk", "memory", "clock", "temperature")} == {"unknown"}
+    assert "fan" not in points and points["runtime empty"].severity == "ok"
 
 
 def test_room_that_will_run_out_differs_and_too_little_stops() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.check import cpus
-from harness.check.points import Point, Said
+from harness.check.points import Point, Said, listed
 from harness.records import Profile, System
 
 _OLDEST = (3, 8)  # of what travels
@@ -159,7 +159,7 @@ def _release(said: Said) -> str | None:
 
 def _python(runs: System | None, said: Said) -> Point:
     found = said.text("python")
-    version = re.match(r"(\d+)\.(\d+)", found or "")
+    version = re.match(r"([0-9]+)\.([0-9]+)", found or "")
     expected = " or ".join(runs.pythons) if runs else "3.8 or newer"
     if found is None or version is None:
         return Point("python", found or "it does not tell", "unknown", expected)
@@ -175,7 +175,7 @@ def _python(runs: System | None, said: Said) -> Point:
 def _libc(runs: System | None, said: Said) -> Point:
     """An older one than the system's lacks what wheels need; a newer one has all that they need."""
     found = said.text("libc")
-    version = re.fullmatch(r"glibc-2\.(\d+).*", found or "")
+    version = re.fullmatch(r"glibc-2\.([0-9]+).*", found or "")
     expected = f"glibc {runs.glibc}" if runs else "glibc"
     if version is None:
         advice = "Packages are made for glibc: with another C library only a runtime that is there already can be used."
@@ -193,7 +193,7 @@ def _governor(profile: Profile, said: Said) -> Iterator[Point]:
     if not governors:
         yield Point("governor", "the kernel tells none: its clocks cannot be read or set", "unknown")
         return
-    found = ", ".join(governors)
+    found = listed(governors)
     if "governor" in profile.tune and governors != ("performance",):
         found += "; --tune governor holds it at performance"
     yield Point("governor", found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.check.points import listed
+
 # The implementer and part that each core gives in /proc/cpuinfo (Arm's own, 0x41).
 _PARTS = {
     "0x41 0xd03": "cortex-a53",
@@ -41,7 +43,7 @@ _NEEDED = {
 
 def named(parts: Sequence[str]) -> str | None:
     """Return the names of a board's cores by their parts, a part that is not known as it is; None for no parts."""
-    return " and ".join(_PARTS.get(part, f"part {part}") for part in parts) or None
+    return listed([_PARTS.get(part, f"part {part}") for part in parts], " and ") or None
 
 
 def is_part(name: str) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from harness.records import Device
+from harness.text import printable
 
 Severity = Literal["missing", "differs", "unknown", "ok"]
 SEVERITIES: tuple[Severity, ...] = ("missing", "differs", "unknown", "ok")  # the gravest first
-_LONGEST = 300
+_MOST_LISTED = 8
 _LARGEST = 2.0**63
 
 
@@ -103,10 +104,11 @@ class Said:
         return Said(self.answer.get(key))
 
 
-def printable(value: str) -> str:
-    """Return a device's words fit for a terminal: one line, no control characters, not too long."""
-    line = " ".join(value.split())
-    return "".join(letter if letter.isprintable() else "?" for letter in line)[:_LONGEST]
+def listed(words: Sequence[str], separator: str = ", ") -> str:
+    """Return a device's words in a row; of many the first, and how many more there are."""
+    more = len(words) - _MOST_LISTED
+    shown = separator.join(words[:_MOST_LISTED])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def bytes_said(count: float) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.check.points import Point, Said, bytes_said, printable
+from harness.check.points import Point, Said, bytes_said, listed
 from harness.records import Device
+from harness.text import printable
 from harness.transport import ROOM_BYTES
 
 _DISK_BYTES = 2_000_000_000
@@ -105,14 +106,14 @@ def _throttling(said: Said) -> Iterator[Point]:
     reasons = said.inner("reasons")
     if now:
         advice = "A better supply or more cooling, then look again: what is measured meanwhile does not count."
-        yield Point("throttling", "; ".join(now), "differs", "none", advice)
+        yield Point("throttling", listed(now, "; "), "differs", "none", advice)
     if before:
         advice = "While a sign stands, the same cannot be seen again: mend it, and start the device anew."
-        yield Point("since boot", ", ".join(before), "differs", "none", advice)
+        yield Point("since boot", listed(before), "differs", "none", advice)
     if not now and said.answer.get("readable") is True:
         yield Point("throttling", "none")
     elif not now:
-        found = "; ".join(filter(None, map(reasons.text, reasons.answer))) or "it does not tell"
+        found = listed(list(filter(None, map(reasons.text, reasons.answer))), "; ") or "it does not tell"
         yield Point("throttling", found, "unknown", None, "A clock that falls is seen by the spin that is timed alone.")
 
 
@@ -131,7 +132,7 @@ def _heat(said: Said) -> Iterator[Point]:
     for key, unit in (("pwm", "/255"), ("speed_rpm", " rpm")):
         words += [f"{printable(name)} {value:g}{unit}" for name, value in fan.inner(key).numbers()]
     if words:
-        yield Point("fan", ", ".join(words))
+        yield Point("fan", listed(words))
 
 
 def sensors(device: Device, known: Collection[str], seen: Mapping[str, Any]) -> tuple[Point, ...]:

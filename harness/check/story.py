@@ -10,11 +10,12 @@ from typing import Any
 
 from harness import bundle, content, preflight, store, transport
 from harness.check.compare import compare
-from harness.check.points import Examination, Point, bytes_said, printable
+from harness.check.points import Examination, Point, bytes_said
 from harness.check.standing import sensors, standing
 from harness.child import OnProgress, Progress
 from harness.errors import DeviceError
 from harness.records import Device, Environment
+from harness.text import printable
 from harness.transport import Transport
 
 
