@@ -163,6 +163,8 @@ def test_for_this_machine_the_tags_are_packaging_s_own() -> None:
         {"machine": "-r/etc/passwd"},
         {"libc": "glibc-2.36\n--pre"},
         {"kernel": "x" * 1000},
+        {"python": "3.1\N{ARABIC-INDIC DIGIT ONE}.2"},
+        {"libc": "glibc-2.\N{ARABIC-INDIC DIGIT THREE}6"},
     ],
 )
 def test_a_board_that_no_wheel_serves_is_told_so_before_anything_is_looked_for(change: dict[str, Any]) -> None:
@@ -492,6 +494,13 @@ def test_a_hostile_wheel_leaves_nothing_in_the_cache(index: Path, runtime: Calla
     with pytest.raises(DeviceError, match="must not be sent"):
         provision.environment(runtime('PACKAGES = ("root",)'), PI)
     assert not [path for path in cache.root().rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("marker", ['python_version ~= "3"', 'platform_machine ~= "a"', '"x" in dependency_groups'])
+def test_a_marker_that_means_nothing_is_named_with_its_package(marker: str, runtime: Callable[[str], str]) -> None:
+    with pytest.raises(DeviceError) as refused:
+        provision.environment(runtime(f"PACKAGES = ('odd; {marker}',)"), PI)
+    assert "whether odd is wanted" in refused.value.message and marker in refused.value.message
 
 
 @pytest.mark.parametrize(

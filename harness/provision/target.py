@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
@@ -18,8 +19,8 @@ _X86 = {"x86_64", "i686"}
 _WITHOUT_MANYLINUX = {"armv6l"}
 _UNDER_64_BIT = {"aarch64": ("armv8l", "armv7l"), "x86_64": ("i686",)}  # a 32-bit userland's, by its kernel's
 _RULES = {
-    "python": r"\d{1,2}\.\d{1,3}\.\d{1,3}.{0,20}",
-    "libc": r"glibc-2\.\d{1,3}.{0,20}",
+    "python": r"[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}.{0,20}",
+    "libc": r"glibc-2\.[0-9]{1,3}.{0,20}",
     "platform": r"linux-[a-z0-9_]{1,20}",
     "machine": r"[A-Za-z0-9_]{1,20}",
     "implementation": "cpython",
@@ -46,8 +47,8 @@ class Target:
         said = {key: _checked(facts, key, rule) for key, rule in _RULES.items()}
         arch = said["platform"].removeprefix("linux-")
         archs = _UNDER_64_BIT.get(arch, (arch,)) if facts.get("bits") == 32 else (arch,)
-        version = re.match(r"\d+\.\d+\.\d+", said["python"])
-        glibc = re.match(r"glibc-2\.(\d+)", said["libc"])
+        version = re.match(r"[0-9]+\.[0-9]+\.[0-9]+", said["python"])
+        glibc = re.match(r"glibc-2\.([0-9]+)", said["libc"])
         assert version is not None and glibc is not None
         target = cls(archs, said["machine"], version[0], int(glibc[1]), said["kernel"])
         if target.version < _OLDEST:
@@ -102,7 +103,10 @@ class Target:
         return frozenset((*own, *compatible_tags(self.version, self.abi, every)))
 
     def wants(self, requirement: Requirement, extra: str = "") -> bool:
-        """Whether a requirement's marker holds there: pip would ask this machine's Python instead."""
+        """Whether a requirement's marker holds there: pip would ask this machine's Python instead.
+
+        Raises DeviceError for a marker that compares what cannot be compared, or names what installers do not tell.
+        """
         if requirement.marker is None:
             return True
         environment = {
@@ -118,7 +122,13 @@ class Target:
             "python_version": self.minor,
             "sys_platform": "linux",
         }
-        return requirement.marker.evaluate({**environment, "extra": extra})
+        try:
+            return requirement.marker.evaluate({**environment, "extra": extra})
+        except (UndefinedComparison, UndefinedEnvironmentName):
+            raise DeviceError(
+                f'nobody can say whether {requirement.name} is wanted there: its marker "{requirement.marker}" means nothing',
+                "Ask for another version of the package that requires it, in a copy of the runtime's file.",
+            ) from None
 
 
 def _checked(facts: Mapping[str, Any], key: str, rule: str) -> str:
