@@ -184,6 +184,8 @@ def _unpack(archive: Path, packages: Path) -> None:
                 if content is None:
                     raise WireError("%s: %.200r is not a file within the environment" % (archive, member.name))
                 _write(packages / member.name, content, member.mode)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise WireError("%s: %.200r is a file and a folder at once" % (archive, member.name)) from None
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise WireError("%s: not a package's archive: %s" % (archive, error)) from None
 
