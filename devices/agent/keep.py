@@ -1,7 +1,8 @@
 """What a workdir keeps: artifacts, wheels, environments, agents and jobs that have ended go, least recently used first.
 
-A job's own files stay, and whatever somebody may be about to use or to fetch: see `_SPARED_S`. Whoever removes something
-holds the lock, so that no agent begins meanwhile.
+A job's own files stay, and whatever somebody may be about to use or to fetch: see `_SPARED_S`. A job without a reply may
+go on; when nobody has touched it for 30 days it goes too, for its run keeps a copy of the journal, and gives that back.
+Whoever removes something holds the lock, so that no agent begins meanwhile.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import AbstractSet, Any, Dict, Iterator, List, NamedTuple, Optional
 
 _DAY_S = 24 * 3600.0
 _SPARED_S = {"agents": 7 * _DAY_S, "artifacts": _DAY_S, "wheels": _DAY_S, "envs": 7 * _DAY_S, "jobs": 7 * _DAY_S}
+_CUT_OFF_S = 30 * _DAY_S
 
 
 class Kept(NamedTuple):
@@ -39,7 +41,7 @@ def trim(workdir: Path, own: AbstractSet[str], keep_bytes: int, spared_s: Option
 
 
 def clean(workdir: str) -> Dict[str, Any]:
-    """Remove all that nobody has used for a day. Raises DeviceError while an agent is at work."""
+    """Remove all that nobody has used for a day, jobs without a reply for 30. Raises DeviceError while an agent is at work."""
     from devices.agent import lock
 
     root = Path(workdir)
@@ -51,10 +53,20 @@ def clean(workdir: str) -> Dict[str, Any]:
 
 
 def _entries(workdir: Path, spared_s: Optional[float]) -> List[Kept]:
-    """Everything that was made whole: half-made things begin with a dot, and a job without a reply may go on."""
+    """Everything that was made whole, half-made things begin with a dot; jobs without a reply by their newest file."""
     paths = [path for kind in ("agents", "artifacts", "wheels", "envs") for path in workdir.glob(kind + "/[!.]*")]
     paths += [reply.parent for reply in workdir.glob("jobs/*/reply.json")]
-    return [_kept(path, _SPARED_S[path.parent.name] if spared_s is None else spared_s) for path in paths]
+    kept = [_kept(path, _SPARED_S[path.parent.name] if spared_s is None else spared_s) for path in paths]
+    cut_off = (path for path in workdir.glob("jobs/[!.]*") if not (path / "reply.json").exists())
+    return kept + [_kept(path, _CUT_OFF_S)._replace(used=_last_touched(path)) for path in cut_off]
+
+
+def _last_touched(folder: Path) -> float:
+    """Appending to a journal leaves the time of its folder as it was; one of the future says that the clock is not set yet."""
+    try:
+        return min(time.time(), max(os.lstat(str(path)).st_mtime for path in (folder, *folder.iterdir())))
+    except (FileNotFoundError, NotADirectoryError):  # gone meanwhile, or no job
+        return time.time()
 
 
 def _leftovers(workdir: Path, spared_s: Optional[float]) -> Iterator[Kept]:

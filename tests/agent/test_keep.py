@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,11 @@ def kept(bench: Bench) -> set[str]:
     return {path.name for kind in ("artifacts", "jobs") for path in (bench.device.workdir / kind).iterdir()}
 
 
-def age(folder: Path) -> None:
-    """Make everything as old as can be."""
-    for path in folder.rglob("*"):
-        os.utime(path, (0, 0))
+def age(folder: Path, days: float = 15000) -> None:
+    """Make everything as old as can be, or so many days."""
+    then = time.time() - days * 24 * 3600
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (then, then))
 
 
 def files_of(job: wire.Job) -> set[str]:
@@ -44,8 +46,33 @@ def test_beyond_its_cap_a_workdir_keeps_the_job_s_own_files_and_jobs_without_an_
     bench.run(ended)
     job = bench.job(["b", "d"], name="next")
     age(bench.device.workdir)
+    age(bench.device.workdir / "jobs" / begun.job, days=29)
     assert trim(bench, job) > 0
     assert kept(bench) == files_of(job) | {begun.job}
+
+
+def test_a_job_without_an_end_goes_once_nobody_has_touched_any_of_its_files_for_thirty_days(bench: Bench) -> None:
+    begun, going, ahead = (bench.job(["c"], name=name) for name in ("begun", "going", "ahead"))
+    job = bench.job(["b", "d"], name="next")
+    folder = bench.device.workdir / "jobs"
+    for each in (going, ahead):
+        (folder / each.job / "events.jsonl").write_text("")
+    age(bench.device.workdir)
+    age(folder / begun.job, days=31)
+    age(folder / ahead.job, days=-400)  # written with the right time, read before the clock has been set
+    os.utime(folder / going.job / "events.jsonl")
+    trim(bench, job, 2**40)
+    assert begun.job in kept(bench), "there is room"
+    assert trim(bench, job) > 0
+    assert kept(bench) == files_of(job) | {going.job, ahead.job}
+
+
+def test_cleaning_spares_a_job_without_an_end_for_thirty_days(bench: Bench) -> None:
+    cut_off, abandoned = bench.job(["c"], name="cut-off"), bench.job(["c"], name="abandoned")
+    age(bench.device.workdir / "jobs" / cut_off.job, days=29)
+    age(bench.device.workdir / "jobs" / abandoned.job, days=31)
+    bench.device.clean(bench.bundle)
+    assert {path.name for path in (bench.device.workdir / "jobs").iterdir()} == {cut_off.job}
 
 
 def test_what_somebody_may_be_about_to_use_or_to_fetch_is_spared(bench: Bench) -> None:
@@ -73,8 +100,8 @@ def test_what_was_used_least_recently_goes_first_and_no_more_than_must(bench: Be
     jobs = [bench.job([text * 1000], name=text) for text in "abc"]
     folder = bench.device.workdir / "artifacts"
     artifacts = [folder / job.cases[0].artifact.sha256 for job in jobs]
-    for time, artifact in enumerate(artifacts):
-        os.utime(artifact, (1000 + time, 1000 + time))
+    for second, artifact in enumerate(artifacts):
+        os.utime(artifact, (1000 + second, 1000 + second))
     bench.device.put({artifacts[0].name: bench.folder / artifacts[0].name})  # used again
     trim(bench, jobs[2], sum(path.stat().st_size for path in folder.iterdir()) - 1)
     assert [artifact.exists() for artifact in artifacts] == [True, False, True]
