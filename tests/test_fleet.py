@@ -19,6 +19,7 @@ from test_faults import PATIENCE_S, require_each_once
 
 from harness import child, fleet, interrupt, plan, store
 from harness.child import OnProgress, Progress
+from harness.cli import job as cli_job
 from harness.errors import HarnessError
 
 WORDS = ("--model", "tiny", "--method", "order", "--runtime", "empty")
@@ -70,6 +71,22 @@ def test_two_devices_at_once_share_session_and_ladders_and_neither_waits_for_the
     assert any(": waiting: ladder and artifacts of " in line for line in lines)
     built = max(n for n, line in enumerate(lines) if ": empty fp32 " in line)
     assert built < min(n for n, line in enumerate(lines) if ": empty: " in line), "measured while it prepares"
+
+
+@pytest.mark.parametrize(
+    "message, said",
+    [
+        ("nobody answers there", "e: nobody answers there"),
+        ("device e2 is busy", "e: device e2 is busy"),
+        ("device e is busy", "device e is busy"),
+        ("device e: no room", "device e: no room"),
+    ],
+)
+def test_a_complaint_names_its_device_once_however_short_the_name(
+    message: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli_job._complain_of("e", HarnessError(message))
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from harness.cli.guard import Json, console, first_line, guarded, print_json
 from harness.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from harness.records import FoldRequest
+    from harness.records import FoldReport, FoldRequest
 
 _SUFFIXES = (".pt2", ".onnx")
 
@@ -53,16 +53,21 @@ def fold(
     as_json: Json = False,
 ) -> None:
     """Remove activations, merge what nothing non-linear keeps apart, prove it equal, and say what was left and why."""
-    from dataclasses import asdict
-
     first_line(f"folding {network}")
     from harness.compress import client
     from harness.progress import narrate
-    from harness.report import folding
 
     request = _request(network, remove, model, task, classes, shape, padding, policy, forms, seed, out)
     with narrate() as tell:
         report = client.fold(request, tell)
+    _show(report, as_json)
+
+
+def _show(report: FoldReport, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from harness.report import folding
+
     if as_json:
         print_json(asdict(report))
     else:

@@ -101,33 +101,40 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Make a network shallower, build it, run it on a device, and show what that bought."""
-    from harness.plan import Words
+    busy = _busy(wait, steal)
+    if resume is not None:
+        hint = "Start a new run for another plan."
+        _refuse(_said(context) - _BESIDE_RESUME, "resume: a run goes on as it was planned", hint)
+        _resume(resume, results, inventory, as_json, busy)
+    elif dry_run:
+        _plan(_words(context), results, inventory)
+    else:
+        _run(_words(context), results, inventory, as_json, busy)
 
+
+def _busy(wait: bool, steal: bool) -> Busy:
     if wait and steal:
         raise UsageError("--wait cannot be said beside --steal: a busy device is waited for, or taken", "Drop one.")
-    busy: Busy = "wait" if wait else "steal" if steal else "refuse"
-    if resume is not None:
-        _refuse(
-            _said(context) - _BESIDE_RESUME,
-            "resume: a run goes on as it was planned",
-            "Start a new run for another plan.",
-        )
-        _resume(resume, results, inventory, as_json, busy)
-        return
-    if device is None:
+    return "wait" if wait else "steal" if steal else "refuse"
+
+
+def _words(context: typer.Context) -> Words:
+    """What a plan is made of: the parameters of `run` that `Words` has by the same names, as click read them."""
+    from dataclasses import fields
+
+    from harness.plan import Words
+
+    said = {field.name: context.params[field.name] for field in fields(Words)}
+    if said["device"] is None:
         raise UsageError("run: name a device, or a run to resume", "For example: harness run --device local")
-    if onnx:
+    if said["onnx"]:
         what = "onnx: given networks are measured as they are, nothing is made or trained"
         _refuse(_said(context) & _OF_LADDERS, what, "Drop one of the two.")
-    words = Words(
-        device, model, task, data, method, eligible, entropy, order, runtime, precision,
-        threads, batch, tuple(option or ()), budget, seed, controls, tune, regime,
-        tuple(onnx or ()), power_mode,
-    )  # fmt: skip
-    if dry_run:
-        _plan(words, results, inventory)
-    else:
-        _run(words, results, inventory, as_json, busy)
+    # click knows neither: a path is text to it still, and a list that nobody gave may be None
+    said["data"] = None if said["data"] is None else Path(said["data"])
+    said["onnx"] = tuple(map(Path, said["onnx"] or ()))
+    said["option"] = tuple(said["option"] or ())
+    return Words(**said)
 
 
 def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
@@ -172,7 +179,8 @@ def _run(words: Words, results: Path, inventory_file: Path | None, as_json: bool
 
 def _complain_of(device: str, error: HarnessError) -> None:
     """Complain of one device among others: its name stands in the message."""
-    named = error.message if device in error.message else f"{device}: {error.message}"
+    is_named = error.message.startswith((f"device {device}:", f"device {device} "))
+    named = error.message if is_named else f"{device}: {error.message}"
     complain(HarnessError(named, error.hint))
 
 
