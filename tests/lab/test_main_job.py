@@ -20,16 +20,21 @@ NO_INDEX = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9"}
 
 @pytest.fixture(scope="module")
 def boards(lab_rootfs: Path, lab_key: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
-    """Two Pis and a Jetson-like board after one main job on all three at once; `shown.json` is what it printed."""
+    """Two Pis after a main job on both at once, then a Jetson-like board after its own; `shown.json` is what was printed.
+
+    A budget holds a block of all cases even where the machine that emulates them is busy.
+    """
     with (
         Device("pi4", lab_rootfs, lab_key) as pi4,
         Device("pi5", lab_rootfs, lab_key) as pi5,
         Device("jetson", lab_rootfs, lab_key) as jetson,
     ):
         made = Boards(tmp_path_factory.mktemp("main") / "home", tmp_path_factory.mktemp("main-cache"), pi4, pi5, jetson)
-        done = made("run", "--device", made.names, *MAIN, "--budget", "30")
-        assert done.code == 0, done.err
-        (made.folder / "shown.json").write_text(done.out)
+        pis = made("run", "--device", f"{pi4.name},{pi5.name}", *MAIN, "--budget", "60")
+        assert pis.code == 0, pis.err
+        other = made("run", "--device", jetson.name, *MAIN, "--budget", "30")
+        assert other.code == 0, other.err
+        (made.folder / "shown.json").write_text(json.dumps([*pis.json, other.json]))
         yield made
 
 
