@@ -96,11 +96,17 @@ def resume(folder: Path, device: Device, *, tell: OnProgress, busy: Busy = "refu
         tell(Progress(f"run {record.run}: going on"))
         seconds = dict(record.seconds)
         with _kept_true(folder, record, seconds, resumed=True), closing(transport.connect(device)) as line:
-            _catch_up(folder, record, line, seconds, tell)
-            if _is_measured(folder, record):
-                return _finish(folder, record, seconds)
-            ready = preflight(record.plan, device, folder.parent.parent, tell, busy, line)
-            return _carry_out(folder, record, ready, seconds, tell)
+            while True:
+                _catch_up(folder, record, line, seconds, tell)
+                if _is_measured(folder, record):
+                    return _finish(folder, record, seconds)
+                try:
+                    ready = preflight(record.plan, device, folder.parent.parent, tell, busy, line)
+                except BusyError:
+                    if (line.holder() or {}).get("run") != record.run:
+                        raise
+                    continue  # its own agent, which was only being started when it was looked for
+                return _carry_out(folder, record, ready, seconds, tell)
 
 
 def preflight(
