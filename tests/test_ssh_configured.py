@@ -31,10 +31,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
-def look(to: Address, folder: Path) -> None:
+def look(to: Address, folder: Path) -> bool:
+    """Whether a look there was answered from the workdir that was asked for."""
     line = Ssh("board", to, str(folder / "wd"), sys.executable)
-    line.look(bundle.build("empty"))
+    seen = line.look(bundle.build("empty"))
     line.close()
+    return Path(str(seen["workdir"])) == folder / "wd"
 
 
 def entry(server: Sshd, name: str = "my-board", more: str = "") -> str:
@@ -46,18 +48,18 @@ def entry(server: Sshd, name: str = "my-board", more: str = "") -> str:
 
 def test_an_alias_says_all_that_the_inventory_does_not(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "config").write_text(entry(sshd))
-    look(Address("my-board"), home)
+    assert look(Address("my-board"), home)
 
 
 def test_what_a_configuration_includes_counts(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "boards").write_text(entry(sshd))
     (home / ".ssh" / "config").write_text(f"Include {home}/.ssh/boards\n")
-    look(Address("my-board"), home)
+    assert look(Address("my-board"), home)
 
 
 def test_the_inventory_s_words_stand_over_the_configuration_s(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "config").write_text("Host *\n  User nobody-of-that-name\n  Port 1\n")
-    look(address(sshd), home)
+    assert look(address(sshd), home)
 
 
 def test_a_host_key_s_alias_is_looked_up(sshd: Sshd, home: Path) -> None:
@@ -65,7 +67,7 @@ def test_a_host_key_s_alias_is_looked_up(sshd: Sshd, home: Path) -> None:
     trusted.write_text(f"the-board {public(sshd.folder / 'host_key')}\n")
     text = entry(sshd, more="  HostKeyAlias the-board\n").replace(str(sshd.known_hosts), str(trusted))
     (home / ".ssh" / "config").write_text(text)
-    look(Address("my-board"), home)
+    assert look(Address("my-board"), home)
 
 
 def test_a_configuration_that_openssh_refuses_is_told_with_its_line(sshd: Sshd, home: Path) -> None:
@@ -77,12 +79,12 @@ def test_a_configuration_that_openssh_refuses_is_told_with_its_line(sshd: Sshd, 
 def test_jump_hosts_of_the_configuration_are_gone_through(sshd: Sshd, other: Sshd, home: Path) -> None:
     text = entry(other, "gate") + entry(sshd, more="  ProxyJump gate\n")
     (home / ".ssh" / "config").write_text(text)
-    look(Address("my-board"), home)
+    assert look(Address("my-board"), home)
     other.stop()
     with pytest.raises(
         DeviceError, match=rf"device board: jump host {other.user}@127.0.0.1:{other.port}: nothing listens"
     ):
-        look(Address("my-board"), home)
+        assert look(Address("my-board"), home)
 
 
 def test_an_unknown_board_behind_a_jump_host_is_asked_from_there(sshd: Sshd, other: Sshd, home: Path) -> None:
@@ -111,7 +113,7 @@ def test_an_unknown_board_behind_a_jump_host_is_asked_from_there(sshd: Sshd, oth
 def test_a_line_that_cannot_be_read_hides_no_other_host(sshd: Sshd, home: Path, line: str) -> None:
     trusted = home / "trusted"
     trusted.write_text(f"{line}\n{sshd.known_hosts.read_text()}")
-    look(address(sshd, known_hosts=str(trusted)), home)
+    assert look(address(sshd, known_hosts=str(trusted)), home)
 
 
 def test_a_revoked_key_is_refused_however_well_known(sshd: Sshd, home: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_log_in_that_prints_is_said_to(tmp_path: Path) -> None:
         Sshd(tmp_path / "sshd", sftp=str(noisy)) as server,
         pytest.raises(DeviceError, match="its file service") as told,
     ):
-        look(address(server), tmp_path)
+        assert look(address(server), tmp_path)
     assert "must print nothing" in told.value.hint
 
 
@@ -139,13 +141,14 @@ def test_a_command_may_be_preceded_by_what_a_log_in_prints(tmp_path: Path) -> No
                      "echo 'Welcome to this board'\nexec sh -c \"$SSH_ORIGINAL_COMMAND\"\n")  # fmt: skip
     noisy.chmod(0o755)
     with Sshd(tmp_path / "sshd", sftp="/usr/lib/openssh/sftp-server", force_command=str(noisy)) as server:
-        look(address(server), tmp_path)
+        assert look(address(server), tmp_path)
 
 
 def test_an_agent_that_was_damaged_is_sent_again(sshd: Sshd, tmp_path: Path) -> None:
-    look(address(sshd), tmp_path)
+    assert look(address(sshd), tmp_path)
     (agent,) = (tmp_path / "wd" / "agents").iterdir()
     data = bytearray(agent.read_bytes())
     data[len(data) // 2] ^= 0xFF
     agent.write_bytes(data)
-    look(address(sshd), tmp_path)
+    assert look(address(sshd), tmp_path)
+    assert agent.read_bytes() == bundle.build("empty").read_bytes()
