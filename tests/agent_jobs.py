@@ -57,6 +57,7 @@ class Bench:
                 threads=1,
                 batch=1,
                 replicates=replicates if n == 0 else 1,
+                made_for="cortex-a76",
             )
             for n, text in enumerate(artifacts)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,9 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rungs and artifacts that one test made serve the next: what is tested there is not how they were made."""
-    return tmp_path_factory.mktemp("cache")
+    mine = tmp_path_factory.getbasetemp()
+    all_workers = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+    return all_workers / "shared-cache"
 
 
 @pytest.fixture

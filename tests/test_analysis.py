@@ -76,12 +76,12 @@ class Journal:
         where = {"case_id": case, "block": block, "replicate": 0, "attempt": 1}
         self.note(wire.FailedEvent, "failed", **where, cause=cause, detail=detail, final=final)
 
-    def blocks(self, first, last, without=()):
+    def blocks(self, first, last, without=(), **effective):
         for block in range(first, last + 1):
             for case in self.job.cases:
                 for replicate in range(case.replicates):
                     if case.case_id not in without:
-                        self.process(case.case_id, block, replicate, threads=1)
+                        self.process(case.case_id, block, replicate, threads=1, **effective)
             self.note(wire.StateEvent, "state", block=block, when="after", readings=())
         return self
 

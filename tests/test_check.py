@@ -448,7 +448,9 @@ def test_a_runtime_that_is_missing_or_kills_its_process_is_a_point(
     monkeypatch.setenv("HARNESS_CONTENT", str(tmp_path))
     points = examined(Profile("p", "", "any", ("empty", "absent", "deadly"), target={"cpu": "cortex-a72"}), tmp_path)
     assert points["runtime empty"].severity == "ok"
-    assert points["runtime absent"].stops and "there_is_no_such_package" in points["runtime absent"].found
+    assert not points["runtime absent"].stops and "there_is_no_such_package" in points["runtime absent"].found
+    first = examined(Profile("p", "", "any", ("absent", "empty")), tmp_path)
+    assert first["runtime absent"].stops, "it is what a run without --runtime uses"
     assert points["runtime deadly"].stops and "cortex-a72" in points["runtime deadly"].advice
 
 

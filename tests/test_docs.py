@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from harness import content
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,3 +48,12 @@ def test_the_version_is_in_the_changelog() -> None:
     from harness import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_table_of_runtimes_names_each_with_its_precisions_and_options() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \|(.*)\|$", (ROOT / "docs" / "runtimes.md").read_text(), re.MULTILINE)
+    told = {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+    assert set(told) == set(content.names("runtime"))
+    for name, (_, _, precisions, options, _) in told.items():
+        assert re.findall(r"(?:fp|int)\d+", precisions) == list(content.constant("runtime", name, "PRECISIONS"))
+        assert options.strip("`").split() == list(content.constant("runtime", name, "OPTIONS"))

@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 
 def test_the_main_job_trains_folds_builds_measures_and_a_second_run_trains_nothing(tiny: Cli) -> None:
     shown = json.loads((tiny.folder / "shown.json").read_text())
-    keys = "schema run device status failure verdict cases findings jobs calibration"
+    keys = "schema run device status failure verdict cases findings jobs ceilings calibration"
     assert set(shown) == set(keys.split())
     ladder = [case for case in shown["cases"] if case["rung"] is not None]
     controls = [case for case in shown["cases"] if case["rung"] is None]
@@ -45,6 +45,7 @@ def test_the_main_job_trains_folds_builds_measures_and_a_second_run_trains_nothi
         assert case["artifact_error"] <= 1e-4
         assert case["latency_ns"]["median"] > 0 and case["latency_ns"]["processes"] >= 1
         assert case["energy_j"] is None and case["reasons"]["energy_j"]
+        assert case["executed"]["operators"] >= 2 and case["executed"]["macs"] > 0
     assert ladder[0]["speedup"]["ratio"] == 1.0 and ladder[0]["speedup"]["verdict"] is None
     assert all(case["speedup"]["verdict"] in ("faster", "slower", "same", "unclear") for case in ladder[1:])
     assert all(0 <= case["accuracy"] <= 1 for case in ladder)
@@ -97,16 +98,29 @@ def test_a_run_is_shown_as_a_table_drawn_as_a_figure_and_loaded_as_frames(tiny: 
 
 def test_several_methods_and_runtimes_share_one_run_and_order_trains_nothing(cli: Cli) -> None:
     done = cli(
-        *TINY, "--method", "order,easier", "--runtime", "torch,empty", "--no-controls", "--budget", "6", "--json"
+        *(*TINY, "--method", "order,easier", "--runtime", "torch,empty", "--no-controls", "--budget", "6", "--json"),
+        *("--option", "cpus=0"),
     )
     assert done.code == 0, done.err
     cases = done.json["cases"]
+    assert {case["options"]["cpus"] for case in cases} == {"0"}  # read back, or the case would have failed
     assert {(case["ladder"], case["runtime"]) for case in cases} == {
         (ladder, runtime) for ladder in ("order", "easier") for runtime in ("torch", "empty")
     }
     for case in cases:
         assert (case["accuracy"] is None) == (case["method"] == "order")
         assert case["accuracy"] is not None or "weights are random" in case["reasons"]["accuracy"]
+
+
+def test_precisions_whose_artifacts_are_the_same_bytes_keep_bounds_of_their_own(cli: Cli) -> None:
+    done = cli(
+        *("run", "--device", "local", "--model", "tiny", "--method", "order", "--no-controls", "--budget", "3"),
+        *("--runtime", "torch", "--precision", "fp16,fp32", "--json"),
+    )
+    assert done.code == 0, done.err
+    cases = json.loads((cli.runs[-1] / "jobs" / "torch" / "job.json").read_text())["cases"]
+    assert len({case["artifact"]["sha256"] for case in cases}) == len(cases) / 2  # rounded when it is loaded
+    assert {(case["precision"], case["tolerance"]) for case in cases} == {("fp32", 1e-4), ("fp16", 2e-2)}
 
 
 def test_a_case_that_fails_leaves_the_others_alone_and_the_command_exits_1(
@@ -198,6 +212,26 @@ def test_a_plan_can_be_looked_at_without_doing_it(cli: Cli) -> None:
     assert done.code == 0
     assert done.json[0]["runtimes"] == ["onnxruntime"] and done.json[0]["measuring_s_at_most"] == 8
     assert not cli.runs
+
+
+@pytest.mark.slow
+def test_precisions_are_rows_of_their_own_each_with_the_accuracy_of_what_was_built(cli: Cli) -> None:
+    words = ("--model", "tiny", "--method", "easier,order", "--precision", "fp32,fp16,int8", "--budget", "10")
+    done = cli("run", "--device", "local", *words, "--json")
+    assert done.code == 0, done.err
+    cases = done.json["cases"]
+    assert {(case["precision"], case["ladder"]) for case in cases} == {
+        (precision, ladder) for precision in ("fp32", "fp16", "int8") for ladder in ("easier", "order", "controls")
+    }
+    assert not [case["reasons"] for case in cases if case["status"] == "failed"]
+    for case in cases:
+        judged = case["precision"] != "fp32" and case["ladder"] == "easier"
+        assert (case["artifact_accuracy"] is not None) == judged, case
+        assert judged or case["reasons"]["artifact_accuracy"]
+        assert not judged or abs(case["artifact_accuracy"] - case["accuracy"]) <= 0.2  # 8 of 40 images
+        assert case["effective"].get("precision", case["precision"]) == case["precision"]
+    shown = cli("show")
+    assert shown.code == 0 and "as built" in shown.out
 
 
 @pytest.mark.parametrize(

@@ -354,3 +354,22 @@ def test_where_macs_are_unknown_the_cause_does_not_say_that_they_did_not_rise(ru
     base = run.cases[0]
     blind = again(run, cases=tuple(replace(s, weight_bytes=base.weight_bytes, macs_useful=None) for s in run.cases))
     assert "MACs are unknown" in of_kind(blind, "depth-without-speed")[0].cause
+
+
+def _built(run, builds, ratio):
+    """The run as of a runtime that compiles on the device, each row so much faster than rung 0."""
+    fast = [s.speedup and replace(s.speedup, ratio=ratio, verdict="faster") for s in run.cases]
+    told = {"builds": builds} if builds else {}
+    rows = zip(run.cases, fast, strict=True)
+    return again(run, cases=tuple(replace(s, speedup=ratio, effective=told) for s, ratio in rows))
+
+
+@pytest.mark.parametrize(
+    ("builds", "ratio", "found"),
+    [("1", 1.049, 1), ("2", 0.951, 1), ("3", 1.049, 0), ("1", 1.06, 0), (None, 1.02, 0)],
+)
+def test_a_difference_below_five_percent_needs_three_builds_where_a_device_compiles(run, builds, ratio, found):
+    few = of_kind(_built(run, builds, ratio), "few-builds")
+    assert len(few) == found
+    if few:
+        assert few[0].numbers["builds"] == int(builds) and "--option builds=3" in few[0].advice

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import plan
+from harness import plan, rows
 from harness.errors import UsageError
 from harness.plan import Words
 
@@ -33,6 +33,21 @@ def test_several_methods_and_runtimes_make_several_ladders_and_jobs() -> None:
     assert planned.runtimes == ("onnxruntime", "torch")
 
 
+@pytest.mark.parametrize(("word", "told"), [("0-2,5", "0,1,2,5"), ("3", "3"), ("2,0,2", "0,2")])
+def test_cpus_are_an_option_of_every_runtime_and_stand_in_the_plan_as_the_device_will_say_them(
+    word: str, told: str
+) -> None:
+    ((_, planned),) = plan.make(replace(LOCAL, option=(f"cpus={word}",)), SHIPPED)
+    assert planned.options == {"cpus": told}
+
+
+def test_an_option_goes_to_the_runtimes_that_have_it_and_to_no_other() -> None:
+    words = replace(LOCAL, runtime="onnxruntime,empty", option=("spinning=off",))
+    ((_, planned),) = plan.make(words, SHIPPED)
+    assert rows.options_of("onnxruntime", planned.options) == {"spinning": "off"}
+    assert rows.options_of("empty", planned.options) == {}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -49,6 +64,9 @@ def test_several_methods_and_runtimes_make_several_ladders_and_jobs() -> None:
         (Words("local", option=("optimisation=all",)), 'no option of runtime onnxruntime "optimisation"; did you mean'),
         (Words("local", option=("optimization=most",)), "no value of onnxruntime's option optimization"),
         (Words("local", option=("optimization",)), "must be key=value"),
+        (Words("local", option=("spinning=on", "spinning=off")), "--option spinning=off: spinning was given before, as on"),
+        (Words("local", option=("cpus=two",)), "--option cpus=two: must be CPU numbers"),
+        (Words("local", option=("cpus=3-1",)), "--option cpus=3-1: must be CPU numbers"),
         (Words("local", threads=0), "--threads 0: must be from 1 to 1024"),
         (Words("local", threads=-1), "--threads -1: must be from 1 to 1024"),
         (Words("local", batch=0), "--batch 0: must be from 1 to 4096"),
@@ -62,6 +80,13 @@ def test_a_wrong_word_is_named_with_the_rule_and_the_nearest_known_one(words: Wo
         plan.make(words, SHIPPED)
     assert message in caught.value.message
     assert caught.value.exit_code == 2
+
+
+def test_int8_of_given_networks_is_refused_before_they_are_read() -> None:
+    with pytest.raises(UsageError, match="no task to calibrate on"):
+        plan.make(replace(LOCAL, onnx=(Path("full.onnx"),), precision="fp32,int8"), SHIPPED)
+    with pytest.raises(UsageError, match='no precision of runtime torch "int8"'):
+        plan.make(replace(LOCAL, runtime="torch", precision="int8"), SHIPPED)
 
 
 def test_settings_to_tune_are_those_of_the_profile_and_keep_its_order() -> None:

@@ -561,4 +561,5 @@ def test_a_busy_board_is_refused_waited_for_or_taken(cli: Cli, sshd: Sshd) -> No
     _, said = first.communicate(timeout=60)
     assert first.returncode == 1 and "--resume" in said
     interrupted = next(run for run in cli.runs if run.name in said)
-    assert cli("run", "--resume", interrupted.name, "--wait").code == 0
+    resumed = cli("run", "--resume", interrupted.name, "--wait")
+    assert resumed.code == 0, resumed.err

@@ -21,6 +21,7 @@ PROCESS = wire.ProcessEvent(
     load_ns=1, spin_before_ns=1, spin_after_ns=1, contended=False, steady=True, artifact_error=0.0, effective={"threads": 1},
     warmup_ns=(3, 2), start_ns=(10, 20), latency_ns=(2, 2),
 )  # fmt: skip
+OPERATOR = wire.Operator("conv1", "Conv", 1000, 4096, time_ns=7, dtype="fp32", layout="blocked")
 
 
 def changed(value: object, **fields: object) -> str:
@@ -43,6 +44,8 @@ def test_every_kind_of_event_comes_back_as_it_went() -> None:
         wire.SoakEvent(1, 0, 5, "soak", CASE.case_id, (1,), (2,), (None,), True, "no thermal zone"),
         wire.TuneEvent(1, 0, 5, "tune", "apply", (wire.Tuned("turbo", "/sys/x", "1", "0", "0", "ok"),)),
         wire.FailedEvent(1, 0, 5, "failed", CASE.case_id, 1, 0, 1, "signal", "SIGSEGV", True),
+        wire.GraphEvent(1, 0, 5, "graph", CASE.case_id, (OPERATOR,), "", 12, {"cycles": None}, {"cycles": "no PMU"}),
+        wire.CeilingsEvent(1, 0, 5, "ceilings", 2, 1e10, 2e10, "numpy 2.0", {"size": 512}, "", "0,1", True),
         wire.EndEvent(1, 0, 5, "end", "budget", 4, {CASE.case_id: None}, {CASE.case_id: 3}),
     )
     assert {type(event) for event in events} == set(wire.EVENTS.values())
@@ -118,6 +121,65 @@ def test_a_number_that_no_float_can_hold_is_a_wire_error_even_when_it_was_not_pa
         decode.build(wire.Protocol, {"budget_s": 10**400}, "protocol")
 
 
+def test_a_job_from_before_there_was_profiling_does_not_profile() -> None:
+    tree = json.loads(wire.encode(JOB))
+    del tree["profile"]
+    assert wire.decode(wire.Job, json.dumps(tree), "job") == JOB
+
+
+def test_what_is_not_known_of_a_graph_or_of_ceilings_has_its_reason() -> None:
+    with pytest.raises(ValueError, match="operators or the reason why there are none"):
+        dataclasses.replace(GRAPH, reason="")
+    with pytest.raises(ValueError, match="both ceilings or the reason why there are none"):
+        wire.CeilingsEvent(1, 0, 5, "ceilings", 1, None, None, "", {})
+    with pytest.raises(ValueError, match="must not be negative"):
+        dataclasses.replace(OPERATOR, macs=-1)
+
+
+@pytest.mark.parametrize("ceiling", [0.0, -1.0])
+@pytest.mark.parametrize("name", ["macs_per_s", "bytes_per_s"])
+def test_a_ceiling_that_nothing_could_reach_is_refused(name: str, ceiling: float) -> None:
+    event = wire.CeilingsEvent(1, 0, 5, "ceilings", 1, 1e10, 2e10, "numpy 2.0", {})
+    with pytest.raises(WireError, match="a ceiling must be above 0"):
+        wire.decode_event(changed(event, **{name: ceiling}), "device")
+
+
+def test_a_counter_below_zero_is_refused() -> None:
+    with pytest.raises(WireError, match="counters must not be negative"):
+        wire.decode_event(changed(GRAPH, counters={"cycles": -1.5}), "device")
+
+
+@pytest.mark.parametrize("word", ["name", "kind", "dtype", "layout"])
+def test_what_an_operator_says_of_itself_has_at_most_200_characters(word: str) -> None:
+    assert len(getattr(dataclasses.replace(OPERATOR, **{word: "a" * wire.MAX_WORDS}), word)) == 200
+    with pytest.raises(ValueError, match="at most 200 characters, not 201"):
+        dataclasses.replace(OPERATOR, **{word: "a" * 201})
+
+
+@pytest.mark.parametrize("kind", ["graph", "ceilings"])
+def test_a_journal_from_before_contention_was_told_of_graphs_and_ceilings_is_read(kind: str) -> None:
+    ceilings = wire.CeilingsEvent(1, 0, 5, "ceilings", 1, 1e10, 2e10, "numpy 2.0", {})
+    event = GRAPH if kind == "graph" else ceilings
+    line = json.loads(wire.encode(event))
+    for name in {"contended", "cpus"} & set(line):
+        del line[name]
+    assert wire.decode_event(json.dumps(line), "device") == event
+
+
+def test_a_place_is_written_as_it_is_read_and_old_thread_counts_are_places() -> None:
+    for place, text in ((wire.Place(2), "2"), (wire.Place(1, "0,12"), "1 on 0,12")):
+        assert (str(place), wire.Place.parse(text)) == (text, place)
+    assert dataclasses.replace(CASE, threads=2, options={"cpus": "3"}).place == wire.Place(2, "3")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "99999", "2 on", "2 on ", "2 on 0-1", "two", "1 on 0,", "1 on 0\n", "1" * 5000]
+)
+def test_spins_of_a_place_that_is_none_are_refused(text: str) -> None:
+    with pytest.raises(WireError, match="a place must be a thread count"):
+        wire.decode_event(changed(START, spin_ns={text: 5}), "device")
+
+
 def test_an_end_has_one_of_the_known_reasons() -> None:
     end = wire.EndEvent(1, 0, 5, "end", "reference-failed", 4, {}, {})
     with pytest.raises(WireError, match="reason must be one of decided, reference-failed"):
@@ -127,6 +189,7 @@ def test_an_end_has_one_of_the_known_reasons() -> None:
 # --- a journal as a whole ------------------------------------------------------------------------------------------
 
 START = wire.StartEvent(1, 0, 5, "start", "run", "run-empty", "agent", 9, False, {"boot_id": "x"}, {"1": 20})
+GRAPH = wire.GraphEvent(1, 0, 8, "graph", CASE.case_id, (), "not to be walked")
 END = wire.EndEvent(1, 0, 9, "end", "decided", 1, {CASE.case_id: None}, {CASE.case_id: 3})
 
 
@@ -151,7 +214,7 @@ def test_a_journal_of_the_job_is_accepted() -> None:
     state = wire.StateEvent(1, 0, 5, "state", 1, "before", ())
     failed = wire.FailedEvent(1, 0, 8, "failed", CASE.case_id, 36, 0, 1, "signal", "SIGSEGV", True)
     assert not read()
-    read(START, state, PROCESS, failed, END)
+    read(START, state, PROCESS, failed, GRAPH, END)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +226,7 @@ def test_a_journal_of_the_job_is_accepted() -> None:
         (PROCESS, {"replicate": 1}, "replicate must be below 1, not 1"),
         (PROCESS, {"block": 37}, "block must be at most 36, not 37"),
         (PROCESS, {"t_ns": 4}, "t_ns must not go back from 5, not 4"),
+        (GRAPH, {"case_id": "f" * 16}, "case_id must be one of the job's, not 'ffff"),
         (END, {"half_widths": {"f" * 16: 0.1}}, "an end must name cases of the job"),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from devices.agent import nvml, thermal
 from devices.agent.journal import clock_resolution_ns
 from devices.agent.sensing import Files, distinct, sysroot, text
+from harness import wire
 
 _CPU = "sys/devices/system/cpu"
 _TREES = ("proc/device-tree", "sys/firmware/devicetree/base")  # the same tree; some kernels and containers lack one
@@ -122,6 +123,12 @@ def _cpu(root: Path) -> Dict[str, Any]:
         "smt_active": text(cpu / "smt/active"),
         "idle_states": _idle_states(cpu),
     }
+
+
+def processor(root: Optional[Path] = None) -> Optional[str]:
+    """Return the names of the cores as compilers know them, else what the kernel calls the processor; None: nothing."""
+    told = _cpu(root or sysroot())
+    return " and ".join(wire.core_names(told["cpu_parts"])) or told["cpu"]
 
 
 def _each(root: Path, key: str) -> List[str]:

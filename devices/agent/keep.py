@@ -1,4 +1,4 @@
-"""What a workdir keeps: artifacts, wheels, environments, agents and jobs that have ended go, least recently used first.
+"""What a workdir keeps: artifacts, engines, wheels, environments, agents and ended jobs go, least recently used first.
 
 A job's own files stay, and whatever somebody may be about to use or to fetch: see `_SPARED_S`. A job without a reply may
 go on; when nobody has touched it for 30 days it goes too, for its run keeps a copy of the journal, and gives that back.
@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import AbstractSet, Any, Dict, Iterator, List, NamedTuple, Optional
 
 _DAY_S = 24 * 3600.0
-_SPARED_S = {"agents": 7 * _DAY_S, "artifacts": _DAY_S, "wheels": _DAY_S, "envs": 7 * _DAY_S, "jobs": 7 * _DAY_S}
+_SPARED_S = {
+    "agents": 7 * _DAY_S,
+    "artifacts": _DAY_S,
+    "engines": _DAY_S,  # what runtimes built here of artifacts
+    "wheels": _DAY_S,
+    "envs": 7 * _DAY_S,
+    "jobs": 7 * _DAY_S,
+}
 _CUT_OFF_S = 30 * _DAY_S
 
 
@@ -54,7 +61,9 @@ def clean(workdir: str) -> Dict[str, Any]:
 
 def _entries(workdir: Path, spared_s: Optional[float]) -> List[Kept]:
     """Everything that was made whole, half-made things begin with a dot; jobs without a reply by their newest file."""
-    paths = [path for kind in ("agents", "artifacts", "wheels", "envs") for path in workdir.glob(kind + "/[!.]*")]
+    paths = [
+        path for kind in ("agents", "artifacts", "engines", "wheels", "envs") for path in workdir.glob(kind + "/[!.]*")
+    ]
     paths += [reply.parent for reply in workdir.glob("jobs/*/reply.json")]
     kept = [_kept(path, _SPARED_S[path.parent.name] if spared_s is None else spared_s) for path in paths]
     cut_off = (path for path in workdir.glob("jobs/[!.]*") if not (path / "reply.json").exists())

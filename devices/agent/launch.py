@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from devices.agent import state
+from devices.agent import facts, state
 from devices.agent.journal import now_ns
 from harness import wire
 from harness.errors import WireError
@@ -60,7 +60,7 @@ def launch(
             raise
     wall_ns = now_ns() - began
     if process.returncode < 0:
-        cause, detail = _killed(-process.returncode, kills, log)
+        cause, detail = _killed(-process.returncode, kills, log, request)
         return Outcome(None, cause, detail, wall_ns)
     return _read(answer, process.returncode, log, wall_ns)
 
@@ -101,12 +101,23 @@ def _read(answer: bytes, code: int, log: Path, wall_ns: int) -> Outcome:
     return Outcome(None, "crash", "exit code %d without a result; %s" % (code, tail(log)), wall_ns)
 
 
-def _killed(number: int, kills_before: Optional[int], log: Path) -> Tuple[str, str]:
+def _killed(number: int, kills_before: Optional[int], log: Path, request: Dict[str, Any]) -> Tuple[str, str]:
     name = signal.Signals(number).name if number in set(signal.Signals) else "signal %d" % number
     kills = state.oom_kills()
     if number == signal.SIGKILL and None not in (kills, kills_before) and kills != kills_before:
         return "out-of-memory", "killed by the kernel for memory (SIGKILL, oom_kill rose)"
+    if number == signal.SIGILL:
+        return "illegal-instruction", "%s: %s; %s" % (name, _illegal(request), tail(log))
     return "signal", "%s; %s" % (name, tail(log))
+
+
+def _illegal(request: Dict[str, Any]) -> str:
+    """What an illegal instruction means, with the processor that code was made for and the one that is here."""
+    processor = facts.processor() or "not told by the kernel"
+    made_for = request.get("case", {}).get("made_for")
+    if made_for:
+        return "the artifact was made for %s, this processor (%s) lacks instructions of it" % (made_for, processor)
+    return "this processor (%s) does not have an instruction of the runtime or of its packages" % processor
 
 
 def tail(log: Path) -> str:

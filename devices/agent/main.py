@@ -41,10 +41,8 @@ def main() -> int:
     verb, arguments = sys.argv[1], sys.argv[2:]
     if Path(sys.prefix).parent.name == "envs":  # what the log-in sets (ROS does) must not reach into an environment
         os.environ.pop("PYTHONPATH", None)
-    if verb in ("worker", "probe-worker"):
-        from devices.agent import worker
-
-        worker.serve(worker.measure_case if verb == "worker" else worker.probe)
+    if verb.endswith("worker"):
+        _serve(verb)
     if verb == "put-back-later":
         from devices.agent import tune
 
@@ -69,6 +67,22 @@ def main() -> int:
     except Stopped:
         return STOPPED
     return 0
+
+
+def _serve(verb: str) -> NoReturn:
+    """Be a process of its own for one question; only what it needs is imported, for the measured ones count their import."""
+    from devices.agent import worker
+
+    if verb == "graph-worker":
+        from devices.agent import graph
+
+        worker.serve(graph.walk)
+    if verb == "ceilings-worker":
+        from devices.agent import ceilings
+
+        worker.serve(ceilings.measure)
+    handlers = {"worker": worker.measure_case, "probe-worker": worker.probe, "prepare-worker": worker.prepare}
+    worker.serve(handlers[verb])
 
 
 def run(workdir: str, job: str) -> Dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic_ns as clock  # the journal's clock; on Linux perf_counter_ns reads the same one
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
+from devices.agent import pinning
 from harness import wire
 from harness.decode import build
 
@@ -38,12 +39,13 @@ def measure(runtime: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     """Measure one case; returns the measured fields of a `process` event. Raises whatever the runtime raises."""
     case = build(wire.JobCase, request["case"], "case")
     protocol = build(wire.Protocol, request["protocol"], "protocol")
-    options = {**case.options, "threads": case.threads, "batch": case.batch, "precision": case.precision}
     before = clock()
-    session = runtime.load(request["artifact"], {**options, "sample": request["sample"]})
+    session = runtime.load(request["artifact"], options_of(request))
     load_ns = clock() - before
     error = check(session, read_sample(request["sample"]), case)
     effective = session.effective()
+    if wire.CPUS in case.options:
+        effective[wire.CPUS] = pinning.in_force()
     require_effective(case, effective)
     warmup_ns, steady = warm_up(session.__call__, protocol)
     start_ns, latency_ns = time_session(session.__call__, protocol)
@@ -56,6 +58,13 @@ def measure(runtime: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         "start_ns": start_ns,
         "latency_ns": latency_ns,
     }
+
+
+def options_of(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Return what a runtime is told of a case: its own options, what all cases have, its sample's path, the block (from 1)."""
+    case = request["case"]
+    named = {name: case[name] for name in ("threads", "batch", "precision")}
+    return {**case["options"], **named, "sample": request["sample"], "block": request.get("block", 1)}
 
 
 def read_sample(path: str) -> wire.Sample:

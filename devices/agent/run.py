@@ -3,10 +3,11 @@
 import os
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from devices.agent import cooldown, facts, schedule, soak, spin, tune
+from devices.agent import ceilings, cooldown, facts, graph, pinning, prepare, schedule, soak, spin, tune
 from devices.agent.journal import Journal, replace_file
 from devices.agent.launch import Outcome, launch
 from devices.agent.schedule import History, Slot
@@ -35,6 +36,7 @@ class JobRun:
         self.history = History(self.journal.past, job.protocol.regime)
         self.agent = agent
         self.watch: Optional[Watch] = None
+        self.walks = False  # whether the runtime can tell the operators of what it has loaded
 
     def finish(self) -> None:
         """Measure what is missing, end the journal, write the reply. Raises OSError (disk), WireError (journal)."""
@@ -43,6 +45,7 @@ class JobRun:
                 self._start(tuned)
                 self._warm()
                 ending = self._measure()
+                self._look()
             self._end(ending)
             self.memory.learn(self.spinner.rounds, self.spinner.seen, self.job.protocol.spin_tolerance)
         replace_file(self.folder / "reply.json", wire.encode(self._reply()))
@@ -51,6 +54,8 @@ class JobRun:
 
     def _start(self, tuned: Sequence[wire.Tuned]) -> None:
         found = {**facts.read(), **probe(self.job.runtime, self.folder / "worker.log")}
+        unprepared = self._prepare() if found.pop("prepares", False) else {}
+        self.walks = found.pop("walks", False)
         found.update(self._settle(found["cpu"]))
         self._note(
             wire.StartEvent,
@@ -60,12 +65,23 @@ class JobRun:
             pid=os.getpid(),
             resumed=bool(self.journal.past),
             facts=found,
-            spin_ns={str(threads): best for threads, best in self.spinner.best.items()},
+            spin_ns={str(place): best for place, best in self.spinner.best.items()},
         )
+        for case_id, outcome in unprepared.items():
+            said = "could not be prepared: %s" % outcome.detail
+            self._note(
+                wire.FailedEvent, **self._where(Slot(case_id, 1, 0)), cause=outcome.cause, detail=said, final=True
+            )
         if tuned:
             self._note(wire.TuneEvent, action="apply", settings=tuple(tuned))
         self.watch = Watch(self.journal, self.spinner.effective)
         self.deadline = time.monotonic() + self.job.protocol.budget_s - self.history.spent_ns / 1e9
+
+    def _prepare(self) -> Dict[str, Outcome]:
+        """Let the runtime make what it needs here for the cases that are still alive; returns what failed."""
+        alive = [case for case in self.job.cases if case.case_id not in self.history.given_up]
+        requests = {case.case_id: self._request(case, self.job.protocol) for case in alive}
+        return prepare.all_of(requests, self.folder / "worker.log")
 
     def _untuned(self, tuned: Sequence[wire.Tuned]) -> None:
         """Write what was put back, once this agent's start stands in the journal."""
@@ -79,25 +95,27 @@ class JobRun:
         machine = "%s tuned by %s" % (cpu, ", ".join(tuned)) if tuned else cpu
         if protocol.regime != "burst":  # and so has a device that is warm
             machine = "%s, %s" % (machine, protocol.regime)
+        self.best_of = ceilings.Memory(self.workdir / "ceilings.json", machine)
         self.memory = spin.Memory(self.workdir / "spin.json", machine, protocol.spin_s)
         rounds = history.spin_rounds or self.memory.rounds or spin.calibrate(protocol.spin_s)
         known = [history.best_spin, self._spun(), self.memory.best if self.memory.rounds == rounds else {}]
-        best = {threads: min(k[threads] for k in known if threads in k) for threads in set().union(*known)}
+        best = {place: min(k[place] for k in known if place in k) for place in set().union(*known)}
         self.spinner = spin.Spinner(rounds, best, protocol.spin_tolerance)
         cold = protocol.regime != "burst"  # what is to be warm settles when it is (`_warm`)
-        missed = {} if cold else {str(n): best[n] for n in self._threads() if not self.spinner.settle(n)}
+        missed = {} if cold else {str(p): best[p] for p in self._places() if not self.spinner.settle(p)}
         return {"spin_rounds": rounds, "spin_stored_ns": missed}
 
-    def _threads(self) -> List[int]:
-        return sorted({case.threads for case in self.job.cases})
+    def _places(self) -> List[wire.Place]:
+        """Where the cases compute; a case whose CPUs cannot be had fails when it is its turn."""
+        return sorted(place for place in {case.place for case in self.job.cases} if pinning.possible(place.cpus))
 
-    def _spun(self) -> Dict[int, int]:
-        """The best spin beside the processes of the journal so far, by thread count: a resumed job forgets none."""
-        best: Dict[int, int] = {}
+    def _spun(self) -> Dict[wire.Place, int]:
+        """The best spin beside the processes of the journal so far, by place: a resumed job forgets none."""
+        best: Dict[wire.Place, int] = {}
         for event in self.journal.past:
             if isinstance(event, wire.ProcessEvent) and event.case_id in self.cases:
-                threads = self.cases[event.case_id].threads
-                best[threads] = min(best.get(threads, event.spin_before_ns), event.spin_before_ns, event.spin_after_ns)
+                place = self.cases[event.case_id].place
+                best[place] = min(best.get(place, event.spin_before_ns), event.spin_before_ns, event.spin_after_ns)
         return best
 
     def _warm(self) -> None:
@@ -110,8 +128,8 @@ class JobRun:
             case = soak.case_of(self.job)
             told = soak.soak(sysroot(), protocol, lambda how, watch: self._launch(case, how, watch))
             self._note(wire.SoakEvent, case_id=case.case_id, **told)
-        for threads in self._threads():
-            self.spinner.settle(threads)
+        for place in self._places():
+            self.spinner.settle(place)
         self.deadline += time.monotonic() - began
 
     def _cool(self, block: int) -> None:
@@ -156,30 +174,45 @@ class JobRun:
         case, where = self.cases[slot.case_id], self._where(slot)
         assert self.watch is not None
         beside = self.watch.process(where)
-        before = self.spinner.before(case.threads)
-        outcome = self._launch(case, self.job.protocol, beside.during)
-        beside.exited()
+        outcome, spins = self._between_spins(
+            case.place,
+            lambda: self._launch(case, self.job.protocol, beside.during, slot.block),
+            beside.exited,
+        )
         if outcome.result is None:
             beside.finish()
             self._failed(where, outcome)
             return
-        after = self.spinner.after(case.threads)
         event = self._note(
             wire.ProcessEvent,
             **where,
             **outcome.result,
             wall_ns=outcome.wall_ns,
-            spin_before_ns=before,
-            spin_after_ns=after,
-            contended=self.spinner.slow(max(before, after), case.threads),
+            spin_before_ns=spins[0],
+            spin_after_ns=spins[1],
+            contended=self.spinner.slow(max(spins), case.place),
             throttled=beside.finish(),
             usage=beside.usage(outcome.used),
         )
         if event.throttled:
             self._cool(slot.block)
 
-    def _launch(self, case: wire.JobCase, protocol: wire.Protocol, watch: Callable[[], None]) -> Outcome:
-        log, request = self.folder / "worker.log", self._request(case, protocol)
+    def _between_spins(
+        self, place: wire.Place, launch: Callable[[], Outcome], exited: Callable[[], None]
+    ) -> Tuple[Outcome, Tuple[int, int]]:
+        """Launch a process between two spins where it computes; its outcome, that of a failure where there were no CPUs."""
+        try:
+            before = self.spinner.before(place)
+            outcome = launch()
+            exited()
+            return outcome, (before, self.spinner.after(place) if outcome.result is not None else before)
+        except pinning.NotPinnedError as error:
+            return Outcome(None, error.cause, "%s: %s" % (type(error).__name__, error), 0), (0, 0)
+
+    def _launch(
+        self, case: wire.JobCase, protocol: wire.Protocol, watch: Callable[[], None], block: int = 1
+    ) -> Outcome:
+        log, request = self.folder / "worker.log", {**self._request(case, protocol), "block": block}
         return launch("worker", request, case.threads, log, self.job.protocol.process_limit_s, watch)
 
     def _failed(self, where: Dict[str, Any], outcome: Outcome) -> None:
@@ -199,6 +232,32 @@ class JobRun:
             "case": asdict(case),
             "protocol": asdict(protocol),
         }
+
+    # --- what ran, once all is measured ------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Note the operators of each network and the ceilings of the device, those that the journal does not have yet."""
+        measured = {slot.case_id for slot in self.history.measured} - set(self.history.given_up)
+        for case in graph.wanted(self.journal.past, self.job, measured):
+            self._note(wire.GraphEvent, **graph.look(self.job, case, self.walks, partial(self._walk, case)))
+        for place in ceilings.wanted(self.journal.past, self.job):
+            act = partial(self._act_at_best, place)
+            self._note(wire.CeilingsEvent, **ceilings.look(self.best_of, place, act))
+
+    def _walk(self, case: wire.JobCase) -> Tuple[Outcome, bool]:
+        request = {**self._request(case, self.job.protocol), "profile": self.job.profile}
+        limit_s = self.job.protocol.process_limit_s
+        return self._watched(case.place, "graph-worker", request, limit_s)
+
+    def _act_at_best(self, place: wire.Place) -> Tuple[Outcome, bool]:
+        return self._watched(place, "ceilings-worker", place._asdict(), ceilings.LIMIT_S)
+
+    def _watched(self, place: wire.Place, verb: str, request: Dict[str, Any], limit_s: float) -> Tuple[Outcome, bool]:
+        """Launch a process; its outcome, and whether it was contended."""
+        log = self.folder / "worker.log"
+        act = partial(launch, verb, request, place.threads, log, limit_s)
+        outcome, spins = self._between_spins(place, act, lambda: None)
+        return outcome, outcome.result is not None and self.spinner.slow(max(spins), place)
 
     # --- ending ------------------------------------------------------------------------------------------------------
 

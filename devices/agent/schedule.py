@@ -15,7 +15,12 @@ from devices.agent import stopping
 from harness import wire
 
 MOST_FAILURES = 2  # failed processes in a row, of one case, after which it is given up
-FINAL_CAUSES = ("wrong-output", "setting-ignored")  # a second process would fail alike
+FINAL_CAUSES = (
+    "wrong-output",
+    "setting-ignored",
+    "illegal-instruction",
+    "wrong-target",
+)  # a second process would fail alike
 
 
 class Slot(NamedTuple):
@@ -37,7 +42,7 @@ class History:
         self.log_median: Dict[Slot, float] = {}
         self.failures: Dict[str, int] = {}  # failed processes of a case since its last that measured
         self.given_up: Dict[str, str] = {}
-        self.best_spin: Dict[int, int] = {}
+        self.best_spin: Dict[wire.Place, int] = {}
         self.spin_rounds: Optional[int] = None
         self.facts: Dict[str, object] = {}
         self.reference_degc: Optional[float] = None  # the hottest zone when the job began
@@ -68,7 +73,7 @@ class History:
         self.facts = event.facts
         rounds = event.facts.get("spin_rounds")
         self.spin_rounds = rounds if isinstance(rounds, int) else None
-        self.best_spin = {int(threads): best for threads, best in event.spin_ns.items()}
+        self.best_spin = {wire.Place.parse(place): best for place, best in event.spin_ns.items()}
 
     def _process(self, event: wire.ProcessEvent) -> None:
         slot = Slot(event.case_id, event.block, event.replicate)
@@ -94,8 +99,11 @@ class History:
 
 
 def _unspent_ns(event: wire.Event, last_t_ns: int) -> int:
-    """How much of the time up to an event does not count against the budget: waiting to cool, loading until warm."""
-    if isinstance(event, wire.SoakEvent):
+    """How much of the time up to an event does not count against the budget: waiting to cool, loading until warm.
+
+    Nor does looking at what ran, once all is measured.
+    """
+    if isinstance(event, (wire.SoakEvent, wire.GraphEvent, wire.CeilingsEvent)):
         return event.t_ns - last_t_ns
     return event.waited_ns if isinstance(event, wire.WaitEvent) else 0
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, NoReturn, Optional
 
 from devices.agent.journal import now_ns
 
@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _NO_MEMORY = re.compile(r"bad_alloc|out of memory|can.t allocate memory|[Ff]ailed to allocate")
 
 
-def serve(handle: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
+def serve(handle: Callable[[Dict[str, Any]], Dict[str, Any]]) -> NoReturn:
     """Read the request, answer with what `handle` returns or with the cause of its failure, and end the process.
 
     Standard output belongs to the answer; whatever a runtime prints is sent to standard error. The process ends without
@@ -45,8 +45,9 @@ def serve(handle: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
 
 def measure_case(request: Dict[str, Any]) -> Dict[str, Any]:
     """One measured process: import the runtime (since the process began), then measure the case."""
-    from devices.agent import measure
+    from devices.agent import measure, pinning
 
+    pinning.pin(request["case"]["options"])  # before the runtime asks how many there are
     runtime = load_runtime(request["runtime"])
     runtime.versions()  # imports the runtime's packages
     import_ns = now_ns() - request["began_ns"]
@@ -54,8 +55,21 @@ def measure_case(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def probe(request: Dict[str, Any]) -> Dict[str, Any]:
-    """What the runtime says of itself here: the versions of its packages."""
-    return {"versions": load_runtime(request["runtime"]).versions()}
+    """What the runtime says of itself here: the versions of its packages, and which of the optional functions it has.
+
+    `prepares`: it makes something before it measures. `walks`: it tells the operators of what it has loaded.
+    """
+    runtime = load_runtime(request["runtime"])
+    offered = {"prepares": hasattr(runtime, "prepare"), "walks": hasattr(runtime, "operators")}
+    return {"versions": runtime.versions(), **{name: True for name, there in offered.items() if there}}
+
+
+def prepare(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Let the runtime make what it needs on this device for a case. Raises whatever the runtime raises."""
+    from devices.agent import measure
+
+    load_runtime(request["runtime"]).prepare(request["artifact"], measure.options_of(request))
+    return {}
 
 
 def used() -> Dict[str, Any]:

@@ -1,31 +1,51 @@
-"""ONNX Runtime on the CPU (`--runtime onnxruntime`), from ONNX opset 18 at a fixed batch, or from a file as it was given.
+"""ONNX Runtime (`--runtime onnxruntime`), from ONNX opset 18 at a fixed batch, or from a file as it was given.
 
+    --option provider=cuda             what computes: cpu (default), cuda, tensorrt; it alone, no node on the CPU beside it
     --option optimization=extended     graph optimisation level: all (default), extended, basic, disabled
     --option spinning=off              threads wait by blocking instead of spinning; matters for energy and neighbours
-    --option io_binding=on             inputs and outputs bound once instead of handed over at every call
+    --option io_binding=on             inputs and outputs bound once, on a GPU in its memory, instead of handed over at every call
 
-Intra-op threads are set explicitly (`--threads`), inter-op is 1, execution is sequential. Only the CPU provider is
-asked for, and it is an error if another one, or none, is in force.
+    --precision fp16                   weights in float16; arithmetic too where the provider has kernels for it
+    --precision int8                   static, per channel, calibrated on the task: activations uint8 on x86, int8 on ARM;
+                                       for TensorRT symmetric; CUDA's provider has no int8
+
+Intra-op threads are set explicitly (`--threads`), inter-op is 1, execution is sequential. It is an error if another provider
+than the one asked for is in force. Inputs and outputs are float32 at every precision, which is read back from the graph:
+`layers_int8` and its like count convolutions and matrix products by the numbers they compute in.
+
+Boards are sent the CPU's wheels. The GPU's are large, bound to a CUDA, and a Jetson's are not in the package index: `cuda` and
+`tensorrt` need a Python that has them, which is said with how to get them. Neither has been run on a GPU yet.
 """
 
+import platform
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Set, Tuple
 
 from harness import wire
 
-PRECISIONS = ("fp32",)
+if TYPE_CHECKING:
+    from devices.runtimes import _arrays, _onnx_export, _onnx_graph, _onnx_operators, _onnx_providers, _onnx_rounding
+else:
+    import _arrays
+    import _onnx_export
+    import _onnx_graph
+    import _onnx_operators
+    import _onnx_providers
+    import _onnx_rounding
+
+PRECISIONS = ("fp32", "fp16", "int8")
 FORMS = ("torch", "onnx")
 OPTIONS: Dict[str, Tuple[str, ...]] = {
+    "provider": ("cpu", "cuda", "tensorrt"),
     "optimization": ("all", "extended", "basic", "disabled"),
     "spinning": ("on", "off"),
     "io_binding": ("off", "on"),
 }
 CONVERTERS = ("torch", "onnx", "onnxscript", "onnxruntime")
 PACKAGES = ("onnxruntime", "numpy")
+TARGET: Dict[str, Tuple[str, ...]] = {"int8": ("arch",)}  # of the others, one artifact serves every device
 
-OPSET = 18
-PROVIDER = "CPUExecutionProvider"
 _SPINNING = "session.intra_op.allow_spinning"
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -41,58 +61,38 @@ _LEVELS = {
 def export(variant: Any, target: Any, precision: str, options: Dict[str, str], out: Path) -> Dict[str, int]:
     """Write the variant as ONNX; returns `ops_executed`, the nodes of the graph as ONNX Runtime optimises it here.
 
-    A given file is written as it is; only a free batch is fixed in it.
+    A given file is written as it is; only a free batch is fixed in it. `options["calibration"]` is int8's.
     """
     batch = int(options.get("batch", "1"))
-    out.write_bytes((_given if variant.form == "onnx" else _exported)(variant, batch))
-    return {"ops_executed": _executed(out, options)}
+    model = _onnx_export.serialised(variant, batch)
+    if precision == "fp16":
+        model = _onnx_rounding.halved(model)
+    elif precision == "int8":
+        model = _quantised(model, batch, target.get("arch", platform.machine()), options)
+    out.write_bytes(model)
+    return {"ops_executed": len(_optimised(str(out), options).nodes)}
 
 
-def _given(variant: Any, batch: int) -> bytes:
-    import onnx
-
-    from harness.given import inputs
-
-    fixed = inputs.at_batch(onnx.load(variant.program), batch)
-    return Path(variant.program).read_bytes() if fixed is None else bytes(fixed.SerializeToString(deterministic=True))
-
-
-def _exported(variant: Any, batch: int) -> bytes:
-    import torch
-
-    from harness.compress.program import quiet_exporter
-
-    with quiet_exporter():
-        network = torch.export.load(variant.program).module()
-        example = torch.zeros(batch, *variant.input_shape, dtype=getattr(torch, variant.input_dtype))
-        program = torch.export.export(network, (example,))
-        exported = torch.onnx.export(
-            program, (), dynamo=True, opset_version=OPSET, external_data=False, optimize=True, verbose=False
+def _quantised(model: bytes, batch: int, machine: str, options: Dict[str, str]) -> bytes:
+    """Round to int8 as the provider computes in it. Raises ValueError for CUDA's, which has no kernels for it."""
+    provider = _chosen(options, "provider")
+    if provider == "cuda":
+        raise ValueError(
+            "ONNX Runtime's CUDA provider does not compute in int8: say --option provider=tensorrt or cpu, or --precision fp16"
         )
-    assert exported is not None
-    model = exported.model_proto
-    _anonymise(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    if provider == "tensorrt":
+        return _onnx_rounding.symmetric(model, options["calibration"], batch)
+    return _onnx_rounding.quantised(model, options["calibration"], batch, machine)
 
 
-def _anonymise(model: Any) -> None:
-    """Drop stack traces and names of this machine's files: equal networks give equal bytes."""
-    graph = model.graph
-    for holder in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        holder.doc_string = ""
-        del holder.metadata_props[:]
-
-
-def _executed(path: Path, options: Dict[str, str]) -> int:
-    """Count the nodes that are left when ONNX Runtime has fused and replaced what it can."""
-    import onnx
-
+def _optimised(path: str, options: Dict[str, Any]) -> Any:
+    """Return the graph that is left when ONNX Runtime has fused and replaced what it can for this machine's CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
+        optimised = str(Path(folder) / "optimised.onnx")
         settings = _settings({**options, "threads": 1})
-        settings.optimized_model_filepath = str(optimised)
-        _session(str(path), settings)
-        return len(onnx.load(str(optimised)).graph.node)
+        settings.optimized_model_filepath = optimised
+        _onnx_providers.session(path, settings, "cpu")
+        return _onnx_graph.read(optimised)
 
 
 # --- on the device -------------------------------------------------------------------------------------------------
@@ -109,8 +109,25 @@ def versions() -> Dict[str, str]:
 def load(path: str, options: Dict[str, Any]) -> "Session":
     """Return a session with the network loaded and optimised. Raises whatever ONNX Runtime raises."""
     settings = _settings(options)
-    session = _session(path, settings)
-    return (BoundSession if _chosen(options, "io_binding") == "on" else Session)(session)
+    session = _onnx_providers.session(
+        path, settings, _chosen(options, "provider"), str(options.get("precision", "fp32"))
+    )
+    return (BoundSession if _chosen(options, "io_binding") == "on" else Session)(session, path, options)
+
+
+def operators(path: str, options: Dict[str, Any], inputs: Sequence[wire.Tensor], seconds: float) -> Any:
+    """Return the operators that are executed, and how many inferences their times are medians of (`_operators`)."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def profiling(prepacking: bool) -> Any:
+            settings = _settings(options)
+            settings.enable_profiling = True
+            settings.profile_file_prefix = str(Path(folder) / "profile")
+            settings.add_session_config_entry("session.disable_prepacking", "0" if prepacking else "1")
+            precision = str(options.get("precision", "fp32"))
+            return _onnx_providers.session(path, settings, _chosen(options, "provider"), precision)
+
+        return _onnx_operators.executed(profiling, [_arrays.array(tensor) for tensor in inputs], seconds)
 
 
 def _chosen(options: Dict[str, Any], name: str) -> str:
@@ -131,28 +148,18 @@ def _settings(options: Dict[str, Any]) -> Any:
     return settings
 
 
-def _session(path: str, settings: Any) -> Any:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, settings, providers=[PROVIDER])
-    if session.get_providers() != [PROVIDER]:
-        raise RuntimeError("asked for %s, in force is %s" % (PROVIDER, session.get_providers()))
-    session.disable_fallback()
-    return session
-
-
 class Session:
     """One `run` per inference, numpy arrays in and out, as most programs do it."""
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
+    def __init__(self, session: Any, path: str, options: Dict[str, Any]) -> None:
+        self.session, self.path, self.options = session, path, options
         self.input_names: List[str] = [item.name for item in session.get_inputs()]
         self.output_names: List[str] = [item.name for item in session.get_outputs()]
         self.fed: Dict[str, Any] = {}
 
     def feed(self, inputs: Sequence[wire.Tensor]) -> None:
         """Take the network's inputs, in its order."""
-        self.fed = dict(zip(self.input_names, map(_array, inputs)))
+        self.fed = dict(zip(self.input_names, map(_arrays.array, inputs)))
 
     def __call__(self) -> Any:
         """Do one inference; returns its outputs as numpy arrays."""
@@ -160,7 +167,7 @@ class Session:
 
     def fetch(self, result: Any) -> Tuple[wire.Tensor, ...]:
         """Turn the outputs of one inference into tensors."""
-        return tuple(wire.Tensor.of(array.shape, array.astype("<f4").tobytes()) for array in result)
+        return _arrays.tensors(result)
 
     def effective(self) -> Dict[str, Any]:
         """Return the settings that are in force, read back from the session."""
@@ -170,13 +177,29 @@ class Session:
             "threads": settings.intra_op_num_threads,
             "inter_op_threads": settings.inter_op_num_threads,
             "execution": settings.execution_mode.name,
-            "provider": ",".join(self.session.get_providers()),
+            **_onnx_providers.in_force(self.session),
             "batch": next((len(array) for array in self.fed.values()), None),
-            "precision": "fp32" if self._types() <= {"tensor(float)", "tensor(int64)"} else "mixed",
+            **self._numbers(),
             "optimization": level,
             "spinning": "on" if settings.get_session_config_entry(_SPINNING) == "1" else "off",
             "io_binding": "off",
+            **({} if _chosen(self.options, "provider") == "cpu" else {"transfers": "inputs,outputs"}),
         }
+
+    def _numbers(self) -> Dict[str, Any]:
+        """The precision, from the graph: int8 if layers compute in it once it is optimised, fp16 if weights are."""
+        if not self._types() <= {"tensor(float)", "tensor(int64)"}:
+            return {"precision": "mixed"}
+        loaded = _onnx_graph.read(self.path)
+        if not loaded.quantises() and not loaded.holds_float16():
+            return {"precision": "fp32"}
+        if (
+            _chosen(self.options, "provider") != "cpu"
+        ):  # what it fuses it does not tell: the file's numbers, as it took them
+            return {"precision": "int8" if loaded.quantises() else "fp16"}
+        layers = _optimised(self.path, self.options).layers()
+        precision = "int8" if layers["int8"] else "fp16" if loaded.holds_float16() else "fp32"
+        return {"precision": precision, **{"layers_" + name: count for name, count in layers.items()}}
 
     def _types(self) -> Set[str]:
         """Types of inputs and outputs; tokens stay int64 at every precision."""
@@ -184,23 +207,31 @@ class Session:
 
 
 class BoundSession(Session):
-    """Inputs and outputs bound once: an inference hands nothing over."""
+    """Inputs and outputs bound once: an inference hands nothing over; on a GPU both stay in its memory."""
 
-    def __init__(self, session: Any) -> None:
-        super().__init__(session)
+    def __init__(self, session: Any, path: str, options: Dict[str, Any]) -> None:
+        super().__init__(session, path, options)
         self.binding = session.io_binding()
+        self.memory = "cpu" if _chosen(options, "provider") == "cpu" else "cuda"
 
     def feed(self, inputs: Sequence[wire.Tensor]) -> None:
         """Take the network's inputs, in its order, and let the runtime keep room for the outputs."""
+        import onnxruntime
+
         super().feed(inputs)
         for name, array in self.fed.items():
-            self.binding.bind_cpu_input(name, array)
+            if self.memory == "cpu":
+                self.binding.bind_cpu_input(name, array)
+            else:
+                self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, self.memory, 0))
         for name in self.output_names:
-            self.binding.bind_output(name, "cpu")
+            self.binding.bind_output(name, self.memory)
 
     def __call__(self) -> Any:
-        """Do one inference; returns nothing, its outputs stay bound."""
+        """Do one inference; returns nothing, its outputs stay bound. On a GPU it ends when they are there."""
         self.session.run_with_iobinding(self.binding)
+        if self.memory != "cpu":
+            self.binding.synchronize_outputs()
 
     def fetch(self, result: Any) -> Tuple[wire.Tensor, ...]:
         """Turn the bound outputs into tensors."""
@@ -208,11 +239,5 @@ class BoundSession(Session):
 
     def effective(self) -> Dict[str, Any]:
         """Return the settings that are in force, read back from the session."""
-        return {**super().effective(), "io_binding": "on"}
-
-
-def _array(tensor: wire.Tensor) -> Any:
-    import numpy
-
-    little_endian = numpy.dtype(tensor.dtype).newbyteorder("<")
-    return numpy.frombuffer(tensor.raw(), little_endian).reshape(tensor.shape).astype(tensor.dtype)
+        bound = {"transfers": "none"} if self.memory != "cpu" else {}
+        return {**super().effective(), **bound, "io_binding": "on"}

@@ -239,7 +239,7 @@ def test_a_signal_ends_the_agent_and_its_worker_with_the_journal_whole_and_no_re
     ("way", "cause", "detail", "processes_started"),
     [
         ("segfault", "signal", "SIGSEGV", 2),
-        ("illegal", "signal", "SIGILL", 2),
+        ("illegal", "illegal-instruction", "SIGILL: the artifact was made for cortex-a76, this processor (", 1),
         ("exit", "crash", "exit code 3", 2),
         ("raise", "error", "KeyError: 'no such operator'", 2),
         ("wrong", "wrong-output", "tolerated 0.0001", 1),

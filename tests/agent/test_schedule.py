@@ -134,7 +134,7 @@ def test_time_between_a_kill_and_the_next_start_is_not_spent() -> None:
     state = [wire.StateEvent(1, 0, t, "state", 1, "before", ()) for t in (130, 1040)]
     history = History([start(100), state[0], start(1000), state[1]])
     assert history.spent_ns == 70
-    assert (history.spin_rounds, history.best_spin) == (5, {1: 9})
+    assert (history.spin_rounds, history.best_spin) == (5, {wire.Place(1): 9})
 
 
 def test_blocks_are_complete_up_to_the_first_that_lacks_something() -> None:

@@ -31,6 +31,21 @@ def upload(device: Device, size_bytes: int, place: str = "/root/file") -> tuple[
     return sent.returncode, there
 
 
+def await_command(device: Device, name: str) -> None:
+    """Return once a process of the device runs a command; a shell that has just forked is not there yet."""
+    ends = time.monotonic() + 20
+    while not any(command_of(pid) == name for pid in device.slot.processes()):
+        assert time.monotonic() < ends, f"nothing on the device runs {name}"
+        time.sleep(0.05)
+
+
+def command_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # it has ended since it was listed
+        return None
+
+
 @pytest.mark.parametrize("limit", [50_000, 300_000])
 def test_a_connection_is_cut_after_so_many_bytes(pi4: Device, limit: int) -> None:
     pi4.cut_after(limit)
@@ -79,8 +94,8 @@ def test_a_slow_link_is_as_slow_as_it_was_made(pi4: Device) -> None:
 
 def test_a_power_cut_ends_everything_at_once_and_keeps_the_disk(pi4: Device) -> None:
     done(pi4, "echo kept > kept; nohup sleep 1000 > /dev/null 2>&1 &")
-    before, boot = pi4.slot.processes(), pi4.run("cat", "/proc/sys/kernel/random/boot_id").stdout
-    assert any(Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in before)
+    boot = pi4.run("cat", "/proc/sys/kernel/random/boot_id").stdout
+    await_command(pi4, "sleep")
     with subprocess.Popen(ssh(pi4, "echo there; sleep 60", options=IMPATIENT), stdout=subprocess.PIPE) as session:
         assert session.stdout is not None and session.stdout.readline() == b"there\n"
         pi4.kill()

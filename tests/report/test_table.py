@@ -158,6 +158,14 @@ def test_markdown_is_one_table_per_runtime_with_all_rows():
     assert sum(line.startswith("| 8 |") for line in lines) == 4
 
 
+def test_what_is_rounded_shows_its_own_accuracy_and_why_it_has_none(run):
+    assert "as built" not in report.markdown(run)
+    for n in range(9):
+        run = with_case(run, n, precision="int8", artifact_accuracy=0.123)
+    text = report.markdown(with_case(run, 9, precision="int8", artifact_accuracy=None))
+    assert text.count("acc. % as built") == 1 and "| 12.3 |" in text
+
+
 def test_markdown_escapes_names(run):
     text = report.markdown(with_case(run, 9, model="a|b<script>_c_"))
     assert r"| a\|b\<script\>\_c\_ |" in text
@@ -166,15 +174,16 @@ def test_markdown_escapes_names(run):
 # --- the machine's contract --------------------------------------------------------------------------------------------
 
 CASE_KEYS = """case_id ladder rung removed setting activations model task method variant depth macs flops parameters accuracy
-padding fold_error fold_error_f64 artifact_error difference
+padding fold_error fold_error_f64 artifact_error artifact_accuracy difference
 macs_useful ops_executed weight_bytes runtime precision threads batch options
-effective status blocks contended not_steady throttled latency_ns speedup energy_j energy_status reasons"""
+effective executed artifact_loss artifact_loss_added status blocks contended not_steady throttled latency_ns speedup
+energy_j energy_status reasons"""
 ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes tails lag1 effective_samples"
 
 
 def test_the_json_has_exactly_the_documented_keys(run):
     made = report.to_json(run)
-    keys = "schema run device status failure verdict cases findings jobs calibration"
+    keys = "schema run device status failure verdict cases findings jobs calibration ceilings"
     assert list(made) == keys.split()
     assert (made["schema"], made["run"], made["device"]) == (1, run.run, "local")
     assert len(made["cases"]) == 12

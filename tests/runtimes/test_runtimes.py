@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,9 @@ def infer(session: Any, x: torch.Tensor) -> torch.Tensor:
         ("onnxruntime", {}),
         ("onnxruntime", {"io_binding": "on", "spinning": "off", "optimization": "disabled"}),
         ("torch", {}),
+        ("torch", {"layout": "channels_last"}),
+        pytest.param("torch", {"mode": "compile"}, marks=pytest.mark.slow),
+        pytest.param("torch", {"mode": "compile", "layout": "channels_last"}, marks=pytest.mark.slow),
     ],
 )
 def test_outputs_are_the_network_s_own_and_settings_are_read_back(
@@ -128,6 +132,142 @@ def test_another_batch_than_the_artifact_s_is_refused_not_computed(variant: Vari
     session = runtime.load(str(path), {"threads": 1})
     with pytest.raises(Exception, match="Got invalid dimensions"):
         infer(session, torch.zeros(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_there_is_an_error_that_says_what_is_and_what_gets_it(
+    provider: str, variant: Variant, tmp_path: Path
+) -> None:
+    runtime, path, _ = exported("onnxruntime", variant, 1, tmp_path, provider=provider)
+    with pytest.raises(RuntimeError, match=r"not in this onnxruntime .*CPUExecutionProvider: install onnxruntime-gpu"):
+        runtime.load(str(path), {"threads": 1, "provider": provider})
+
+
+def test_a_provider_that_leaves_nodes_to_the_cpu_is_an_error_not_a_slow_network(
+    variant: Variant, tmp_path: Path
+) -> None:
+    """Azure's provider is in every wheel and takes no node of an ordinary network."""
+    import onnxruntime
+
+    runtime, path, _ = exported("onnxruntime", variant, 1, tmp_path)
+    with pytest.raises(RuntimeError, match="does not take every node of this network"):
+        runtime._onnx_providers.session(str(path), onnxruntime.SessionOptions(), "AzureExecutionProvider")
+
+
+def test_what_is_in_force_names_the_provider_and_all_that_stand_by(variant: Variant, tmp_path: Path) -> None:
+    runtime, path, _ = exported("onnxruntime", variant, 1, tmp_path)
+    effective = runtime.load(str(path), {"threads": 1, "provider": "cpu"}).effective()
+    assert (effective["provider"], effective["providers"]) == ("cpu", "CPUExecutionProvider")
+
+
+def test_engines_of_a_tensorrt_provider_lie_in_the_workdir_by_all_they_depend_on(tmp_path: Path) -> None:
+    providers = content.load("runtime", "onnxruntime")._onnx_providers
+    (tmp_path / "artifacts").mkdir()
+    fp32, fp16 = (providers._settings(str(tmp_path / "artifacts" / "a"), "tensorrt", p) for p in ("fp32", "fp16"))
+    assert (fp32["trt_fp16_enable"], fp16["trt_fp16_enable"]) == ("0", "1")
+    places = {Path(each["trt_engine_cache_path"]) for each in (fp32, fp16)}
+    assert len(places) == 2 and all(place.is_dir() and place.parent == tmp_path / "engines" for place in places)
+    (used,) = {place for place in places if str(place) == fp32["trt_engine_cache_path"]}
+    os.utime(used, (1, 1))
+    providers._settings(str(tmp_path / "artifacts" / "a"), "tensorrt", "fp32")
+    assert used.stat().st_mtime > 1  # used just now: the last to go
+    assert "trt_engine_cache_path" not in providers._settings(str(tmp_path / "a"), "tensorrt", "fp32")
+
+
+def test_int8_for_cuda_s_provider_is_refused_with_what_has_it(variant: Variant, tmp_path: Path) -> None:
+    runtime = content.load("runtime", "onnxruntime")
+    with pytest.raises(ValueError, match="does not compute in int8: say --option provider=tensorrt"):
+        runtime.export(variant, {}, "int8", {"provider": "cuda", "batch": "1"}, tmp_path / "out")
+
+
+def test_torch_in_half_precision_says_whether_this_processor_computes_in_it(variant: Variant, tmp_path: Path) -> None:
+    runtime, path, _ = exported("torch", variant, 2, tmp_path)
+    session = runtime.load(str(path), {"threads": 1, "precision": "fp16"})
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    wanted = torch.export.load(variant.program).module()(x)
+    assert torch.allclose(infer(session, x), wanted, atol=2e-2) and not torch.equal(infer(session, x), wanted)
+    effective = session.effective()
+    assert effective["precision"] == "fp16"
+    assert effective["arithmetic"] in ("fp16", "fp32, rounded to fp16")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda"}, "sees no CUDA GPU here .* say --option device=cpu"),
+        ({"cuda_graph": "on"}, "recorded on a GPU: say --option device=cuda"),
+    ],
+)
+def test_torch_asked_for_what_this_machine_lacks_says_so_and_the_next_move(
+    options: Mapping[str, str], message: str, variant: Variant, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    runtime, path, _ = exported("torch", variant, 1, tmp_path)
+    with pytest.raises(RuntimeError, match=message):
+        runtime.load(str(path), {"threads": 1, **options})
+
+
+def test_torch_compiles_nothing_where_there_is_no_compiler_and_says_what_gets_one(
+    variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, path, _ = exported("torch", variant, 1, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler here: apt-get install g\+\+"):
+        runtime.load(str(path), {"threads": 1, "mode": "compile"})
+
+
+COMPILED = {"threads": 1, "batch": 2, "precision": "fp32", "mode": "compile"}
+
+
+def test_what_torch_compiles_serves_every_block_and_another_batch_is_another_folder(tmp_path: Path) -> None:
+    runtime, path = content.load("runtime", "torch"), str(tmp_path / "artifacts" / "a")
+    asked = [{**COMPILED, "block": n, "sample": f"s{n}"} for n in (1, 2)] + [{**COMPILED, "batch": 4}]
+    folders = [runtime._kept(path, torch, options) for options in asked]
+    assert folders[0] == folders[1] != folders[2]
+
+
+def in_workdir(variant: Variant, workdir: Path) -> tuple[ModuleType, Path, Path]:
+    """A torch artifact among a device's, and its sample."""
+    (workdir / "artifacts").mkdir()
+    x = torch.randn(4, 3, 8, 8)
+    (workdir / "sample").write_text(wire.encode(wire.Sample((wire.Tensor.of(x.shape, x.numpy().tobytes()),), ())))
+    runtime, path, _ = exported("torch", variant, 2, workdir / "artifacts")
+    return runtime, path, workdir / "sample"
+
+
+def test_torch_prepares_nothing_that_is_not_compiled(variant: Variant, tmp_path: Path) -> None:
+    runtime, path, _ = in_workdir(variant, tmp_path)
+    runtime.prepare(str(path), {**COMPILED, "mode": "eager", "sample": "/nowhere"})
+    assert not (tmp_path / "engines").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torch_compiles_before_the_first_block_and_two_blocks_find_it(variant: Variant, tmp_path: Path) -> None:
+    runtime, path, sample = in_workdir(variant, tmp_path)
+    runtime.prepare(str(path), {**COMPILED, "sample": str(sample), "block": 1})
+    (made,) = (tmp_path / "engines").iterdir()
+    code = sorted(made.rglob("*.so"))
+    assert code
+    os.utime(made, (1, 1))
+    for block in (1, 2):
+        torch._dynamo.reset()
+        session = runtime.load(str(path), {**COMPILED, "sample": str(sample), "block": block})
+        infer(session, torch.randn(2, 3, 8, 8))
+        assert session.effective()["mode"] == "compile"
+    assert list((tmp_path / "engines").iterdir()) == [made] and sorted(made.rglob("*.so")) == code
+    assert made.stat().st_mtime > 1  # used just now: the last to go
+
+
+def test_compiled_torch_says_why_it_tells_no_operators_before_it_compiles_anything(
+    variant: Variant, tmp_path: Path
+) -> None:
+    runtime, path, _ = in_workdir(variant, tmp_path)
+    with pytest.raises(RuntimeError, match=r"which PyTorch does not dispatch: to see operators, .* mode=eager"):
+        runtime.operators(str(path), COMPILED, (), 1.0)
+    assert not (tmp_path / "engines").exists()
 
 
 def test_empty_answers_with_the_sample_s_outputs_row_by_row(variant: Variant, tmp_path: Path) -> None:

@@ -103,3 +103,16 @@ def test_all_rungs_are_covered_together(blocks):
         cases, reference = ladder(rng, blocks)
         held += all(low <= 1000 / 900 <= high for low, high in stats.joint(cases, reference, protocol).values())
     assert held / tries >= 0.92  # 0.93, less what chance takes from 150 tries; benchmarks/coverage.py does more
+
+
+@pytest.mark.parametrize("blocks", [20, 24, 36])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_a_clock_so_coarse_that_medians_take_two_values_leaves_limits_finite(blocks, share):
+    rng = np.random.default_rng(blocks)
+
+    def coarse(name):
+        return [process([rng.choice([100, 101], p=[1 - share, share])] * 5, name, block) for block in range(blocks)]
+
+    reference = coarse("r")
+    for low, high in stats.joint({name: coarse(name) for name in "cde"}, reference, PROTOCOL, 1.0).values():
+        assert 0 < low <= high < math.inf

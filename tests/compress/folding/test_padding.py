@@ -86,6 +86,14 @@ def test_layers_that_were_never_kept_apart_are_left_alone() -> None:
     assert torch.equal(pad_first(network, EXAMPLE)(EXAMPLE), network(EXAMPLE))
 
 
+def test_an_activation_before_a_pooled_classifier_may_be_named_and_moves_nothing() -> None:
+    """As the last one of MobileNetV2: its removal opens a group with pooling in it."""
+    layers = (nn.Conv2d(32, 64, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 2))
+    network, small = nn.Sequential(*layers).eval(), torch.randn(2, 32, 4, 4)
+    without = remove(network, mergeable(network, small))
+    assert torch.equal(pad_first(without, small, ("1",))(small), without(small))
+
+
 def test_in_a_longer_group_all_padding_travels_to_the_front() -> None:
     convs = [nn.Conv2d(3, 3, 3, stride=stride, padding=1) for stride in (2, 1, 1)]
     network = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.BatchNorm2d(3), nn.ReLU(), convs[2]).eval()
