@@ -150,8 +150,7 @@ def _measure_jobs(folder: Path, asked: Asked, ready: preflight.Ready, tell: OnPr
                 f"{folder.name}-{place:03}", asked, device.profile, place, artifacts
             )
             store.save_job(own, job)
-            by_hash = {artifact.sha256: artifact for artifact in artifacts.values()}
-            jobs.bring(ready.line, own, job, by_hash, tell, ready.environments[asked.runtime])
+            jobs.bring(ready.line, own, job, artifacts.values(), tell, ready.environments[asked.runtime])
         spent_s += length_s(store.events(own, asked.runtime))
         place += 1
 
@@ -202,7 +201,8 @@ def length_s(journal: Iterable[wire.Event]) -> float:
 def yardsticks(asked: Asked, device: Device, tell: OnProgress) -> Mapping[str, Artifact]:
     """Build the yardstick's networks for the runtime, by label. Raises DeviceError when one cannot be built."""
     rungs = [rung for rung in client.controls(MODEL, TASK, 0, tell).rungs if _wanted(rung, asked.equals)]
-    target, precision = build.target_of(device, asked.runtime), "fp32"
+    precision = "fp32"
+    target = build.target_of(device, asked.runtime, precision)
     requests = [build.BuildRequest(rung.variant, asked.runtime, precision, 1, target, {}) for rung in rungs]
     artifacts: dict[str, Artifact] = {}
     for rung, outcome in zip(rungs, build.build(requests, tell), strict=True):

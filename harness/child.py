@@ -3,6 +3,8 @@
 Torch lives in such children, so that the controller stays small, starts at once and blocks instead of spinning while
 a device is timed. The child speaks on its standard output, one JSON object a line: `{"progress": text, "done": n,
 "total": n}` at will, then `{"result": ...}` or `{"error": {"type", "message", "hint"}}` as its last word.
+
+Whatever comes of a child ends with it, however it ends, and what libraries print is kept within bounds.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Self
 
-from harness import errors, interrupt
+from harness import errors, interrupt, processes
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 _TAIL_BYTES = 4000
+_NOISE_BYTES = 2**26  # on the disk, of what libraries print
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long a child may be silent between two lines of progress, and what memory it and all that come of it may hold."""
+
+    seconds: float
+    memory_bytes: int
 
 
 def call(module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
@@ -50,6 +63,10 @@ class ChildDied(errors.HarnessError):
     """A child ended without a result: a signal, out of memory, a bug. The hint is the tail of its standard error."""
 
 
+class ChildBoundedError(ChildDied):
+    """A child was ended because it went beyond its bounds; says which and the figure."""
+
+
 class Group:
     """Calls made from any number of threads, which end together.
 
@@ -60,7 +77,7 @@ class Group:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: dict[str, subprocess.Popen[str]] = {}  # by the mark of all that come of it
         self._ended = False
         self._listening = interrupt.ended_by(self._end)
 
@@ -78,26 +95,40 @@ class Group:
         """Kill every child, and start none any more."""
         with self._lock:
             self._ended = True
-            for process in self._running:
+            for mark, process in self._running.items():
                 process.kill()
+                processes.end(mark)
 
-    def call(self, module: str, request: Any, on_progress: OnProgress, env: Mapping[str, str] | None = None) -> Any:
-        """Do as `call` does; raises KeyboardInterrupt when the group was left meanwhile."""
+    def call(
+        self,
+        module: str,
+        request: Any,
+        on_progress: OnProgress,
+        env: Mapping[str, str] | None = None,
+        bounds: Bounds | None = None,
+    ) -> Any:
+        """Do as `call` does; raises KeyboardInterrupt when the group was left meanwhile, ChildBoundedError beyond `bounds`."""
+        mark, marking = processes.marked()
         with tempfile.TemporaryFile() as noise:  # what libraries print; shown only when the child dies without a word
-            with self._start(module, noise, env) as process:
+            with self._start(module, noise, {**(env or {}), **marking}, mark) as process:
+                watch = _Watch(process, mark, noise.fileno(), bounds)
                 try:
-                    last, code = _converse(process, request, on_progress)
+                    last, code = _converse(process, request, watch.told(on_progress))
                 except BaseException:
                     process.kill()
                     raise
                 finally:
+                    watch.end()
+                    processes.end(mark)
                     with self._lock:
-                        self._running.discard(process)
+                        self._running.pop(mark, None)
             if self._ended:
                 raise KeyboardInterrupt
+            if watch.beyond and "result" not in last:
+                raise ChildBoundedError(watch.beyond)
             return _answer(module, last, code, noise)
 
-    def _start(self, module: str, noise: IO[bytes], env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+    def _start(self, module: str, noise: IO[bytes], env: Mapping[str, str], mark: str) -> subprocess.Popen[str]:
         with self._lock:
             if self._ended:
                 raise KeyboardInterrupt
@@ -106,11 +137,60 @@ class Group:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=noise,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **env},
                 text=True,
             )
-            self._running.add(process)
+            self._running[mark] = process
         return process
+
+
+class _Watch:
+    """A thread beside a conversation: ends a child beyond its bounds, and what a dead one left, which may hold its pipes."""
+
+    def __init__(self, process: subprocess.Popen[str], mark: str, noise: int, bounds: Bounds | None) -> None:
+        self.process, self.mark, self.noise, self.bounds = process, mark, noise, bounds
+        self.beyond = ""
+        self.heard = time.monotonic()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def told(self, on_progress: OnProgress) -> OnProgress:
+        """Return what notes that the child was heard, and then does as `on_progress`."""
+
+        def tell(progress: Progress) -> None:
+            self.heard = time.monotonic()
+            on_progress(progress)
+
+        return tell
+
+    def end(self) -> None:
+        """Watch no more."""
+        self.over.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.over.wait(_LOOK_S):
+            self._quieten()
+            if self.bounds:
+                self.beyond = self._beyond(self.bounds)
+            if self.beyond or self.process.poll() is not None:
+                self.process.kill()
+                processes.end(self.mark)
+                return
+
+    def _beyond(self, bounds: Bounds) -> str:
+        if time.monotonic() - self.heard > bounds.seconds:
+            return f"took more than {bounds.seconds:g} s"
+        held = processes.memory_bytes(self.mark)
+        if held > bounds.memory_bytes:
+            return f"held {held / 2**30:.1f} GiB of memory, more than {bounds.memory_bytes / 2**30:.1f} GiB"
+        return ""
+
+    def _quieten(self) -> None:
+        """Drop what was printed where it is too much; what follows stays at its place, for a file may have a hole."""
+        if os.fstat(self.noise).st_blocks * 512 > _NOISE_BYTES:
+            os.ftruncate(self.noise, 0)
 
 
 def _answer(module: str, last: Mapping[str, Any], code: int, noise: IO[bytes]) -> Any:
@@ -122,8 +202,8 @@ def _answer(module: str, last: Mapping[str, Any], code: int, noise: IO[bytes]) -
         raise kind(last["error"]["message"], last["error"]["hint"])
     if code == -signal.SIGINT:  # a terminal interrupts children too, and they may be the first to hear it
         raise KeyboardInterrupt
-    noise.seek(0)
-    said = noise.read()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
+    noise.seek(max(0, noise.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    said = noise.read().decode("utf-8", "replace").strip("\0").strip()
     raise ChildDied(f"{module} ended without a result ({_describe(code)})", said)
 
 

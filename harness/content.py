@@ -50,6 +50,7 @@ _FLAG: _Rule = ("True or False", lambda value: isinstance(value, bool))
 _NUMBER: _Rule = ("a whole number above 0", lambda value: isinstance(value, int) and value > 0)
 _TUPLE: _Rule = ("a tuple", lambda value: isinstance(value, tuple))
 _DICT: _Rule = ("a dict", lambda value: isinstance(value, dict))
+_KEYS: _Rule = ("a tuple, or a dict of tuples by precision", lambda value: isinstance(value, tuple | dict))
 
 # What a file of each kind must define, and what it may; CONTRIBUTING.md says what for.
 _REQUIRED: dict[Kind, dict[str, _Rule]] = {
@@ -70,7 +71,15 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
     "task": {"VOCABULARY": _NUMBER},
-    "runtime": {"FORMS": _TUPLE, "TARGET": _TUPLE, "PACKAGES": _TUPLE, "SYSTEM_PACKAGES": _FLAG},
+    "runtime": {
+        "FORMS": _TUPLE,
+        "TARGET": _KEYS,
+        "PACKAGES": _TUPLE,
+        "SYSTEM_PACKAGES": _FLAG,
+        "INSTALL": _TEXT,
+        "operators": _FUNCTION,
+        "prepare": _FUNCTION,
+    },
 }
 
 _RESERVED: dict[Kind, dict[str, str]] = {

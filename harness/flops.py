@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from harness.records import Cost
+from harness.records import Cost, Layer
 
 BYTES = 4  # of a float32, whatever the network's own type
 
@@ -36,6 +36,11 @@ def count(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Cost:
     `depth` is the most convolution and linear operators on a path to an output. `macs_useful` leaves out each pair of
     output position and kernel tap that lies in zero padding (the layer's own, or a padding just before it).
     """
+    return measure(network, example)[0]
+
+
+def measure(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> tuple[Cost, tuple[Layer, ...]]:
+    """Return what `count` does, and the network's convolution and linear layers in the order in which they run."""
     inputs = example if isinstance(example, tuple) else (example,)
     counted = copy.deepcopy(network).eval() if network.training else network
     counter = _Counter(counted, inputs)
@@ -43,7 +48,7 @@ def count(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Cost:
         output = counted(*inputs)
     batch = inputs[0].shape[0]
     macs = counter.macs // batch
-    return Cost(
+    cost = Cost(
         depth=max((counter.trails[tensor].depth for tensor in _tensors(output)), default=0),
         macs=macs,
         macs_useful=counter.macs_useful // batch,
@@ -53,6 +58,7 @@ def count(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Cost:
         activation_bytes=BYTES * counter.written // batch,
         uncounted=tuple(sorted(counter.uncounted)),
     )
+    return cost, tuple(Layer(name, kind, macs // batch) for name, kind, macs in counter.layers)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.trails[tensor] = _Trail(0)
         state = (*network.parameters(), *network.buffers())
         self._weights = {_storage(tensor): tensor.numel() for tensor in state if tensor.is_floating_point()}
+        self._names = {_storage(tensor): name.rpartition(".")[0] for name, tensor in network.named_parameters()}
         self._read: set[int] = set()
+        self.layers: list[tuple[str, str, int]] = []
 
     @property
     def weights_read(self) -> int:
@@ -128,6 +136,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.macs += work.macs
             self.macs_useful += work.useful
             depth += work.layer
+            if work.layer:
+                kind = "convolution" if name.endswith("convolution") else "linear"
+                self.layers.append((self._owner(read), kind, work.macs))
         elif not _is_free(func, name):
             self.uncounted.add(name)
         frame = _padded_frame(self.trails, args) if name == "constant_pad_nd" else ()
@@ -136,6 +147,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.trails[tensor] = _Trail(depth, frame)
             if tensor.is_floating_point() and (func._schema.is_mutable or _storage(tensor) not in known):
                 self.written += tensor.numel()
+
+    def _owner(self, read: list[Tensor]) -> str:
+        """The path of the layer whose weights were read; "" where they are nobody's parameters."""
+        found = (self._names[_storage(tensor)] for tensor in read if _storage(tensor) in self._names)
+        return next(found, "")
 
 
 def _convolution(trails: _Trails, args: tuple[Any, ...], result: Tensor) -> _Work:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from harness import bundle, interrupt, store, wire
 from harness.child import OnProgress, Progress
 from harness.errors import DamagedError, DeviceError, HarnessError
-from harness.records import ONNX, Artifact, Entry, Environment, Plan, Profile, Run
+from harness.records import ONNX, Artifact, Case, Entry, Environment, Plan, Profile, Run
 from harness.transport import Transport
 
 _FIRST_S, _RARER = (
@@ -32,7 +33,8 @@ _SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still
 def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: Profile) -> wire.Job | None:
     """Return the job of all of a run's cases for one runtime, or None when none of them could be built.
 
-    The device's profile says how the settings that the plan names are brought about, and how long it may take to cool.
+    `artifacts` go by case: two precisions may be the same bytes, each proved on a sample and within a bound of its own. The
+    device's profile says how the settings that the plan names are brought about, and how long it may take to cool.
     """
     entries = [entry for entry in record.entries if entry.case.runtime == runtime and entry.failure is None]
     if not entries:
@@ -41,32 +43,38 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: 
         (e.case.case_id, e.reference) for e in entries if e.reference and e.case.case_id != e.reference
     )
     comparisons = tuple((case, reference) for case, reference in pairs if reference is not None)
-    compared = {ref: sum(1 for _, other in comparisons if other == ref) for _, ref in comparisons}
-    labels = {entry.case.case_id: _label(record, entry) for entry in reversed(entries)}
-    cases: dict[str, wire.JobCase] = {}
-    for entry in entries:
-        case, artifact = entry.case, artifacts[entry.case.artifact]
-        cases[case.case_id] = wire.JobCase(
-            case_id=case.case_id,
-            label=labels[case.case_id],
-            artifact=wire.FileRef(artifact.sha256, artifact.size_bytes),
-            sample=wire.FileRef(artifact.sample_sha256, artifact.sample_bytes),
-            tolerance=artifact.tolerance,
-            precision=case.precision,
-            threads=case.threads,
-            batch=case.batch,
-            options=dict(case.options),
-            replicates=replicates(compared.get(case.case_id, 0)),
-        )
+    compared = Counter(reference for _, reference in comparisons)
+    first = {entry.case.case_id: entry for entry in reversed(entries)}  # ladders may share a case: the first names it
+    cases = dict.fromkeys(entry.case.case_id for entry in entries)
     return wire.Job(
         run=record.run,
         job=f"{record.run}-{runtime}",
         runtime=runtime,
         seed=record.plan.seed,
-        cases=tuple(cases.values()),
+        cases=tuple(
+            _case(_label(record, first[name]), first[name].case, artifacts[name], compared[name]) for name in cases
+        ),
         comparisons=comparisons,
         protocol=protocol(record.plan, profile, record.virtual),
         tune=settings(record.plan.tune, profile, record.plan.power_mode),
+        profile=record.plan.profiling,
+    )
+
+
+def _case(label: str, case: Case, artifact: Artifact, compared: int) -> wire.JobCase:
+    """A case as the device needs it; `compared` others are put beside it."""
+    return wire.JobCase(
+        case_id=case.case_id,
+        label=label,
+        artifact=wire.FileRef(artifact.sha256, artifact.size_bytes),
+        sample=wire.FileRef(artifact.sample_sha256, artifact.sample_bytes),
+        tolerance=artifact.tolerance,
+        precision=case.precision,
+        threads=case.threads,
+        batch=case.batch,
+        options=dict(case.options),
+        replicates=replicates(compared),
+        made_for=artifact.made_for,
     )
 
 
@@ -111,16 +119,17 @@ def replicates(compared: int) -> int:
 
 
 def deploy(
-    line: Transport, folder: Path, job: wire.Job, artifacts: Mapping[str, Artifact], environment: Environment | None
+    line: Transport, folder: Path, job: wire.Job, artifacts: Iterable[Artifact], environment: Environment | None
 ) -> None:
     """Put what the device lacks (artifacts, samples, journal, job) and start the agent, detached, in its environment.
 
     A file that was damaged there is sent once more. Raises DeviceError.
     """
-    wanted = {case.artifact.sha256 for case in job.cases}
-    chosen = [artifact for sha256, artifact in artifacts.items() if sha256 in wanted]
-    files = {artifact.sha256: Path(artifact.path) for artifact in chosen}
-    files |= {artifact.sample_sha256: Path(artifact.sample_path) for artifact in chosen}
+    made = list(artifacts)
+    files = {artifact.sha256: Path(artifact.path) for artifact in made}
+    files |= {artifact.sample_sha256: Path(artifact.sample_path) for artifact in made}
+    wanted = {file.sha256 for file in job.files()}
+    files = {sha256: path for sha256, path in files.items() if sha256 in wanted}
     line.put(files)
     give_back(line, folder, job)
     line.put_job(job)
@@ -135,7 +144,7 @@ def bring(
     line: Transport,
     folder: Path,
     job: wire.Job,
-    artifacts: Mapping[str, Artifact],
+    artifacts: Iterable[Artifact],
     tell: OnProgress,
     environment: Environment | None = None,
 ) -> None:
@@ -269,6 +278,8 @@ class _Copy:
             return f"block {event.block}, {self.labels[event.case_id]}"
         if isinstance(event, wire.FailedEvent) and event.final:
             return f"failed: {self.labels[event.case_id]}: {event.cause}"
+        if isinstance(event, wire.GraphEvent):
+            return f"looked at what ran as {self.labels[event.case_id]}"
         if isinstance(event, wire.WaitEvent):
             return f"waited {event.waited_ns / 1e9:.0f} s for the device to cool: {event.reason}"
         if isinstance(event, wire.SoakEvent):

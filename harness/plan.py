@@ -7,12 +7,13 @@ Files that are given are looked at in a child process, for what is wrong with th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from harness import content, given, inventory
+from harness import content, given, inventory, wire
 from harness.errors import UsageError
 from harness.records import Device, Eligible, LadderRequest, Plan, PowerMode, Profile
 from harness.wire import REGIMES, Protocol
@@ -44,6 +45,7 @@ class Words:
     regime: str | None = None
     onnx: tuple[Path, ...] = ()
     power_mode: str | None = None
+    profile: bool = False
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
@@ -97,6 +99,10 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         for precision in precisions:
             offered = content.constant("runtime", runtime, "PRECISIONS")
             content.require_known(f"precision of runtime {runtime}", precision, offered)
+    if words.onnx and "int8" in precisions:
+        raise UsageError(
+            "--precision int8: networks that are given have no task to calibrate on", "Name fp32, or fp16, or both."
+        )
     threads = device.profile.threads if words.threads is None else words.threads
     _require_range("--threads", threads, 1, 1024)
     mode = _power_mode(words.power_mode, device.profile)
@@ -114,6 +120,7 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         tune=tune(words.tune, device.profile),
         regime=words.regime or (mode.regime if mode else None) or REGIMES[0],
         power_mode=mode.name if mode else None,
+        profiling=words.profile,
     )
 
 
@@ -200,19 +207,38 @@ def _recipe_fields(method: str) -> dict[str, tuple[str, ...]]:
 
 
 def _options(given: Iterable[str], runtimes: Iterable[str]) -> dict[str, str]:
-    """Parse `key=value` words and check each against every runtime's OPTIONS: no setting is accepted and ignored."""
+    """Parse `key=value` words; each goes to the runtimes that have it by their OPTIONS, and is an error if none does."""
+    offered = {runtime: content.constant("runtime", runtime, "OPTIONS") for runtime in runtimes}
     options: dict[str, str] = {}
     for word in given:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise UsageError(f'--option "{word}": must be key=value', "For example --option optimization=extended.")
-        for runtime in runtimes:
-            known = content.constant("runtime", runtime, "OPTIONS")
-            content.require_known(f"option of runtime {runtime}", key, known)
-            if known[key]:
-                content.require_known(f"value of {runtime}'s option {key}", value, known[key])
-        options[key] = value
+        if key in options:
+            raise UsageError(f"--option {word}: {key} was given before, as {options[key]}", "Give each option once.")
+        options[key] = _cpus(value) if key == wire.CPUS else _offered(key, value, offered)
     return options
+
+
+def _offered(key: str, value: str, offered: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    takers = {runtime: known[key] for runtime, known in offered.items() if key in known}
+    if not takers:
+        every = sorted({wire.CPUS, *(name for known in offered.values() for name in known)})
+        content.require_known(f"option of runtime {', '.join(offered)}", key, every)
+    for runtime, allowed in takers.items():
+        if allowed:
+            content.require_known(f"value of {runtime}'s option {key}", value, allowed)
+    return value
+
+
+def _cpus(word: str) -> str:
+    """Return CPU numbers as the device will say them: `0-2,5` is `0,1,2,5`."""
+    parts = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part) for part in word.split(",")]
+    ranges = [range(int(found[1]), int(found[2] or found[1]) + 1) for found in parts if found]
+    numbers = sorted({number for each in ranges for number in each})
+    if None in parts or not all(ranges):
+        raise UsageError(f'--option cpus={word}: must be CPU numbers, for example "2,3" or "0-3"')
+    return ",".join(map(str, numbers))
 
 
 def _require_range(flag: str, value: float, low: float, high: float) -> None:

@@ -5,13 +5,16 @@ ladders + plan -> one BuildRequest per row -> artifacts -> entries
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness import build
+from harness import build, content, wire
 from harness.child import OnProgress
+from harness.compress import client
 from harness.errors import StoreError
-from harness.records import Artifact, Case, Device, Entry, Ladder, Plan, Run
+from harness.records import Artifact, Case, Device, Entry, Examples, Ladder, Plan, Run, Rung
+
+EXACT = "fp32"  # its outputs are bound to torch's, and so is its accuracy
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,10 @@ class _Row:
 def make(
     plan: Plan, device: Device, ladders: Sequence[Ladder], tell: OnProgress
 ) -> tuple[tuple[Entry, ...], dict[str, Artifact]]:
-    """Build every rung for every runtime and precision; return the ladders' rows as cases, and the artifacts by hash."""
+    """Build every rung for every runtime and precision; return the ladders' rows as cases, and the artifacts by case."""
+    examples = _examples(plan, ladders, tell)
     rows = [
-        _Row(
-            ladder,
-            n,
-            build.BuildRequest(
-                rung.variant, runtime, precision, plan.batch, build.target_of(device, runtime), plan.options
-            ),
-        )
+        _Row(ladder, n, _request(plan, device, rung, runtime, precision, examples))
         for runtime in plan.runtimes
         for precision in plan.precisions
         for ladder in ladders
@@ -42,8 +40,41 @@ def make(
     ]
     built = build.build([row.request for row in rows], tell)
     entries = [_entry(plan, row, outcome) for row, outcome in zip(rows, built, strict=True)]
-    artifacts = {outcome.sha256: outcome for outcome in built if isinstance(outcome, Artifact)}
+    made = zip(entries, built, strict=True)
+    artifacts = {entry.case.case_id: outcome for entry, outcome in made if isinstance(outcome, Artifact)}
     return tuple(_with_references(entries)), artifacts
+
+
+def _examples(plan: Plan, ladders: Sequence[Ladder], tell: OnProgress) -> Examples | None:
+    """Return what artifacts are calibrated and judged on, where any is: all ladders of a plan are of one task."""
+    judged = any(rung.accuracy is not None for ladder in ladders for rung in ladder.rungs)
+    rounded = [precision for precision in plan.precisions if precision != EXACT]
+    if not plan.ladders or not ("int8" in rounded or (rounded and judged)):
+        return None
+    return client.examples(plan.ladders[0].task, plan.ladders[0].data, tell)
+
+
+def _request(
+    plan: Plan, device: Device, rung: Rung, runtime: str, precision: str, examples: Examples | None
+) -> build.BuildRequest:
+    """Ask for an artifact; it is judged by its accuracy where it is not fp32 and its network was trained."""
+    judged = precision != EXACT and rung.accuracy is not None
+    return build.BuildRequest(
+        rung.variant,
+        runtime,
+        precision,
+        plan.batch,
+        build.target_of(device, runtime, precision),
+        options_of(runtime, plan.options),
+        calibration=examples.calibration if examples and precision == "int8" else None,
+        exam=examples.exam if examples and judged else None,
+    )
+
+
+def options_of(runtime: str, options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that a runtime has, of those given for all runtimes of a plan: they decide what is built."""
+    known = content.constant("runtime", runtime, "OPTIONS")
+    return {key: value for key, value in options.items() if key in known}
 
 
 def _entry(plan: Plan, row: _Row, outcome: Artifact | str) -> Entry:
@@ -51,8 +82,10 @@ def _entry(plan: Plan, row: _Row, outcome: Artifact | str) -> Entry:
     request = row.request
     failure = outcome if isinstance(outcome, str) else None
     artifact = "" if isinstance(outcome, str) else outcome.sha256
+    pinned = {key: value for key, value in plan.options.items() if key == wire.CPUS}
+    options = {**options_of(request.runtime, plan.options), **pinned}
     return Entry(
-        case=Case(plan.device, artifact, request.runtime, request.precision, plan.threads, plan.batch, plan.options),
+        case=Case(plan.device, artifact, request.runtime, request.precision, plan.threads, plan.batch, options),
         ladder=row.ladder.name,
         method=row.ladder.method,
         rung=row.rung,
@@ -60,6 +93,8 @@ def _entry(plan: Plan, row: _Row, outcome: Artifact | str) -> Entry:
         reference=None,
         ops_executed=None if isinstance(outcome, str) else outcome.ops_executed,
         failure=failure,
+        artifact_accuracy=None if isinstance(outcome, str) else outcome.accuracy,
+        no_accuracy="" if isinstance(outcome, str) else outcome.no_accuracy,
     )
 
 

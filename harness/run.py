@@ -272,7 +272,7 @@ def _measure(
     store.save_job(folder, job)
     while True:
         try:
-            jobs.bring(ready.line, folder, job, artifacts, tell, ready.environments[runtime])
+            jobs.bring(ready.line, folder, job, artifacts.values(), tell, ready.environments[runtime])
             return
         except BusyError:  # taken while the ladder was made
             making_ready.free_again(ready, runtime, tell)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness import findings, wire
-from harness.analysis import virtual
+from harness.analysis import executed, losses, virtual
 from harness.analysis.jobs import Measured, processes
 from harness.analysis.rows import NO_ENERGY, summaries
 from harness.records import Run
@@ -29,14 +29,20 @@ def analyse(run: Run, jobs: Jobs, journals: Journals, replies: Replies) -> Run:
     runtimes = dict.fromkeys(entry.case.runtime for entry in run.entries)
     measured = {name: Measured.of(jobs.get(name), journals.get(name, ()), replies.get(name)) for name in runtimes}
     records = tuple(record for each in measured.values() for record in each.records())
-    found = summaries(run, measured)
+    ceilings = () if run.virtual else executed.ceilings(journals.get(name, ()) for name in runtimes)
+    found = losses.attach(summaries(run, measured))
     if run.virtual:
         records, found = tuple(map(virtual.record, records)), tuple(map(virtual.summary, found))
+    found, operators = executed.attach(run, found, journals, ceilings)
+    if run.virtual:
+        found, operators = tuple(map(virtual.executed, found)), virtual.operators(operators)
     return replace(
         run,
         cases=found,
         jobs=records,
-        findings=findings.find(found, run.ladders, records),
+        findings=findings.find(found, run.ladders, records, operators),
         verdict=findings.judge(found, records),
         analysis_version=findings.ANALYSIS_VERSION,
+        operators=operators,
+        ceilings=ceilings,
     )

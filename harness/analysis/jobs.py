@@ -141,14 +141,14 @@ def _contention(
     job: wire.Job, starts: Iterable[wire.StartEvent], events: Sequence[wire.ProcessEvent]
 ) -> Mapping[int, bool]:
     """Judge every process (by `seq`) by the best spin of the whole job: the agent knew only the best so far."""
-    threads = {case.case_id: case.threads for case in job.cases}
-    best: dict[int, int] = {}
-    spins = [(int(n), spin) for start in starts for n, spin in start.spin_ns.items()]
-    spins += [(threads[e.case_id], min(e.spin_before_ns, e.spin_after_ns)) for e in events]
-    for n, spin in spins:
-        best[n] = min(spin, best.get(n, spin))
-    limit = {n: spin * (1 + job.protocol.spin_tolerance) for n, spin in best.items()}
-    return {e.seq: max(e.spin_before_ns, e.spin_after_ns) > limit[threads[e.case_id]] for e in events}
+    places = {case.case_id: case.place for case in job.cases}
+    best: dict[wire.Place, int] = {}
+    spins = [(wire.Place.parse(text), spin) for start in starts for text, spin in start.spin_ns.items()]
+    spins += [(places[e.case_id], min(e.spin_before_ns, e.spin_after_ns)) for e in events]
+    for place, spin in spins:
+        best[place] = min(spin, best.get(place, spin))
+    limit = {place: spin * (1 + job.protocol.spin_tolerance) for place, spin in best.items()}
+    return {e.seq: max(e.spin_before_ns, e.spin_after_ns) > limit[places[e.case_id]] for e in events}
 
 
 def _whole_blocks(journal: Iterable[wire.Event]) -> int:

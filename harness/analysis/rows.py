@@ -114,14 +114,22 @@ def _static_reasons(rung: Rung, entry: Entry) -> dict[str, str]:
     if entry.method == "control":
         reasons |= dict.fromkeys(("rung", "removed", "eligible"), "a latency control, not a rung of a ladder")
     if entry.failure:
-        reasons |= dict.fromkeys(("case_id", "ops_executed"), "no artifact: " + entry.failure)
+        reasons |= dict.fromkeys(("case_id", "ops_executed", "artifact_accuracy"), "no artifact: " + entry.failure)
     elif entry.ops_executed is None:
         reasons["ops_executed"] = f"the graph of a {entry.case.runtime} artifact cannot be walked"
+    if entry.artifact_accuracy is None:
+        reasons.setdefault("artifact_accuracy", _no_artifact_accuracy(rung, entry))
     if rung.difference is None:
         reasons.setdefault("difference", "rungs of a ladder are made one from the other: see their accuracy")
     if rung.cost.uncounted and rung.cost.macs is not None:
         reasons["macs"] = f"without what no rule of the counter covers: {', '.join(rung.cost.uncounted)}"
     return {key: reason for key, reason in reasons.items() if reason}
+
+
+def _no_artifact_accuracy(rung: Rung, entry: Entry) -> str:
+    if entry.case.precision == "fp32":
+        return "fp32: the outputs are bound to torch's, and so is the accuracy"
+    return entry.no_accuracy or rung.reasons.get("accuracy", "not asked for")
 
 
 def _measured_reasons(entry: Entry, result: _Result, measured: Measured) -> dict[str, str]:

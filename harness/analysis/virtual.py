@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.records import JobRecord, Summary
+from harness.records import JobRecord, Operation, Summary
 
 REASON = "a virtual device: its times stand for no real one"
 _TIMES = ("latency_ns", "speedup")
+_RATES = ("macs_per_s", "flops_per_s", "bytes_per_s", "of_compute", "of_copy")
 _OF_TIMES: Mapping[str, Any] = {
     "half_widths": {},
     "blocks_needed": {},
@@ -40,6 +41,26 @@ def summary(found: Summary) -> Summary:
         throttled=0,
         reasons=reasons | dict.fromkeys(_TIMES, REASON),
     )
+
+
+def executed(row: Summary) -> Summary:
+    """Return a row without rates and times of what it executed; the operators, MACs and bytes stay."""
+    if row.executed is None:
+        return row
+    timeless: Mapping[str, Any] = dict.fromkeys((*_RATES, "operators_ns", "ceilings"))
+    counters = dict.fromkeys(row.executed.counters)
+    keys = (*timeless, *(f"counters.{name}" for name in counters))
+    reasons = {**row.reasons, **{f"executed.{key}": REASON for key in keys}}
+    made = replace(row.executed, **timeless, inferences=0, counters=counters, contended=False)
+    return replace(row, executed=made, reasons=reasons)
+
+
+def operators(told: Mapping[str, tuple[Operation, ...]]) -> dict[str, tuple[Operation, ...]]:
+    """Return operators without their times and what follows from them."""
+    timeless: Mapping[str, Any] = dict.fromkeys(
+        ("time_ns", "share", "macs_per_s", "bytes_per_s", "of_compute", "of_copy", "bound")
+    )
+    return {case: tuple(replace(each, **timeless) for each in found) for case, found in told.items()}
 
 
 def record(job: JobRecord) -> JobRecord:

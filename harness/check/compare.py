@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness import wire
 from harness.check import cpus
 from harness.check.points import Point, Said, listed
 from harness.records import Profile, System
@@ -69,7 +70,7 @@ def _architecture(profile: Profile, said: Said) -> Iterator[Point]:
 
 def _cpu(profile: Profile, said: Said) -> Iterator[Point]:
     """Its name against that which code is made for; what that code needs against what the processor says it has."""
-    name = cpus.named(said.texts("cpu_parts")) or said.text("cpu")
+    name = listed(wire.core_names(said.texts("cpu_parts")), " and ") or said.text("cpu")
     expected = profile.target.get("cpu")
     count = said.number("cpus")
     found = f"{name or 'not told'}, {count:g} cores" if count else name or "not told"

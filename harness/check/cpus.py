@@ -1,31 +1,9 @@
-"""Processors by the names that compilers use: how they call themselves, and what code made for them needs."""
+"""Processors by the names that compilers use: what code made for them needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from harness import wire
 
-from harness.check.points import listed
-
-# The implementer and part that each core gives in /proc/cpuinfo (Arm's own, 0x41).
-_PARTS = {
-    "0x41 0xd03": "cortex-a53",
-    "0x41 0xd04": "cortex-a35",
-    "0x41 0xd05": "cortex-a55",
-    "0x41 0xd07": "cortex-a57",
-    "0x41 0xd08": "cortex-a72",
-    "0x41 0xd09": "cortex-a73",
-    "0x41 0xd0a": "cortex-a75",
-    "0x41 0xd0b": "cortex-a76",
-    "0x41 0xd0c": "neoverse-n1",
-    "0x41 0xd0d": "cortex-a77",
-    "0x41 0xd40": "neoverse-v1",
-    "0x41 0xd41": "cortex-a78",
-    "0x41 0xd42": "cortex-a78ae",
-    "0x41 0xd44": "cortex-x1",
-    "0x41 0xd49": "neoverse-n2",
-    "0x41 0xd4b": "cortex-a78c",
-    "0x41 0xd4f": "neoverse-v2",
-}
 _ARMV8 = "fp asimd crc32"
 _ARMV8_2 = f"{_ARMV8} atomics fphp asimdhp asimdrdm asimddp"
 _V2 = "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"
@@ -41,14 +19,9 @@ _NEEDED = {
 }
 
 
-def named(parts: Sequence[str]) -> str | None:
-    """Return the names of a board's cores by their parts, a part that is not known as it is; None for no parts."""
-    return listed([_PARTS.get(part, f"part {part}") for part in parts], " and ") or None
-
-
 def is_part(name: str) -> bool:
     """Whether cores of this name can be known by their parts."""
-    return name in _PARTS.values()
+    return name in wire.CORES.values()
 
 
 def lacking(name: str, features: str) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def _runtime(
             return Point(what, f"not there yet; will be sent: {_packages(environment)}", "unknown", None, advice)
         probed[runtime] = line.probe(bundle.build(runtime), runtime, environment)
     except DeviceError as error:
-        return Point(what, printable(error.message), "missing", "imported there", _advice(device, error), stops=True)
+        stops = runtime == device.runtimes[0] or "SIGILL" in error.message  # the others are offered, not needed
+        return Point(what, printable(error.message), "missing", "imported there", _advice(device, error), stops)
     versions = probed[runtime]["versions"].items()
     return Point(what, printable(", ".join(f"{name} {version}" for name, version in versions)) or "built in")
 

@@ -59,6 +59,9 @@ Regime = Annotated[
     typer.Option(help="A cool device (the default), or one under lasting load.", metavar="burst|sustained"),
 ]
 PowerMode = Annotated[str | None, typer.Option(help="A power mode of the profile.", metavar="NAME")]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Time each operator too, once all is measured; count hardware events.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for a device that another run holds.")]
 Steal = Annotated[bool, typer.Option("--steal", help="End the run that holds a device, and take it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
@@ -92,6 +95,7 @@ def run(
     tune: Tune = None,
     regime: Regime = None,
     power_mode: PowerMode = None,
+    profile: Profile = False,
     wait: Wait = False,
     steal: Steal = False,
     dry_run: DryRun = False,

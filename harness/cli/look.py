@@ -28,13 +28,28 @@ def add_to(app: typer.Typer) -> None:
     app.command()(guarded(plot))
 
 
-def show(run: RunWord = None, results: Results = Path("results"), as_json: Json = False) -> None:
-    """Show a run's table and findings."""
+def show(
+    run: RunWord = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="The operators that were executed, beside those of rung 0.")
+    ] = False,
+    rung: Annotated[
+        int | None, typer.Option(help="With --profile: this rung; else the fastest and the slowest.", metavar="N")
+    ] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Show a run's table and findings, or what its networks really executed."""
     from harness import report, store
 
+    if rung is not None and not profile:
+        raise UsageError("--rung: it chooses whose operators are shown", "Say --profile, too.")
     loaded = load(store.find(results, run))
     if as_json:
-        print_json(report.to_json(loaded))
+        executed = {"profile": report.operators_json(loaded, rung)} if profile else {}
+        print_json({**report.to_json(loaded), **executed})
+    elif profile:
+        report.show_operators(loaded, console(), rung)
     else:
         show_table(loaded)
 

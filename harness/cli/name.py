@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.guard import InventoryFile, Json, complain, first_line, guarded, print_columns, print_json
+from harness.cli.guard import (
+    InventoryFile,
+    Json,
+    complain,
+    console,
+    first_line,
+    guarded,
+    print_columns,
+    print_json,
+    without_escapes,
+)
 
 if TYPE_CHECKING:
     from harness.records import Device
+    from harness.usable import Usable
 
 
 Schema = Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")]
@@ -28,8 +39,9 @@ Clean = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(guarded(devices))
-    for kind in ("method", "model", "task", "runtime", "sensor"):
+    for kind in ("method", "model", "task", "sensor"):
         app.command(kind + "s")(guarded(_listing(kind)))
+    app.command()(guarded(runtimes))
     app.command()(guarded(profiles))
 
 
@@ -83,6 +95,46 @@ def profiles(as_json: Json = False, schema: Schema = False) -> None:
         print(door.schema("profile"), end="")
     else:
         _listing("profile")(as_json)
+
+
+def runtimes(inventory: InventoryFile = None, as_json: Json = False) -> None:
+    """List the runtimes: what can be built and run here, on which devices, and how to get what is missing."""
+    first_line("importing each runtime, in a process of its own")
+    from harness import inventory as door
+    from harness import usable
+
+    found = usable.look(door.read(door.locate(inventory)))
+    if as_json:
+        print_json([{**asdict(each), "builds": each.builds} for each in found])
+    else:
+        _show(found)
+
+
+def _show(found: Sequence[Usable]) -> None:
+    """A row for each runtime; below the table, what those lack that are not whole here."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("runtime", "precisions", "builds here", "runs here", "devices"):
+        table.add_column(heading, overflow="fold")
+    for each in found:
+        precisions, devices = " ".join(each.precisions), ", ".join(each.devices) or "-"
+        table.add_row(each.runtime, precisions, "yes" if each.builds else "no", _running(each), devices)
+    console().print(table)
+    for each in found:
+        if each.get or each.trouble:
+            print(f"\n{each.runtime}: {without_escapes(_lacks(each))}", *each.get, sep="\n  ")
+
+
+def _running(each: Usable) -> str:
+    """The version of the runtime's own package, which its file names first."""
+    return next(iter(each.versions.values()), "yes") if not each.trouble else "no"
+
+
+def _lacks(each: Usable) -> str:
+    absent = ", ".join(package for package, version in each.converters.items() if version is None)
+    parts = [f"not installed: {absent}"] if absent else []
+    return "; ".join([*parts, *([f"cannot run here: {each.trouble}"] if each.trouble else [])])
 
 
 def _line(device: Device) -> str:

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from harness import child
-from harness.child import OnProgress
+from harness.child import OnProgress, Progress
+from harness.compress import examples as stored_examples
 from harness.compress import keys, rungs
 from harness.errors import StoreError
-from harness.records import FoldReport, FoldRequest, Ladder, LadderRequest
+from harness.records import Examples, FoldReport, FoldRequest, Ladder, LadderRequest
 
 MODULE = "harness.compress"
 CONTROL = "control"
@@ -42,6 +43,19 @@ def fold(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
 
     said = _ask({"fold": asdict(request)}, min(2, os.cpu_count() or 1), on_progress)
     return TypeAdapter(FoldReport).validate_python(said)
+
+
+def examples(task: str, data: str | None, on_progress: OnProgress) -> Examples:
+    """Return the task's examples, to calibrate artifacts on and to judge them by. Raises ContentError, StoreError."""
+    key = keys.examples(task, data)
+    found = stored_examples.read(key)
+    if found is None:
+        on_progress(Progress(f"{task}: examples for artifacts of rounded numbers"))
+        _ask({"examples": {"task": task, "data": data}, "key": key}, 1, on_progress)
+        found = stored_examples.read(key)
+    if found is None:
+        raise StoreError("the cache dropped the examples just made", "Give it more room: HARNESS_CACHE_GB.")
+    return found
 
 
 def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, on_progress: OnProgress) -> Ladder:

@@ -22,6 +22,7 @@ _HERE = Path(__file__).resolve().parent
 _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
 _LADDER = (*_FOLDING, "models.py", "ladder.py", "state.py", "train.py")
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
+_EXAMPLES = ("examples.py",)
 _PACKAGES = ("numpy", "scikit-learn", "scipy")  # they split the digits and draw the bootstrap's resamples
 
 
@@ -47,6 +48,18 @@ def control(model: str, task: str, seed: int, name: str) -> str:
     return digest({"control": name, **_network(model, task, seed, _CONTROLS)})
 
 
+def examples(task: str, data: str | None) -> str:
+    """Key of a task's examples, for artifacts of rounded numbers."""
+    return digest(
+        {
+            "examples": task,
+            "torch": metadata.version("torch"),
+            "sources": [content.source_hash(*_sources("task", task)), _hash(_EXAMPLES)],
+            **_data(data),
+        }
+    )
+
+
 @functools.cache
 def listing(folder: str) -> str:
     """Hash of a folder's files by name, size and time of change; taken once, as the data of a climb are read once."""
@@ -60,10 +73,17 @@ def _shared(request: LadderRequest) -> dict[str, Any]:
     asked = {
         "forms": list(request.forms),
         "threads": request.threads,
-        "data": [request.data, listing(request.data)] if request.data else None,
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        **_data(request.data),
     }
     return {**_network(request.model, request.task, request.seed, _LADDER), **asked}
+
+
+def _data(folder: str | None) -> dict[str, Any]:
+    """What a task's data depend on besides its file."""
+    return {
+        "data": [folder, listing(folder)] if folder else None,
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+    }
 
 
 def _network(model: str, task: str, seed: int, code: tuple[str, ...]) -> dict[str, Any]:

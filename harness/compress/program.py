@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from harness import flops
 from harness.compress import asked_for, fold
 from harness.errors import FoldError
-from harness.records import Cost, Group, Variant
+from harness.records import Cost, Group, Layer, Variant
 
 OPSET = 18
 EXAMPLES = 4  # in the batch that networks are traced, compared and exported with
@@ -32,6 +32,7 @@ class Deployed:
     groups: tuple[Group, ...]
     fold_error: float
     fold_error_f64: float
+    layers: tuple[Layer, ...]
 
 
 def make_example(shape: Sequence[int], seed: int, vocabulary: int | None = None, batch: int = EXAMPLES) -> Tensor:
@@ -61,12 +62,14 @@ def deploy(
     folded = fold(network.eval(), example, forms=tuple(forms) or None, choose=asked_for)
     _compact(folded.network)
     name = save(folded.network, example, file)
+    cost, layers = flops.measure(folded.network, example[:1])
     return Deployed(
         variant=Variant(name, file.name, tuple(example.shape[1:]), classes, vocabulary),
-        cost=flops.count(folded.network, example[:1]),
+        cost=cost,
         groups=folded.groups,
         fold_error=folded.max_error_f32,
         fold_error_f64=folded.max_error,
+        layers=layers,
     )
 
 

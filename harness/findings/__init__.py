@@ -7,7 +7,10 @@
     not-exact              a merge beyond its error bound, or refused because it would be
     agreement              how far given networks compute the same: told, never bound
     accuracy-lost          accuracy below rung 0 by more than the test split's noise
+    quantisation-worse-after-folding
+                           an artifact loses more of its network's accuracy than rung 0's does
     noisy                  intervals wider than asked for, or a reference that differs from itself
+    few-builds             a small difference between networks that the device compiled once or twice
     contended, not-steady  processes that met a neighbour, or never settled
     throttled              processes beside which the device was throttled: invalid
     foreign-load, stolen   others used cores that the processes wanted; a hypervisor gave them away
@@ -26,23 +29,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.findings import conditions, failures, speed, structure, trust
+from harness.findings import conditions, failures, quantisation, speed, structure, trust
 from harness.findings.verdict import judge
 from harness.findings.views import distinct, of_ladders
-from harness.records import Finding, JobRecord, Ladder, Severity, Summary
+from harness.records import Finding, JobRecord, Ladder, Operation, Severity, Summary
 
-ANALYSIS_VERSION = 4
+ANALYSIS_VERSION = 8
 
 __all__ = ["ANALYSIS_VERSION", "find", "for_case", "judge"]
 
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
-def find(summaries: Sequence[Summary], ladders: Sequence[Ladder], jobs: Sequence[JobRecord]) -> tuple[Finding, ...]:
-    """Return all findings of a run, errors first, then warnings, then what is good to know."""
-    views = tuple(of_ladders(summaries, ladders))
+def find(
+    summaries: Sequence[Summary],
+    ladders: Sequence[Ladder],
+    jobs: Sequence[JobRecord],
+    operators: Mapping[str, Sequence[Operation]] | None = None,
+) -> tuple[Finding, ...]:
+    """Return all findings of a run, errors first, then warnings, then what is good to know. `operators` go by case."""
+    views = tuple(of_ladders(summaries, ladders, operators))
     found = list(failures.failures(summaries, jobs))
-    found += [finding for view in views for finding in speed.depth_without_speed(view)]
+    for view in views:
+        found += (*speed.depth_without_speed(view), *quantisation.worse_after_folding(view))
     for ladder in ladders:
         rows = tuple(row for view in views if view.ladder is ladder for row in view.rows)
         found += [finding for look in structure.LOOKS for finding in look(ladder, rows)]

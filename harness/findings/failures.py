@@ -9,6 +9,10 @@ from harness.records import Finding, JobRecord, Status, Summary
 
 _DETAIL = 300  # characters of what a device or converter said
 _BUILD = "build"
+_TARGET = (
+    "Made for another processor or GPU than the device has: give the device the profile of what it is in the inventory, or "
+    "name its `cpu` or `compute_capability` under `target:` in a profile of its own. harness check shows both."
+)
 _ADVICE: Mapping[str, str] = {
     _BUILD: "The runtime cannot build these networks as they are: try another runtime, precision or option.",
     "wrong-output": "The artifact computes something else than its network: its latency means nothing. Try another "
@@ -17,7 +21,9 @@ _ADVICE: Mapping[str, str] = {
     "out-of-memory": "Lower --batch, free memory on the device, or leave these rungs to a larger one.",
     "timeout": "A process took longer than the protocol allows: lower --batch, or look at what holds the device up.",
     "crash": "All that it said stands in the run's jobs/<runtime>/events.jsonl; the others are not touched by it.",
-    "signal": "A runtime built for another processor dies like this, and one with a bug: try it with another --option.",
+    "illegal-instruction": _TARGET,
+    "wrong-target": _TARGET,
+    "signal": "A runtime with a bug dies like this: try it with another --option.",
 }
 _OTHERWISE = "The message names what broke; the other rows are not touched by it."
 

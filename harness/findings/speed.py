@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.findings import causes
 from harness.findings.views import ROSE, Row, View, cases_of, grown, joint_verdict, listing, mega, over, ratio
 from harness.records import Finding, Summary
 
@@ -19,6 +20,7 @@ def depth_without_speed(view: View) -> Iterator[Finding]:
     worst = min(shallower, key=lambda row: ratio(row.summary))
     speedup = worst.summary.speedup
     assert speedup is not None
+    profiled = causes.find(_profile(view, view.base), _profile(view, worst), worst.rung.groups)
     yield Finding(
         kind="depth-without-speed",
         severity="warning",
@@ -38,10 +40,16 @@ def depth_without_speed(view: View) -> Iterator[Finding]:
             "high": speedup.high,
             "macs_useful_ratio": over(worst.summary.macs_useful, base.macs_useful),
             "weight_bytes_ratio": over(worst.summary.weight_bytes, base.weight_bytes),
+            "cause": profiled.kind,
+            **profiled.numbers,
         },
-        cause=_cause(worst, base),
-        advice=_advice(view),
+        cause=_cause(worst, base, profiled),
+        advice=_advice(view) if profiled.said else f"{_advice(view)} {causes.ADVICE}",
     )
+
+
+def _profile(view: View, row: Row) -> causes.Profile:
+    return causes.Profile(row.summary, view.operators.get(row.summary.case_id or "", ()))
 
 
 def _is_shallower(summary: Summary, base: Summary) -> bool:
@@ -49,8 +57,11 @@ def _is_shallower(summary: Summary, base: Summary) -> bool:
     return summary.depth is not None and base.depth is not None and summary.depth < base.depth
 
 
-def _cause(row: Row, base: Summary) -> str:
-    """Say what the rung does more of: bytes of weights touched, useful multiplications; depth itself costs nothing."""
+def _cause(row: Row, base: Summary, profiled: causes.Cause) -> str:
+    """Say what the rung does more of: bytes of weights touched, useful multiplications; depth itself costs nothing.
+
+    What its profile tells comes behind it.
+    """
     now, more = row.summary, []
     if now.weight_bytes > ROSE * base.weight_bytes:
         more.append(f"{mega(now.weight_bytes)} MB of weights are read instead of {mega(base.weight_bytes)} MB")
@@ -58,12 +69,13 @@ def _cause(row: Row, base: Summary) -> str:
     if now.macs_useful is not None and base.macs_useful is not None and now.macs_useful > ROSE * base.macs_useful:
         more.append(f"{mega(now.macs_useful)} M useful MACs are done instead of {mega(base.macs_useful)} M")
     what = f"Rung {row.rung.rung} has depth {now.depth} instead of {base.depth} and {ratio(now):.2f} times the speed"
+    if not more and profiled.kind != "unknown":
+        return f"{what}. {profiled.said}"
     if not more:
         rose = "neither the weights read nor the useful MACs rose"
-        return (
-            f"{what}; the cause is unknown: {rose if counted else 'the weights read did not rise, MACs are unknown'}."
-        )
-    return f"{what}: per inference {' and '.join(more)}{grown(row.rung.groups, 'weights')}."
+        known = rose if counted else "the weights read did not rise, MACs are unknown"
+        return f"{what}; the cause is unknown: {known}. {profiled.said}".rstrip()
+    return f"{what}: per inference {' and '.join(more)}{grown(row.rung.groups, 'weights')}. {profiled.said}".rstrip()
 
 
 def _advice(view: View) -> str:

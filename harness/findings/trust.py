@@ -10,6 +10,9 @@ from harness.findings.views import MANY, count, percent, plus_minus
 from harness.records import Finding, JobRecord, Summary
 from harness.wire import Protocol
 
+# Builds are a level of replication: an effect below this share needs at least so many of them.
+_BUILDS, _SMALL = 3, 0.05
+
 
 def missed(job: JobRecord, cases: Sequence[Summary]) -> tuple[Mapping[str, float | None], float]:
     """The comparisons of these cases that are wider than asked for, with their half-widths, and what was asked for."""
@@ -149,4 +152,29 @@ def _disturbed(
     )
 
 
-LOOKS = (noisy, floor, contended, not_steady)
+def few_builds(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
+    """Small differences between networks that a device compiled fewer than three times: it chooses kernels by timing them."""
+    small = [
+        case
+        for case in cases
+        if case.speedup is not None
+        and case.speedup.verdict in ("faster", "slower")
+        and abs(case.speedup.ratio - 1) < _SMALL
+        and int(case.effective.get("builds") or _BUILDS) < _BUILDS
+    ]
+    if not small:
+        return
+    least = min(small, key=lambda case: abs(case.speedup.ratio - 1) if case.speedup else 1.0)
+    builds, size = int(least.effective["builds"]), abs(least.speedup.ratio - 1) if least.speedup else 0.0
+    yield Finding(
+        "few-builds",
+        "warning",
+        tuple(case.case_id for case in small if case.case_id is not None),
+        {"runtime": job.runtime, "builds": builds, "difference": size, "cases": len(small)},
+        f"On {job.runtime}, a difference of {percent(size)} rests on {count(builds, 'build')} per network: kernels are chosen by "
+        "timing them, and another build may differ by several percent.",
+        f"Repeat with --option builds={_BUILDS} before a difference below {percent(_SMALL)} is believed.",
+    )
+
+
+LOOKS = (noisy, floor, contended, not_steady, few_builds)

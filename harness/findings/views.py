@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harness import stats
-from harness.records import Group, Ladder, Rung, Summary, Verdict
+from harness.records import Group, Ladder, Operation, Rung, Summary, Verdict
 
 MANY = 0.10  # share of disturbed processes from which numbers are in doubt
 ROSE = 1.01  # what counts as more: below, it is rounding or a bias that a merge added
@@ -23,15 +23,23 @@ class Row:
 
 @dataclass(frozen=True)
 class View:
-    """A ladder on one runtime and precision: rung 0, all rungs, and the latency controls measured beside it."""
+    """A ladder on one runtime and precision: rung 0, all rungs, and the latency controls measured beside it.
+
+    `operators` are those of each case, as far as the device told them.
+    """
 
     ladder: Ladder
     base: Row
     rows: tuple[Row, ...]
     controls: tuple[Summary, ...]
+    operators: Mapping[str, Sequence[Operation]] = field(default_factory=dict)
 
 
-def of_ladders(summaries: Sequence[Summary], ladders: Sequence[Ladder]) -> Iterator[View]:
+def of_ladders(
+    summaries: Sequence[Summary],
+    ladders: Sequence[Ladder],
+    operators: Mapping[str, Sequence[Operation]] | None = None,
+) -> Iterator[View]:
     """Yield a view per ladder, runtime and precision; one whose rung 0 is missing has nothing to be compared with."""
     for runtime, precision in dict.fromkeys((s.runtime, s.precision) for s in summaries):
         here = [s for s in summaries if (s.runtime, s.precision) == (runtime, precision)]
@@ -41,7 +49,7 @@ def of_ladders(summaries: Sequence[Summary], ladders: Sequence[Ladder]) -> Itera
             mine = [s for s in here if s.ladder == ladder.name and s.method != "control"]
             rows = [Row(rungs[s.rung], s) for s in mine if s.rung is not None and s.rung in rungs]
             if rows and rows[0].summary.rung == 0:
-                yield View(ladder, rows[0], tuple(rows), controls)
+                yield View(ladder, rows[0], tuple(rows), controls, operators or {})
 
 
 def distinct(summaries: Iterable[Summary]) -> tuple[Summary, ...]:

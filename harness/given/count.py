@@ -22,7 +22,7 @@ import onnx
 from onnx import inliner, numpy_helper, shape_inference
 
 from harness.given import taps
-from harness.records import Cost
+from harness.records import Cost, Layer
 
 BYTES = 4  # of a float32
 _HOME = ("", "ai.onnx")
@@ -46,6 +46,7 @@ class Counted:
 
     cost: Cost
     reasons: dict[str, str]
+    layers: tuple[Layer, ...] = ()
 
 
 def count(model: onnx.ModelProto, batch: int) -> Counted:
@@ -76,7 +77,8 @@ def count(model: onnx.ModelProto, batch: int) -> Counted:
         activation_bytes=None if graph.written is None else BYTES * graph.written // batch,
         uncounted=tuple(sorted(graph.unruled)),
     )
-    return Counted(cost, reasons)
+    layers = tuple(Layer(name, kind, macs // batch) for name, kind, macs in graph.layers)
+    return Counted(cost, reasons, layers)
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -106,6 +108,7 @@ class _Graph:
         self.written: int | None = 0
         self.unruled: set[str] = set()
         self.unknown = ""
+        self.layers: list[tuple[str, str, int]] = []
 
     @property
     def depth(self) -> int:
@@ -153,12 +156,17 @@ class _Graph:
 
     def _layer(self, node: onnx.NodeProto) -> bool:
         """Add what a layer or product multiplies; return whether it is a layer."""
+        convolution = node.op_type.startswith("Conv")
+        layer = convolution or not all(name in self.behind for name in node.input[:2])
         try:
             macs, useful = _RULES[node.op_type](self, node)
             self.macs, self.useful = self.macs + macs, self.useful + useful
+            if layer:
+                kind = "convolution" if convolution else "linear"
+                self.layers.append((node.name or node.output[0], kind, macs))
         except UnknownShapeError as error:
             self.unknown = self.unknown or str(error)
-        return node.op_type.startswith("Conv") or not all(name in self.behind for name in node.input[:2])
+        return layer
 
     def shape(self, node: onnx.NodeProto, name: str) -> tuple[int, ...]:
         """The shape of a tensor. Raises UnknownShapeError."""

@@ -124,6 +124,7 @@ def _rung(place: int, found: Look, first: Look, batch: int) -> Rung:
         choice=None,
         reasons=reasons,
         difference=difference,
+        layers=counted.layers,
     )
 
 

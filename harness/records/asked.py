@@ -165,6 +165,7 @@ class Plan:
     """What one invocation will do on one device, decided and checked before any long work.
 
     Either `ladders` are made here, or `given` networks are measured as they are, the first of them the reference.
+    `profiling`: operators are timed too, and hardware events counted (`--profile`).
     """
 
     device: str
@@ -181,3 +182,4 @@ class Plan:
     regime: str = "burst"
     given: tuple[GivenNetwork, ...] = ()
     power_mode: str | None = None
+    profiling: bool = False

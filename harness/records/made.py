@@ -34,6 +34,15 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer of a variant: its path (of a given network: its node), its kind, MACs per example."""
+
+    name: str
+    kind: str
+    macs: int
+
+
+@dataclass(frozen=True)
 class Spread:
     """How a layer's weights lie within number formats, channels being those of its output.
 
@@ -115,7 +124,8 @@ class Rung:
     relative max-abs differences of outputs. `choice`: why the method took what it took here; None where it was told.
 
     Of a given network nobody says what was removed, moved and folded: these are None. Its `difference` is the relative
-    max-abs difference of its outputs from rung 0's, in float32.
+    max-abs difference of its outputs from rung 0's, in float32. `layers` are the variant's convolution and linear layers in
+    the order in which they run; () in runs of older versions.
     """
 
     rung: int
@@ -137,6 +147,7 @@ class Rung:
     choice: Choice | None
     reasons: Mapping[str, str] = field(default_factory=dict)
     difference: float | None = None
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,11 +211,37 @@ class Ladder:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Inputs that int8 is calibrated on: a NumPy file, float32 or int64 tokens of shape (N, *input_shape); `sha256` of it."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A task's test part as two NumPy files, `inputs` (N, *input_shape) and `labels` (N,); `sha256` of what both hold."""
+
+    inputs: str
+    labels: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What artifacts of rounded numbers need of a task: inputs to calibrate on, and its test part to be judged on."""
+
+    calibration: Calibration
+    exam: Exam
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A variant compiled for runtime, precision, target and options, named by the hash of its bytes.
 
     `sample_path` holds inputs and the network's own outputs for the check on the device; `ops_executed` counts the operators of
-    the built graph where the format can be walked.
+    the built graph where the format can be walked. `accuracy`: that of the artifact itself, run here, on the test split;
+    where it is None, `no_accuracy` says why, if it was asked for. `made_for` is the processor of its target, if it has one.
     """
 
     sha256: str
@@ -221,6 +258,9 @@ class Artifact:
     ops_executed: int | None
     versions: Mapping[str, str]
     seconds: float = 0.0
+    accuracy: float | None = None
+    no_accuracy: str = ""
+    made_for: str = ""
 
 
 @dataclass(frozen=True)

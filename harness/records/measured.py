@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from harness.records.asked import Method, Padding, Plan
 from harness.records.canonical import digest
+from harness.records.executed import Ceilings, Executed, Operation
 from harness.records.made import Ladder
 from harness.wire import Tuned
 
@@ -38,7 +39,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a ladder as a case: several entries may share one case (and its measurement), each with its own reference."""
+    """A row of a ladder as a case: several entries may share one case (and its measurement), each with its own reference.
+
+    `artifact_accuracy` is the artifact's own; None: not asked for, or `no_accuracy` says why it could not be had.
+    """
 
     case: Case
     ladder: str
@@ -48,6 +52,8 @@ class Entry:
     reference: str | None
     ops_executed: int | None = None
     failure: str | None = None
+    artifact_accuracy: float | None = None
+    no_accuracy: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,10 @@ class Summary:
 
     `effective` are the settings as read back on the device (`options` those asked for), `blocks` the blocks that hold
     the case; `contended`, `not_steady` and `throttled` count processes. A case that failed after good blocks keeps their latency.
-    `difference` is that of a given network's outputs from rung 0's.
+    `difference` is that of a given network's outputs from rung 0's. `artifact_accuracy` is that of the artifact itself on
+    the test split, where its precision is not fp32 (`accuracy` is torch's); `artifact_loss` what it loses of torch's (a
+    fraction; negative: it gains), `artifact_loss_added` how much more than rung 0's artifact loses. `executed`: what the
+    device told of the network that it ran.
     """
 
     case_id: str | None
@@ -208,6 +217,10 @@ class Summary:
     reasons: Mapping[str, str]
     throttled: int = 0
     difference: float | None = None
+    artifact_accuracy: float | None = None
+    artifact_loss: float | None = None
+    artifact_loss_added: float | None = None
+    executed: Executed | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +257,10 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """One device, one folder under `results/`: what was asked, from what, what came out. `run.json`."""
+    """One device, one folder under `results/`: what was asked, from what, what came out. `run.json`.
+
+    `operators` are those of each case, in their order; `ceilings` the device's, by threads and CPUs.
+    """
 
     schema: int
     run: str
@@ -266,3 +282,5 @@ class Run:
     failure: str | None = None
     verdict: RunVerdict | None = None
     calibration: Mapping[str, Any] | None = None
+    operators: Mapping[str, tuple[Operation, ...]] = field(default_factory=dict)
+    ceilings: tuple[Ceilings, ...] = ()

@@ -2,6 +2,7 @@
 
 show(run, console)      the table, findings and reasons         markdown(run)     the same for a README
 to_json(run)            the machine's contract                  published(name)   a paper's table
+show_operators(run, console, rung), operators_json(run, rung)   what was executed, beside rung 0
 draw_soak(run, out)     latency under a lasting load, over time
 draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
 """
@@ -13,10 +14,21 @@ from pathlib import Path
 
 from harness.records import Run
 from harness.report.machine import to_json
+from harness.report.operators import operators_json, show_operators
 from harness.report.papers import Published, published
 from harness.report.table import markdown, show
 
-__all__ = ["Published", "draw", "draw_soak", "markdown", "published", "show", "to_json"]
+__all__ = [
+    "Published",
+    "draw",
+    "draw_soak",
+    "markdown",
+    "operators_json",
+    "published",
+    "show",
+    "show_operators",
+    "to_json",
+]
 
 
 def draw(run: Run, out: Path, published: Published | None = None, also: Sequence[str] = ()) -> tuple[Path, ...]:

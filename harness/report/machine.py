@@ -13,6 +13,9 @@ SCHEMA = 1
 CASE_KEYS = (
     *("case_id", "ladder", "rung", "removed", "setting", "activations", "model", "task", "method", "variant"),
     *("depth", "macs", "flops", "parameters", "accuracy", "padding", "fold_error", "fold_error_f64", "artifact_error"),
+    "artifact_accuracy",
+    "artifact_loss",
+    "artifact_loss_added",
     "difference",
     *(
         "macs_useful",
@@ -24,6 +27,7 @@ CASE_KEYS = (
         "batch",
         "options",
         "effective",
+        "executed",
     ),
     *(
         "status",
@@ -59,7 +63,7 @@ JOB_KEYS = (
 
 def to_json(run: Run) -> dict[str, Any]:
     """Return a run as plain JSON values: `schema`, `run`, `device`, `status`, `failure`, `verdict`, `cases` (CASE_KEYS each),
-    `findings`, `jobs` (JOB_KEYS each), `calibration`.
+    `findings`, `jobs` (JOB_KEYS each), `calibration`, `ceilings` (one per thread count and set of CPUs).
 
     `cases` is empty until something could be measured: `status` and `failure` say how far the run came. A number that
     cannot be had is null, and its case's `reasons` says why under the number's key (`status`: why it is not ok).
@@ -73,10 +77,11 @@ def to_json(run: Run) -> dict[str, Any]:
         "status": run.status,
         "failure": run.failure,
         "verdict": _plain(asdict(run.verdict)) if run.verdict else None,
-        "cases": [{key: case[key] for key in CASE_KEYS} for case in cases],
+        "cases": _plain([{key: case[key] for key in CASE_KEYS} for case in cases]),
         "findings": [{**asdict(finding), "cases": list(finding.cases)} for finding in run.findings],
         "jobs": _plain([{key: job[key] for key in JOB_KEYS} for job in map(asdict, run.jobs)]),
         "calibration": _plain(run.calibration),
+        "ceilings": [asdict(each) for each in run.ceilings],
     }
 
 

@@ -43,6 +43,11 @@ class Panel:
         return all(row.method == ONNX for row in self.rows)
 
     @property
+    def rounded(self) -> bool:
+        """Whether its artifacts have numbers of fewer bits: then they have accuracies of their own."""
+        return self.precision != "fp32"
+
+    @property
     def floors(self) -> tuple[tuple[Summary, Speedup], ...]:
         """The references of the ladders, each with its ratio to itself, where it has one."""
         floors = self.job.floor if self.job else {}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD, Box
+from rich.box import Box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -17,11 +17,10 @@ from harness.records import Estimate, Finding, Run, Speedup, Summary
 from harness.report import rows
 from harness.report.rows import Panel
 from harness.report.text import (
-    ASCII,
-    ASCII_HEAD,
     COLOURS,
     UNICODE,
     Glyphs,
+    boxed,
     digits,
     printable,
     thousandths,
@@ -31,6 +30,7 @@ from harness.report.text import (
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _SHOWN = ("removed", "depth", "macs", "accuracy", "fold_error", "latency_ns", "speedup")  # columns that may hold nulls
+_ROUNDED = ("artifact_accuracy",)  # and these where the precision is not fp32
 _GIVEN = ("depth", "macs", "accuracy", "difference", "latency_ns", "speedup")
 
 
@@ -40,8 +40,7 @@ def show(run: Run, console: Console) -> None:
 
 
 def _print(run: Run, console: Console) -> None:
-    plain = not console.is_terminal or not console.encoding.startswith("utf")
-    glyphs, box = (ASCII, ASCII_HEAD) if plain else (UNICODE, SIMPLE_HEAD)
+    glyphs, box = boxed(console)
     console.print(Text(printable(_heading(run)), style="bold"))
     if status := rows.status(run):
         console.print(Text(printable(status[0].upper() + status[1:]) + ".", style="yellow"))
@@ -98,9 +97,12 @@ def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
     scale, unit = _unit(panel, glyphs)
     null = glyphs.null
     made = Column("removed\nof (all)", lambda s: _removed(s, null))
-    proved = (
-        Column("acc.\n%", lambda s: null if s.accuracy is None else f"{100 * s.accuracy:.1f}", essential=True),
+    built = Column("acc. %\nas built", lambda s: _percent(s.artifact_accuracy, null), essential=True)
+    lost = Column("lost\n(added)", lambda s: _lost(s, null))
+    proved: tuple[Column, ...] = (
+        Column("acc.\n%", lambda s: _percent(s.accuracy, null), essential=True),
         Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
+        *((built, lost) if panel.rounded else ()),
     )
     there = Column("outputs\ndiffer", lambda s: null if s.artifact_error is None else _difference(s.artifact_error))
     timed = (
@@ -132,6 +134,18 @@ def _removed(s: Summary, null: str) -> str:
     if s.removed is None:
         return null
     return f"{s.removed}/{s.eligible}" + (f" ({s.activations})" if s.activations != s.eligible else "")
+
+
+def _percent(fraction: float | None, null: str) -> str:
+    return null if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _lost(s: Summary, null: str) -> str:
+    """What an artifact loses of torch's accuracy, in percent of the examples, and how much more than rung 0's."""
+    if s.artifact_loss is None:
+        return null
+    added = "" if s.artifact_loss_added is None else f" ({100 * s.artifact_loss_added:+.1f})"
+    return f"{100 * s.artifact_loss:.1f}{added}"
 
 
 def _macs(s: Summary, null: str) -> str:
@@ -173,10 +187,10 @@ def _heading(run: Run) -> str:
 
 
 def _table(run: Run, panel: Panel, glyphs: Glyphs, box: Box, width: int) -> Table:
-    """Lay out a panel; where `width` is too narrow for all columns, those without which it says nothing."""
-    columns = _columns(run, panel, glyphs)
-    if _width(columns, panel) > width:
-        columns = tuple(column for column in columns if column.essential)
+    """Lay out a panel; where `width` is too narrow for all columns, the first leave that are not essential."""
+    columns = list(_columns(run, panel, glyphs))
+    while _width(columns, panel) > width and (spare := [column for column in columns if not column.essential]):
+        columns.remove(spare[0])
     roomy = _width(columns, panel) + len(columns) <= width
     table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, int(roomy), 0, 0), title_justify="left")
     table.title = Text(panel.title, style="bold")
@@ -268,7 +282,8 @@ def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
     panels = rows.panels(run)
     for panel in panels:
         where = f" on {panel.runtime} {panel.precision}" if len(panels) > 1 else ""
-        for keys, names, reason in rows.absences(panel, _GIVEN if panel.given else _SHOWN):
+        shown = _GIVEN if panel.given else (*_SHOWN, *(_ROUNDED if panel.rounded else ()))
+        for keys, names, reason in rows.absences(panel, shown):
             yield f"{glyphs.null}  {keys.replace('latency_ns', 'latency')} of {names}{where}: {reason}"
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.box import Box
+from rich.box import SIMPLE_HEAD, Box
 from rich.console import Console
 
 ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -24,6 +24,12 @@ class Glyphs:
 
 UNICODE = Glyphs("–", "µs", "±")
 ASCII = Glyphs("-", "us", "+-")
+
+
+def boxed(console: Console) -> tuple[Glyphs, Box]:
+    """The glyphs and lines that a console can show: ASCII where nobody looks, or where it has no more."""
+    plain = not console.is_terminal or not console.encoding.startswith("utf")
+    return (ASCII, ASCII_HEAD) if plain else (UNICODE, SIMPLE_HEAD)
 
 
 def unfilled(console: Console, draw: Callable[[], None]) -> None:

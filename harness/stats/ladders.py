@@ -75,7 +75,8 @@ def _intervals(members: Mapping[str, _Rung], alpha: float) -> dict[str, Interval
         values, n = rung.values, len(rung.ratios)
         mean, spread = widths.centre(values), widths.spread(values)
         if n >= resampling.BLOCKS:
-            width = max(largest * spread * widths.standard_error(n), widths.width(spread, n, alpha), rung.clock)
+            together = largest * spread * widths.standard_error(n) if spread > 0 else 0.0  # `largest` may be infinite
+            width = max(together, widths.width(spread, n, alpha), rung.clock)
         else:
             width = max(widths.width(spread, n, alpha / len(members)), rung.clock)
         found[name] = widths.limits(mean, width)
@@ -91,7 +92,7 @@ def _largest(rungs: Sequence[_Rung], alpha: float) -> float:
     largest = np.zeros(_TIMES)
     for rung, column in zip(rungs, table.T, strict=True):
         largest = np.maximum(largest, _studentised(column[drawn] - widths.centre(rung.values)))
-    return float(np.quantile(largest, 1 - alpha))
+    return float(np.quantile(largest, 1 - alpha, method="higher"))  # between two that are infinite lies no number
 
 
 def _studentised(drawn: Floats) -> Floats:

@@ -183,6 +183,6 @@ def probed(answer: Mapping[str, Any], runtime: str, name: str, python: str) -> M
     if "cause" in answer:
         raise DeviceError(
             f"device {name}: runtime {runtime} does not work there: {str(answer.get('detail'))[:2000]}",
-            f"It was imported with {python}.",
+            f"It was imported with {python}; `harness runtimes` says how to get what is missing.",
         )
     return {key: told(answer, key, dict, name) for key in ("versions", "facts")}

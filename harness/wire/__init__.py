@@ -11,9 +11,9 @@ its types.
     reply                            <-- get --     jobs/<job>/reply.json     written last
 """
 
+from harness.wire.cores import CORES, core_names
 from harness.wire.events import (
     ENDS,
-    EVENTS,
     SUSPENDED,
     EndEvent,
     Event,
@@ -28,25 +28,55 @@ from harness.wire.events import (
     Usage,
     WaitEvent,
 )
-from harness.wire.job import MAX_SAMPLES, REGIMES, VERSION, FileRef, Job, JobCase, Protocol, Setting, require_name
-from harness.wire.reading import MAX_LINE_BYTES, JournalReader, decode, decode_event, encode, parse, read_journal
+from harness.wire.graphs import MAX_OPERATORS, MAX_WORDS, CeilingsEvent, GraphEvent, Operator
+from harness.wire.job import (
+    CPUS,
+    MAX_SAMPLES,
+    REGIMES,
+    VERSION,
+    FileRef,
+    Job,
+    JobCase,
+    Place,
+    Protocol,
+    Setting,
+    require_name,
+)
+from harness.wire.reading import (
+    EVENTS,
+    MAX_LINE_BYTES,
+    JournalReader,
+    decode,
+    decode_event,
+    encode,
+    parse,
+    read_journal,
+)
 from harness.wire.tensors import Sample, Tensor
 
 __all__ = [
+    "CORES",
+    "CPUS",
     "ENDS",
     "EVENTS",
     "MAX_LINE_BYTES",
+    "MAX_OPERATORS",
     "MAX_SAMPLES",
+    "MAX_WORDS",
     "REGIMES",
     "SUSPENDED",
     "VERSION",
+    "CeilingsEvent",
     "EndEvent",
     "Event",
     "FailedEvent",
     "FileRef",
+    "GraphEvent",
     "Job",
     "JobCase",
     "JournalReader",
+    "Operator",
+    "Place",
     "ProcessEvent",
     "Protocol",
     "Reply",
@@ -60,6 +90,7 @@ __all__ = [
     "Tuned",
     "Usage",
     "WaitEvent",
+    "core_names",
     "decode",
     "decode_event",
     "encode",

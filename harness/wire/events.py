@@ -1,15 +1,13 @@
 """The journal's events, and the reply: what comes back from a device."""
 
 import operator
-import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, Dict, Optional, Tuple
 
 from harness.decode import require
-from harness.wire.job import MAX_SAMPLES, VERSION
+from harness.wire.job import MAX_SAMPLES, VERSION, Place
 
 ENDS = ("decided", "reference-failed", "budget", "blocks", "failed")
-_COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 SUSPENDED = "the device was suspended"  # how the evidence of that begins: no regime makes such a process valid
@@ -27,10 +25,10 @@ class Event:
 
 @dataclass(frozen=True)
 class StartEvent(Event):
-    """An agent began, or went on with, the job. `spin_ns`: the device's best spin so far, by thread count.
+    """An agent began, or went on with, the job. `spin_ns`: the device's best spin so far, by place (`Place`).
 
-    Among `facts`: `boot_id`, `versions` of the runtime, `spin_rounds` (the work in a spin), `spin_stored_ns` (thread
-    count -> a best of earlier jobs that this job could not come near when it began), `clock_resolution_ns`.
+    Among `facts`: `boot_id`, `versions` of the runtime, `spin_rounds` (the work in a spin), `spin_stored_ns` (place
+    -> a best of earlier jobs that this job could not come near when it began), `clock_resolution_ns`.
     """
 
     run: str
@@ -42,8 +40,8 @@ class StartEvent(Event):
     spin_ns: Dict[str, int]
 
     def __post_init__(self) -> None:
-        plain = all(_COUNT.fullmatch(threads) for threads in self.spin_ns)
-        require(plain, "spin_ns must go by thread count", sorted(self.spin_ns))
+        for place in self.spin_ns:
+            Place.parse(place)
 
 
 @dataclass(frozen=True)
@@ -192,8 +190,9 @@ class TuneEvent(Event):
 class FailedEvent(Event):
     """A process that gave no measurement. `final`: the case is given up.
 
-    `cause`: crash, signal, out-of-memory, timeout or error; wrong-output (it computes something else) and
-    setting-ignored (what is in force is not what was asked for), both final at once.
+    `cause`: crash, signal, out-of-memory, timeout or error; wrong-output (it computes something else), setting-ignored
+    (what is in force is not what was asked for), illegal-instruction (SIGILL) and wrong-target (made for another processor or
+    GPU), final at once.
     """
 
     case_id: str
@@ -229,18 +228,6 @@ class EndEvent(Event):
 
 def _require_counted(*numbers: int) -> None:
     require(min(numbers) >= 1, "block and attempt must count from 1", min(numbers))
-
-
-EVENTS: Dict[str, Type[Event]] = {
-    "start": StartEvent,
-    "process": ProcessEvent,
-    "state": StateEvent,
-    "wait": WaitEvent,
-    "soak": SoakEvent,
-    "tune": TuneEvent,
-    "failed": FailedEvent,
-    "end": EndEvent,
-}
 
 
 @dataclass(frozen=True)

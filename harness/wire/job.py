@@ -2,14 +2,16 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 from harness.decode import require
 
 VERSION = 1
 MAX_SAMPLES = 200_000  # per process
 REGIMES = ("burst", "sustained")
+CPUS = "cpus"  # an option of every runtime: on which CPUs a measured process runs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_PLACE = re.compile(r"([1-9][0-9]{0,3})(?: on ([0-9]{1,4}(?:,[0-9]{1,4})*))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -17,6 +19,25 @@ def require_name(name: str, what: str) -> str:
     """Check that `name` is one plain path component (letters, digits, . _ + -) and return it."""
     require(_NAME.fullmatch(name) is not None, what + " must be a plain name", name)
     return name
+
+
+class Place(NamedTuple):
+    """Where a case computes: in so many threads, on the CPUs of its option `cpus`, "" where it may use all."""
+
+    threads: int
+    cpus: str = ""
+
+    def __str__(self) -> str:
+        """As keys of journals and of the device's files say it: `2`, or `2 on 0,1`."""
+        return "%d on %s" % self if self.cpus else str(self.threads)
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read such a key. Raises ValueError."""
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            raise ValueError("a place must be a thread count, or one with CPUs like `2 on 0,1`, not %.200r" % text)
+        return cls(int(found.group(1)), found.group(2) or "")
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,7 @@ class JobCase:
 
     `sample` holds inputs and the torch network's outputs; an artifact whose relative max-abs error on them exceeds
     `tolerance` is a failed case. `replicates` is the number of processes per block (1, more for a reference).
+    `made_for` is the processor that the artifact was compiled for, empty where its format knows none.
     """
 
     case_id: str
@@ -95,12 +117,18 @@ class JobCase:
     batch: int
     options: Dict[str, str] = field(default_factory=dict)
     replicates: int = 1
+    made_for: str = ""
 
     def __post_init__(self) -> None:
         require(re.fullmatch(r"[0-9a-f]{16}", self.case_id) is not None, "case_id must be 16 hex digits", self.case_id)
         for name in ("threads", "batch", "replicates"):
             require(1 <= getattr(self, name) <= 4096, name + " must be from 1 to 4096", getattr(self, name))
         require(self.tolerance > 0, "tolerance must be positive", self.tolerance)
+
+    @property
+    def place(self) -> Place:
+        """Where it computes: what its spins and ceilings go by."""
+        return Place(self.threads, self.options.get(CPUS, ""))
 
 
 @dataclass(frozen=True)
@@ -139,7 +167,7 @@ def _is_pattern(text: str) -> bool:
 class Job:
     """All cases of one device and runtime. `comparisons` are (case_id, reference case_id) pairs, one per ladder row.
 
-    `tune` are the settings to bring about while it is measured.
+    `tune` are the settings to bring about while it is measured. `profile`: time the operators too, once it is measured.
     """
 
     run: str
@@ -150,6 +178,7 @@ class Job:
     comparisons: Tuple[Tuple[str, str], ...]
     protocol: Protocol = field(default_factory=Protocol)
     tune: Tuple[Setting, ...] = ()
+    profile: bool = False
     v: int = VERSION
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ from harness import decode as json_decode
 from harness.decode import build, require
 from harness.errors import WireError
 from harness.wire.events import (
-    EVENTS,
     EndEvent,
     Event,
     FailedEvent,
@@ -16,10 +15,24 @@ from harness.wire.events import (
     SoakEvent,
     StartEvent,
     StateEvent,
+    TuneEvent,
     WaitEvent,
 )
+from harness.wire.graphs import CeilingsEvent, GraphEvent
 from harness.wire.job import VERSION, Job
 
+EVENTS: Dict[str, Type[Event]] = {
+    "start": StartEvent,
+    "process": ProcessEvent,
+    "state": StateEvent,
+    "wait": WaitEvent,
+    "soak": SoakEvent,
+    "tune": TuneEvent,
+    "failed": FailedEvent,
+    "graph": GraphEvent,
+    "ceilings": CeilingsEvent,
+    "end": EndEvent,
+}
 MAX_LINE_BYTES = 16 * 2**20  # one journal line: 200,000 samples with their starts, and room
 
 T = TypeVar("T")
@@ -110,7 +123,7 @@ def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -
         require(event.case_id in replicates, "case_id must be one of the job's", event.case_id)
         most = replicates[event.case_id]
         require(event.replicate < most, "replicate must be below %d" % most, event.replicate)
-    if isinstance(event, SoakEvent) or (isinstance(event, StateEvent) and event.case_id):
+    if isinstance(event, (SoakEvent, GraphEvent)) or (isinstance(event, StateEvent) and event.case_id):
         require(event.case_id in replicates, "case_id must be one of the job's", event.case_id)
     if isinstance(event, (ProcessEvent, FailedEvent, StateEvent, WaitEvent)):
         require(event.block <= most_blocks, "block must be at most %d" % most_blocks, event.block)

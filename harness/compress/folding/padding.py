@@ -56,8 +56,8 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
     every = [group for group in stretches.largest() if not group.pooled]
     opened = {name for group in every for name in group.opened_by}
     groups = [group for group in every if group.merged.dims]  # linear layers pad nothing
-    for name in names or ():
-        require_known("removed activation between two layers", name, opened)
+    for name in sorted(set(names or ()) - opened):  # before a pooled linear tail there is nothing to move, either
+        require_known("removed activation between two layers", name, {*opened, *_before_pooling(network, example)})
     moves = _Moves()
     for group in groups:
         if group.opened_by:
@@ -70,6 +70,14 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
         _insert(moved, moves)
     _apply(moved, moves)
     return moved
+
+
+def _before_pooling(network: nn.Module, example: Example) -> set[str]:
+    """The removed activations that open groups with pooling in them."""
+    graph = trace.evaluated(network, example)
+    trace.drop_transparent(graph)
+    trace.simplify_flattening(graph)
+    return {name for group in Stretches(graph, exact=False).largest() if group.pooled for name in group.opened_by}
 
 
 def _is_same(graph: nn.Module, network: nn.Module, path: str) -> bool:
