@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test test-slow check format docs bench lab lab-down clean help
+.PHONY: runtimes run test test-slow check format docs bench lab lab-down clean help
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -14,14 +14,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+runtimes: $(READY)  ## every runtime that has wheels for this machine (2.5 GB)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,runtimes]'
+
 run: $(READY)    ## the main job on this machine: train, fold, build, measure, show
 	$(BIN)/harness run --device local
 
 test: $(READY)   ## the fast tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --dist worksteal
 
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
-	$(BIN)/pytest -m 'slow or not slow'
+	$(BIN)/pytest -n logical --dist worksteal -m 'not lab'
+	$(BIN)/pytest -m lab  # virtual devices share this machine: one test at a time
 
 check: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

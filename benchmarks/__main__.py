@@ -1,8 +1,9 @@
 """`make bench`: measure every bar that the docs quote. Each suite keeps its figures; docs/benchmarks.md holds them all.
 
-python -m benchmarks                  the quick suites; about half an hour, the first and second main job included
+python -m benchmarks                  the quick suites; about an hour, the first and second main job included
 python -m benchmarks startup rules    only what is named
 python -m benchmarks noise-quiet noise-loaded peers rules     the long experiments, two hours and a half, on an idle machine
+python -m benchmarks matrix grid          every runtime and precision, an hour; goes on where it was cut off
 
 A suite that was not run keeps the figures of its last run, with their date.
 """
@@ -16,7 +17,21 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import coverage, deploy, folding, main_job, noise, overhead, peers, rules, startup
+from benchmarks import (
+    builds,
+    coverage,
+    deploy,
+    folding,
+    grid,
+    main_job,
+    matrix,
+    noise,
+    overhead,
+    peers,
+    rules,
+    startup,
+    tools,
+)
 from benchmarks.figures import Figure, table
 
 Suite = Callable[[], list[Figure]]
@@ -28,8 +43,16 @@ QUICK: Mapping[str, Suite] = {
     "coverage": coverage.measure,
     "rules": rules.measure,
     "deploy": deploy.measure,
+    "builds": builds.measure,
+    "tools": tools.measure,
 }
-LONG: Mapping[str, Suite] = {"noise-quiet": noise.quiet, "noise-loaded": noise.loaded, "peers": peers.measure}
+LONG: Mapping[str, Suite] = {
+    "noise-quiet": noise.quiet,
+    "noise-loaded": noise.loaded,
+    "peers": peers.measure,
+    "matrix": matrix.measure,
+    "grid": grid.measure,
+}
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks

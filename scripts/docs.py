@@ -1,5 +1,6 @@
-"""Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, the tables
-of docs/inventory.md from the profiles, the JSON Schemas from the models that check the files.
+"""Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, tables
+of docs/inventory.md from the profiles and of docs/matrix.md from what was measured, the JSON Schemas from the models that check
+the files.
 
 python scripts/docs.py            write
 python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
@@ -13,11 +14,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import grid_rows, matrix_rows
 from harness import content, inventory, report, store
 from harness.inventory import editors
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = re.compile(r"<!-- profiles -->\n.*?<!-- /profiles -->", re.DOTALL)
+GRID = re.compile(r"<!-- grid -->\n.*?<!-- /grid -->", re.DOTALL)
+MATRIX = re.compile(r"<!-- matrix -->\n.*?<!-- /matrix -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
             "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
@@ -38,10 +42,12 @@ def pages() -> dict[Path, str]:
     """Return the text that each page should have."""
     readme = ROOT / "README.md"
     inventory_page = ROOT / "docs" / "inventory.md"
+    matrix_page = ROOT / "docs" / "matrix.md"
     return {
         readme: EXAMPLE.sub(lambda _: example(), readme.read_text()),
         ROOT / "docs" / "commands.md": commands(),
         inventory_page: PROFILES.sub(lambda _: profiles(), inventory_page.read_text()),
+        matrix_page: measured_tables(matrix_page.read_text()),
         **{editors.place(which): editors.schema(which) for which in editors.WHICH},
     }
 
@@ -82,6 +88,12 @@ def profiles() -> str:
         adds = ", ".join(f"{key} {value}" for key, value in system.target.items()) or "nothing"
         rows.append(f"| `{name}` | {of} | {', '.join(system.pythons)} | {system.glibc} | {adds} |")
     return "\n".join(("<!-- profiles -->", *rows, "<!-- /profiles -->"))
+
+
+def measured_tables(page: str) -> str:
+    """A page with the tables of what `python -m benchmarks matrix grid` kept."""
+    page = MATRIX.sub(lambda _: f"<!-- matrix -->\n{matrix_rows.tables(matrix_rows.load())}\n<!-- /matrix -->", page)
+    return GRID.sub(lambda _: f"<!-- grid -->\n{grid_rows.tables(grid_rows.load())}\n<!-- /grid -->", page)
 
 
 def commands() -> str:

@@ -16,6 +16,6 @@ def measure(device: Device, artifact: Artifact, name: str) -> Estimate:
     one = wire.Job(job.run, job.job, job.runtime, 0, job.cases, (), job.protocol)
     with tempfile.TemporaryDirectory() as folder:
         store.save_job(Path(folder), one)
-        jobs.bring(transport.connect(device), Path(folder), one, {artifact.sha256: artifact}, lambda _: None)
+        jobs.bring(transport.connect(device), Path(folder), one, [artifact], lambda _: None)
         found = analysis.processes(one, store.events(Path(folder), one.runtime))
     return stats.estimate(found[one.cases[0].case_id], 1.0)
