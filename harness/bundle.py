@@ -18,6 +18,7 @@ from pathlib import Path
 from harness import cache, content
 from harness.errors import ContentError
 
+_SHARED = ("decode", "errors", "mailbox", "nvml", "sensing")  # what both sides use, beside `wire`
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAIN = """\
 import sys
@@ -51,7 +52,7 @@ def build(runtime: str, sensors: Sequence[str] = ()) -> Path:
 
 def _files(runtime: str, sensors: Sequence[str]) -> dict[str, bytes]:
     """What travels, by path in the zip."""
-    sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in ("errors", "decode")}
+    sources = {f"harness/{name}.py": content.PACKAGE / f"{name}.py" for name in _SHARED}
     sources |= {f"harness/wire/{file.name}": file for file in (content.PACKAGE / "wire").glob("*.py")}
     agent = content.ROOT / "devices" / "agent"
     sources |= {f"devices/agent/{file.name}": file for file in agent.glob("*.py")}

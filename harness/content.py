@@ -48,6 +48,7 @@ _DATACLASS: _Rule = ("a dataclass", dataclasses.is_dataclass)
 _TEXT: _Rule = ("a string", lambda value: isinstance(value, str))
 _FLAG: _Rule = ("True or False", lambda value: isinstance(value, bool))
 _NUMBER: _Rule = ("a whole number above 0", lambda value: isinstance(value, int) and value > 0)
+_SECONDS: _Rule = ("a number of seconds, 0 at least", lambda value: isinstance(value, int | float) and value >= 0)
 _TUPLE: _Rule = ("a tuple", lambda value: isinstance(value, tuple))
 _DICT: _Rule = ("a dict", lambda value: isinstance(value, dict))
 _KEYS: _Rule = ("a tuple, or a dict of tuples by precision", lambda value: isinstance(value, tuple | dict))
@@ -62,7 +63,7 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
         "load": _FUNCTION,
         "versions": _FUNCTION,
     },
-    "sensor": {"probe": _FUNCTION, "open": _FUNCTION},
+    "sensor": {"WINDOW_S": _TUPLE, "OPTIONS": _DICT, "probe": _FUNCTION, "open": _FUNCTION},
     "model": {"TASK": _TEXT, "build": _FUNCTION},
     "task": {"CLASSES": _NUMBER, "SHAPE": _TUPLE, "load": _FUNCTION},
     "method": {"TRAINS": _FLAG, "Recipe": _DATACLASS, "choose": _FUNCTION},
@@ -71,6 +72,7 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
     "task": {"VOCABULARY": _NUMBER},
+    "sensor": {"WHERE": _TEXT, "LEAD_S": _SECONDS, "REPLACES": _TUPLE},
     "runtime": {
         "FORMS": _TUPLE,
         "TARGET": _KEYS,

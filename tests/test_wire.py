@@ -21,6 +21,13 @@ PROCESS = wire.ProcessEvent(
     load_ns=1, spin_before_ns=1, spin_after_ns=1, contended=False, steady=True, artifact_error=0.0, effective={"threads": 1},
     warmup_ns=(3, 2), start_ns=(10, 20), latency_ns=(2, 2),
 )  # fmt: skip
+RAIL = wire.Channel("ina3221", "VDD_IN", "module", "instant_power", True, 0.0066, 0.04)
+TRACE = wire.Trace(RAIL, (10, 20), (4.7, 4.8), (wire.Gap(30, "error", "ENODATA"),))
+PASS = wire.PassEvent(
+    v=1, seq=0, t_ns=5, kind="pass", scenario="paced", case_id=CASE.case_id, block=1, attempt=1, start_ns=10, end_ns=20,
+    inferences=3, wall_ns=9, spin_before_ns=1, spin_after_ns=1, contended=False, traces=(TRACE,), rate_hz=2.5,
+)  # fmt: skip
+ENERGY = dataclasses.replace(JOB, energy=wire.EnergyPlan((wire.Meter("ina3221", {"total": ["VDD_IN"]}),), windows=5))
 OPERATOR = wire.Operator("conv1", "Conv", 1000, 4096, time_ns=7, dtype="fp32", layout="blocked")
 
 
@@ -46,6 +53,8 @@ def test_every_kind_of_event_comes_back_as_it_went() -> None:
         wire.FailedEvent(1, 0, 5, "failed", CASE.case_id, 1, 0, 1, "signal", "SIGSEGV", True),
         wire.GraphEvent(1, 0, 5, "graph", CASE.case_id, (OPERATOR,), "", 12, {"cycles": None}, {"cycles": "no PMU"}),
         wire.CeilingsEvent(1, 0, 5, "ceilings", 2, 1e10, 2e10, "numpy 2.0", {"size": 512}, "", "0,1", True),
+        PASS,
+        wire.PassFailedEvent(1, 0, 5, "pass-failed", "idle", "", 1, 1, "error", "no such meter", True),
         wire.EndEvent(1, 0, 5, "end", "budget", 4, {CASE.case_id: None}, {CASE.case_id: 3}),
     )
     assert {type(event) for event in events} == set(wire.EVENTS.values())
@@ -322,3 +331,92 @@ def test_half_a_character_from_a_device_becomes_a_question_mark_and_a_whole_one_
     said = wire.parse(r'{"a\udcff": ["\ud800x", "\ud83d\ude00", "\\ud800"]}', "it")
     assert said == {"a?": ["?x", "\U0001f600", "\\ud800"]}
     json.dumps(said, ensure_ascii=False).encode()
+
+
+# --- energy ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_with_energy_passes_comes_back_as_it_went() -> None:
+    assert wire.decode(wire.Job, wire.encode(ENERGY), "job") == ENERGY
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"meters": []}, "energy passes need a meter"),
+        ({"scenarios": ["open"]}, "scenarios must be of paced, closed"),
+        ({"scenarios": []}, "scenarios must be of paced, closed"),
+        ({"windows": 0}, "windows must be from 1 to 1000"),
+        ({"window_s": 0}, "window_s must be above 0"),
+        ({"rate_hz": 0}, "rate_hz must be positive"),
+        ({"meters": [{"sensor": "../x"}]}, "a sensor's name must be a plain name"),
+    ],
+)
+def test_a_plan_of_passes_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    tree = {**json.loads(wire.encode(ENERGY))["energy"], **fields}
+    with pytest.raises(WireError, match=message):
+        wire.decode(wire.Job, changed(ENERGY, energy=tree), "job")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scenario": "open"}, "scenario must be idle, paced, closed"),
+        ({"scenario": "idle"}, "only an idle pass has no case"),
+        ({"inferences": 0}, "only an idle pass has no inferences"),
+        ({"end_ns": 10}, "a window must end after it began"),
+        ({"rate_hz": None}, "a paced pass must have a rate"),
+        ({"block": 0}, "count from 1"),
+    ],
+)
+def test_a_pass_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        wire.decode_event(changed(PASS, **fields), "here")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"t_ns": [10]}, "equally long"),
+        ({"t_ns": [20, 10]}, "must not go backwards"),
+        ({"gaps": [{"t_ns": 1, "status": "ok", "reason": ""}]}, "a gap's status must be one of"),
+    ],
+)
+def test_a_trace_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    trace = {**json.loads(wire.encode(PASS))["traces"][0], **fields}
+    with pytest.raises(WireError, match=message):
+        wire.decode_event(changed(PASS, traces=[trace]), "here")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"scope": "planet"}, "scope must be one of"), ({"kind": "power"}, "kind must be one of")],
+)
+def test_a_channel_says_what_it_measures_in_known_words(fields: dict[str, object], message: str) -> None:
+    channel = {**json.loads(wire.encode(RAIL)), **fields}
+    with pytest.raises(WireError, match=message):
+        wire.decode(wire.Channel, json.dumps(channel), "here")
+
+
+def test_a_channel_measures_in_the_unit_of_its_kind() -> None:
+    assert {kind: dataclasses.replace(RAIL, kind=kind).unit for kind in wire.UNITS} == wire.UNITS
+
+
+@pytest.mark.parametrize(
+    ("job", "fields", "message"),
+    [
+        (JOB, {}, "scenario must be one that the job asks for"),
+        (ENERGY, {"block": 6}, "block of a pass must be at most 5"),
+        (ENERGY, {"case_id": "f" * 16}, "case_id must be one of the job's"),
+    ],
+    ids=["none asked for", "too many blocks", "another case"],
+)
+def test_a_journal_holds_only_passes_that_its_job_asks_for(
+    job: wire.Job, fields: dict[str, object], message: str
+) -> None:
+    start = wire.StartEvent(1, 0, 1, "start", "run", "run-empty", "abc", 12, False, {}, {})
+    told = dataclasses.replace(PASS, seq=1, **fields)  # type: ignore[arg-type]
+    with pytest.raises(WireError, match=message):
+        wire.JournalReader(job, "journal").read(f"{wire.encode(start)}\n{wire.encode(told)}\n")
+    whole = f"{wire.encode(start)}\n{wire.encode(dataclasses.replace(PASS, seq=1))}\n"
+    assert len(wire.JournalReader(ENERGY, "journal").read(whole)) == 2

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from devices.agent import host
-from devices.agent.sensing import Files, Reading, UnavailableError, text
 from harness import wire
+from harness.sensing import Files, Reading, UnavailableError, text
 
 _MOST_NAMED = 5
 _LEAST_CORES = 0.005  # a process below this is not named

@@ -12,10 +12,10 @@ import sysconfig
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from devices.agent import nvml, thermal
+from devices.agent import thermal
 from devices.agent.journal import clock_resolution_ns
-from devices.agent.sensing import Files, distinct, sysroot, text
-from harness import wire
+from harness import nvml, wire
+from harness.sensing import Files, distinct, sysroot, text
 
 _CPU = "sys/devices/system/cpu"
 _TREES = ("proc/device-tree", "sys/firmware/devicetree/base")  # the same tree; some kernels and containers lack one

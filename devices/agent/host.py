@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Iterator
 
-from devices.agent.sensing import Files, Source, UnavailableError, absent, number
+from harness.sensing import Files, Source, UnavailableError, absent, number
 
 _CPUFREQ = "sys/devices/system/cpu/cpufreq"
 _MOST_POLICIES = 8  # beside a process, more clocks than these are told by their extremes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 from devices.agent import facts, host, lock, thermal, throttle
-from devices.agent.sensing import Files, Reading, Snapshot, Source, sysroot, take, text
+from harness.sensing import Files, Reading, Snapshot, Source, sysroot, take, text
 
 _SINCE_BOOT = {16: "under-voltage", 17: "clock capped", 18: "throttled", 19: "soft temperature limit"}
 _FAN_PROFILES = ("var/lib/nvfancontrol/status", "etc/nvfancontrol.conf")  # what is in force, what is in force at boot

@@ -11,9 +11,9 @@ from devices.agent import ceilings, cooldown, facts, graph, pinning, prepare, sc
 from devices.agent.journal import Journal, replace_file
 from devices.agent.launch import Outcome, launch
 from devices.agent.schedule import History, Slot
-from devices.agent.sensing import sysroot
 from devices.agent.watch import Watch
 from harness import wire
+from harness.sensing import sysroot
 
 PROBE_LIMIT_S = 120.0
 

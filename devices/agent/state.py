@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from devices.agent import host, thermal, throttle
-from devices.agent.sensing import AbsentError, Files, Reading, Snapshot, Source, sysroot, take
+from harness.sensing import AbsentError, Files, Reading, Snapshot, Source, sysroot, take
 
 
 class State:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional
 
-from devices.agent.sensing import Files, Source, UnavailableError, absent, number, take, text
+from harness.sensing import Files, Source, UnavailableError, absent, number, take, text
 
 _THERMAL = "sys/class/thermal"
 _CONSTANT = "pmic"  # NVIDIA's zone of that name says 100 degC at all times

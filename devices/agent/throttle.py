@@ -8,8 +8,8 @@ reading says why.
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
-from devices.agent import firmware, nvml
-from devices.agent.sensing import Files, Snapshot, Source, UnavailableError, absent, number, text
+from harness import mailbox, nvml
+from harness.sensing import Files, Snapshot, Source, UnavailableError, absent, number, text
 from harness.wire import SUSPENDED
 
 _SUSPENDED_LEAST_S = 0.010
@@ -49,7 +49,7 @@ def _pi(root: Path, files: Files) -> Iterator[Source]:
     if twins:
         yield Source("throttle_bits", "firmware", "gauge", "1", _hexadecimal(files, twins[0]))
     elif (root / "dev/vcio").exists():
-        yield Source("throttle_bits", "firmware", "gauge", "1", lambda: firmware.throttled(root / "dev/vcio"))
+        yield Source("throttle_bits", "firmware", "gauge", "1", lambda: mailbox.throttled(root / "dev/vcio"))
     for alarm in _hwmon(root, "rpi_volt", "in0_lcrit_alarm"):
         yield Source("undervoltage_alarm", "supply", "gauge", "1", number(files, alarm))
 

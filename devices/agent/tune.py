@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Sequence
 
 from devices.agent import undo
-from devices.agent.sensing import sysroot
 from devices.agent.undo import Change
 from harness.errors import DeviceError
+from harness.sensing import sysroot
 from harness.wire import Setting, Tuned
 
 _COMMAND_LIMIT_S = 60.0

@@ -5,9 +5,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from devices.agent import cpu, throttle
 from devices.agent.journal import Journal
-from devices.agent.sensing import Reading, Snapshot
 from devices.agent.state import State, added
 from harness import wire
+from harness.sensing import Reading, Snapshot
 
 
 class Watch:

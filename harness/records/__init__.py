@@ -25,6 +25,7 @@ from harness.records.asked import (
     System,
 )
 from harness.records.canonical import digest
+from harness.records.energy import Energy, EnergyRecord, EnergyVerdict, Figure, Interval, Saving
 from harness.records.executed import Bound, Ceilings, Executed, Matched, Operation
 from harness.records.made import (
     FOLD_ERROR_F32,
@@ -85,12 +86,16 @@ __all__ = [
     "Curve",
     "Device",
     "Eligible",
+    "Energy",
+    "EnergyRecord",
+    "EnergyVerdict",
     "Entry",
     "Environment",
     "Estimate",
     "Exam",
     "Examples",
     "Executed",
+    "Figure",
     "Finding",
     "Flip",
     "FoldReport",
@@ -98,6 +103,7 @@ __all__ = [
     "Form",
     "GivenNetwork",
     "Group",
+    "Interval",
     "JobRecord",
     "Ladder",
     "LadderRequest",
@@ -114,6 +120,7 @@ __all__ = [
     "RunStatus",
     "RunVerdict",
     "Rung",
+    "Saving",
     "Severity",
     "Speedup",
     "Spread",

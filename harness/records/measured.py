@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from harness.records.asked import Method, Padding, Plan
 from harness.records.canonical import digest
+from harness.records.energy import Energy, EnergyRecord
 from harness.records.executed import Ceilings, Executed, Operation
 from harness.records.made import Ladder
 from harness.wire import Tuned
@@ -208,7 +209,7 @@ class Summary:
     status: Status
     latency_ns: Estimate | None
     speedup: Speedup | None
-    energy_j: None
+    energy_j: Energy | None
     energy_status: str
     blocks: int
     contended: int
@@ -232,7 +233,7 @@ class JobRecord:
     `gates`, how often the agent waited for the device to cool, `timed_out` and `seconds`. `tuned`: settings brought about.
     `usage`: over all counted processes, see `analysis.conditions`. `throttling`: the evidence, a few sentences. `neighbours`:
     other programs that used the processors, by name, in cores. `follows`: what processes' latencies go along with. `curve`:
-    how a sustained regime was reached.
+    how a sustained regime was reached. `energy`: what its energy rests on, None where no pass was asked for.
     """
 
     job: str
@@ -253,6 +254,7 @@ class JobRecord:
     neighbours: Mapping[str, float] = field(default_factory=dict)
     follows: Mapping[str, Correlation] = field(default_factory=dict)
     curve: Curve | None = None
+    energy: EnergyRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ its types.
 """
 
 from harness.wire.cores import CORES, core_names
+from harness.wire.energy import PassEvent, PassFailedEvent
 from harness.wire.events import (
     ENDS,
     SUSPENDED,
@@ -33,15 +34,16 @@ from harness.wire.job import (
     CPUS,
     MAX_SAMPLES,
     REGIMES,
-    VERSION,
     FileRef,
     Job,
     JobCase,
     Place,
     Protocol,
     Setting,
-    require_name,
 )
+from harness.wire.names import VERSION, require_name
+from harness.wire.plans import IDLE, SCENARIOS, EnergyPlan, Meter
+from harness.wire.power import MAX_READINGS, SCOPES, STATUSES, UNITS, Channel, Gap, Trace
 from harness.wire.reading import (
     EVENTS,
     MAX_LINE_BYTES,
@@ -59,23 +61,35 @@ __all__ = [
     "CPUS",
     "ENDS",
     "EVENTS",
+    "IDLE",
     "MAX_LINE_BYTES",
     "MAX_OPERATORS",
+    "MAX_READINGS",
     "MAX_SAMPLES",
     "MAX_WORDS",
     "REGIMES",
+    "SCENARIOS",
+    "SCOPES",
+    "STATUSES",
     "SUSPENDED",
+    "UNITS",
     "VERSION",
     "CeilingsEvent",
+    "Channel",
     "EndEvent",
+    "EnergyPlan",
     "Event",
     "FailedEvent",
     "FileRef",
+    "Gap",
     "GraphEvent",
     "Job",
     "JobCase",
     "JournalReader",
+    "Meter",
     "Operator",
+    "PassEvent",
+    "PassFailedEvent",
     "Place",
     "ProcessEvent",
     "Protocol",
@@ -86,6 +100,7 @@ __all__ = [
     "StartEvent",
     "StateEvent",
     "Tensor",
+    "Trace",
     "TuneEvent",
     "Tuned",
     "Usage",

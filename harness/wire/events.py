@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
 from harness.decode import require
-from harness.wire.job import MAX_SAMPLES, VERSION, Place
+from harness.wire.job import MAX_SAMPLES, Place
+from harness.wire.names import VERSION
 
 ENDS = ("decided", "reference-failed", "budget", "blocks", "failed")
 
@@ -109,7 +110,7 @@ class StateEvent(Event):
     """System state at one moment: each reading is (sensor, scope, kind, status, value, unit); value null unless ok.
 
     `when` is before, during or after: a process (`case_id`, `replicate`, `attempt` name it), or a whole block (`case_id`
-    is empty). `reasons`: why a reading is not ok, by "sensor scope".
+    is empty); an energy pass where `scenario` is not empty. `reasons`: why a reading is not ok, by "sensor scope".
     """
 
     block: int
@@ -119,6 +120,7 @@ class StateEvent(Event):
     replicate: int = 0
     attempt: int = 0
     reasons: Dict[str, str] = field(default_factory=dict)
+    scenario: str = ""
 
     def __post_init__(self) -> None:
         _require_counted(self.block)

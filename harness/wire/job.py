@@ -2,23 +2,17 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from harness.decode import require
+from harness.wire.names import VERSION, require_name
+from harness.wire.plans import EnergyPlan
 
-VERSION = 1
 MAX_SAMPLES = 200_000  # per process
 REGIMES = ("burst", "sustained")
 CPUS = "cpus"  # an option of every runtime: on which CPUs a measured process runs
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _PLACE = re.compile(r"([1-9][0-9]{0,3})(?: on ([0-9]{1,4}(?:,[0-9]{1,4})*))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-def require_name(name: str, what: str) -> str:
-    """Check that `name` is one plain path component (letters, digits, . _ + -) and return it."""
-    require(_NAME.fullmatch(name) is not None, what + " must be a plain name", name)
-    return name
 
 
 class Place(NamedTuple):
@@ -168,6 +162,7 @@ class Job:
     """All cases of one device and runtime. `comparisons` are (case_id, reference case_id) pairs, one per ladder row.
 
     `tune` are the settings to bring about while it is measured. `profile`: time the operators too, once it is measured.
+    `energy`: the passes that measure energy, after the latencies; None: no meter can be read, or none was asked for.
     """
 
     run: str
@@ -179,6 +174,7 @@ class Job:
     protocol: Protocol = field(default_factory=Protocol)
     tune: Tuple[Setting, ...] = ()
     profile: bool = False
+    energy: Optional[EnergyPlan] = None
     v: int = VERSION
 
     def __post_init__(self) -> None:

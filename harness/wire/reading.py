@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Type, TypeVar
 from harness import decode as json_decode
 from harness.decode import build, require
 from harness.errors import WireError
+from harness.wire.energy import PassEvent, PassFailedEvent
 from harness.wire.events import (
     EndEvent,
     Event,
@@ -19,7 +20,9 @@ from harness.wire.events import (
     WaitEvent,
 )
 from harness.wire.graphs import CeilingsEvent, GraphEvent
-from harness.wire.job import VERSION, Job
+from harness.wire.job import Job
+from harness.wire.names import VERSION
+from harness.wire.plans import IDLE
 
 EVENTS: Dict[str, Type[Event]] = {
     "start": StartEvent,
@@ -29,6 +32,8 @@ EVENTS: Dict[str, Type[Event]] = {
     "soak": SoakEvent,
     "tune": TuneEvent,
     "failed": FailedEvent,
+    "pass": PassEvent,
+    "pass-failed": PassFailedEvent,
     "graph": GraphEvent,
     "ceilings": CeilingsEvent,
     "end": EndEvent,
@@ -115,6 +120,7 @@ class JournalReader:
             ours, named = (self.job.run, self.job.job), (event.run, event.job)
             require(named == ours, "run and job must be %s, %s" % ours, named)
         _require_place(event, self.replicates, self.job.protocol.looks[-1])
+        _require_asked(event, self.job)
 
 
 def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -> None:
@@ -125,8 +131,25 @@ def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -
         require(event.replicate < most, "replicate must be below %d" % most, event.replicate)
     if isinstance(event, (SoakEvent, GraphEvent)) or (isinstance(event, StateEvent) and event.case_id):
         require(event.case_id in replicates, "case_id must be one of the job's", event.case_id)
-    if isinstance(event, (ProcessEvent, FailedEvent, StateEvent, WaitEvent)):
+    if isinstance(event, (ProcessEvent, FailedEvent, WaitEvent)) or (
+        isinstance(event, StateEvent) and not event.scenario
+    ):
         require(event.block <= most_blocks, "block must be at most %d" % most_blocks, event.block)
     if isinstance(event, EndEvent):
         named = {*event.half_widths, *event.blocks_needed}
         require(named <= set(replicates), "an end must name cases of the job", sorted(named - set(replicates)))
+
+
+def _require_asked(event: Event, job: Job) -> None:
+    """Raise ValueError unless an energy pass, or a state beside one, is of those that the job asks for."""
+    is_pass = isinstance(event, (PassEvent, PassFailedEvent))
+    if not (is_pass or (isinstance(event, StateEvent) and event.scenario)):
+        return
+    plan, scenario = job.energy, event.scenario  # type: ignore[attr-defined]
+    scenarios = () if plan is None else (IDLE, *plan.scenarios)
+    require(scenario in scenarios, "scenario must be one that the job asks for", scenario)
+    if plan is not None:
+        block, case_id = event.block, event.case_id  # type: ignore[attr-defined]
+        require(block <= plan.windows, "block of a pass must be at most %d" % plan.windows, block)
+        known = {"", *(case.case_id for case in job.cases)}
+        require(case_id in known, "case_id must be one of the job's", case_id)

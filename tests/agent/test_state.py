@@ -12,8 +12,8 @@ import trees
 from trees import JETSON, PI, X86, write
 
 from devices.agent import facts, state
-from devices.agent.sensing import Snapshot, Source, sysroot, take
 from devices.agent.state import State
+from harness.sensing import Snapshot, Source, sysroot, take
 
 
 def found(snapshot: Snapshot) -> dict[tuple[str, str], tuple[str, float | None, str]]:

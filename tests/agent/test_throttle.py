@@ -13,9 +13,10 @@ import pytest
 import trees
 from trees import JETSON, PI, X86, write
 
-from devices.agent import firmware, throttle
-from devices.agent.sensing import Snapshot
+from devices.agent import throttle
 from devices.agent.state import State
+from harness import mailbox
+from harness.sensing import Snapshot
 
 
 def seen(sensor: str, scope: str, *values: float | None) -> list[Snapshot]:
@@ -130,7 +131,7 @@ def test_a_gpu_s_reasons_come_from_the_driver_s_library_and_a_gpu_without_is_uns
 
 
 def test_the_firmware_is_asked_in_the_words_of_vcgencmd_and_what_is_no_mailbox_is_an_error(tmp_path: Path) -> None:
-    assert (firmware._IOCTL, firmware._WORDS.size) == (0xC0086400, 7 * 4 + 1024)
+    assert (mailbox._IOCTL, mailbox._WORDS.size) == (0xC0086400, 7 * 4 + 1024)
     snapshot = State(write(tmp_path, {"dev/vcio": ""})).brief()
     (reading,) = [reading for reading in snapshot.readings if reading[0] == "throttle_bits"]
     assert reading[3:5] == ("error", None) and "ioctl" in snapshot.reasons["throttle_bits firmware"]

@@ -6,7 +6,7 @@ import re
 import struct
 from pathlib import Path
 
-from devices.agent.sensing import UnavailableError
+from harness.sensing import UnavailableError
 
 _IOCTL = 0xC0006400 | struct.calcsize("P") << 16  # _IOWR(100, 0, char *)
 _GENCMD, _VALUE_BYTES = 0x00030080, 1024

@@ -3,7 +3,7 @@
 import ctypes
 from typing import Any, List, NamedTuple
 
-from devices.agent.sensing import AbsentError, UnavailableError
+from harness.sensing import AbsentError, UnavailableError
 
 _NAMES = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")  # new and old
 

@@ -59,6 +59,19 @@ class Source(NamedTuple):
     brief: bool = True
 
 
+class Taken(NamedTuple):
+    """What a channel of a sensor of power gave: a number, or a status and why there is none.
+
+    `channel` is its place among the session's; `t_ns` when it was taken (monotonic), 0: in the middle of the read.
+    """
+
+    channel: int
+    value: Optional[float]
+    status: str = "ok"
+    reason: str = ""
+    t_ns: int = 0
+
+
 class Snapshot(NamedTuple):
     """Readings of one moment, and why one is not ok by "sensor scope"."""
 
