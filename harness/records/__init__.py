@@ -14,6 +14,8 @@ from harness.records.asked import (
     Address,
     Device,
     Eligible,
+    EnergyMode,
+    EnergyRequest,
     FoldRequest,
     GivenNetwork,
     LadderRequest,
@@ -25,7 +27,7 @@ from harness.records.asked import (
     System,
 )
 from harness.records.canonical import digest
-from harness.records.energy import Energy, EnergyRecord, EnergyVerdict, Figure, Interval, Saving
+from harness.records.energy import Energy, EnergyRecord, EnergyVerdict, Figure, Interval, RemoteTrace, Saving
 from harness.records.executed import Bound, Ceilings, Executed, Matched, Operation
 from harness.records.made import (
     FOLD_ERROR_F32,
@@ -87,7 +89,9 @@ __all__ = [
     "Device",
     "Eligible",
     "Energy",
+    "EnergyMode",
     "EnergyRecord",
+    "EnergyRequest",
     "EnergyVerdict",
     "Entry",
     "Environment",
@@ -115,6 +119,7 @@ __all__ = [
     "Plan",
     "PowerMode",
     "Profile",
+    "RemoteTrace",
     "Run",
     "RunState",
     "RunStatus",

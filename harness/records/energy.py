@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.wire import Trace
+
 EnergyVerdict = Literal["less", "more", "same", "unclear"]
 
 
@@ -89,3 +91,14 @@ class EnergyRecord:
     passes: Mapping[str, int] = field(default_factory=dict)
     clock_bound_s: float | None = None
     others: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RemoteTrace:
+    """What a meter that the controller reads gave during a job, its times already on the device's monotonic clock.
+
+    `bound_s`: by how much these times may be off, from the exchanges of clocks.
+    """
+
+    trace: Trace
+    bound_s: float
