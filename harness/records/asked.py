@@ -11,6 +11,7 @@ from harness.wire import Setting
 Method = str
 Eligible = Literal["mergeable", "all"]
 Padding = Literal["kept", "moved"]
+EnergyMode = Literal["auto", "both", "paced", "closed", "none"]
 
 ONNX = "onnx"  # the method of networks that were folded elsewhere and given as files
 
@@ -161,6 +162,19 @@ class GivenNetwork:
 
 
 @dataclass(frozen=True)
+class EnergyRequest:
+    """What is asked of energy: `mode`, `windows` per case and scenario, a window's length in s, the paced rate in Hz.
+
+    `auto`: both scenarios where a sensor can be read, else none. None: as the sensors need it, half the slowest case's rate.
+    """
+
+    mode: EnergyMode = "auto"
+    windows: int = 5
+    window_s: float | None = None
+    rate_hz: float | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What one invocation will do on one device, decided and checked before any long work.
 
@@ -183,3 +197,4 @@ class Plan:
     given: tuple[GivenNetwork, ...] = ()
     power_mode: str | None = None
     profiling: bool = False
+    energy: EnergyRequest = EnergyRequest()

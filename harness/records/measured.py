@@ -261,7 +261,8 @@ class JobRecord:
 class Run:
     """One device, one folder under `results/`: what was asked, from what, what came out. `run.json`.
 
-    `operators` are those of each case, in their order; `ceilings` the device's, by threads and CPUs.
+    `operators` are those of each case, in their order; `ceilings` the device's, by threads and CPUs. `sensors`: status and
+    reason of each sensor of power, as they were found before anything was measured.
     """
 
     schema: int
@@ -286,3 +287,4 @@ class Run:
     calibration: Mapping[str, Any] | None = None
     operators: Mapping[str, tuple[Operation, ...]] = field(default_factory=dict)
     ceilings: tuple[Ceilings, ...] = ()
+    sensors: Mapping[str, tuple[str, str]] = field(default_factory=dict)
