@@ -1,6 +1,6 @@
 """Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, tables
-of docs/inventory.md from the profiles and of docs/matrix.md from what was measured, the JSON Schemas from the models that check
-the files.
+of docs/inventory.md from the profiles, of docs/energy.md from the sensors and of docs/matrix.md from what was measured, the
+JSON Schemas from the models that check the files.
 
 python scripts/docs.py            write
 python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
@@ -20,6 +20,7 @@ from harness.inventory import editors
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = re.compile(r"<!-- profiles -->\n.*?<!-- /profiles -->", re.DOTALL)
+SENSORS = re.compile(r"<!-- sensors -->\n.*?<!-- /sensors -->", re.DOTALL)
 GRID = re.compile(r"<!-- grid -->\n.*?<!-- /grid -->", re.DOTALL)
 MATRIX = re.compile(r"<!-- matrix -->\n.*?<!-- /matrix -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
@@ -43,10 +44,12 @@ def pages() -> dict[Path, str]:
     readme = ROOT / "README.md"
     inventory_page = ROOT / "docs" / "inventory.md"
     matrix_page = ROOT / "docs" / "matrix.md"
+    energy_page = ROOT / "docs" / "energy.md"
     return {
         readme: EXAMPLE.sub(lambda _: example(), readme.read_text()),
         ROOT / "docs" / "commands.md": commands(),
         inventory_page: PROFILES.sub(lambda _: profiles(), inventory_page.read_text()),
+        energy_page: SENSORS.sub(lambda _: sensors(), energy_page.read_text()),
         matrix_page: measured_tables(matrix_page.read_text()),
         **{editors.place(which): editors.schema(which) for which in editors.WHICH},
     }
@@ -88,6 +91,19 @@ def profiles() -> str:
         adds = ", ".join(f"{key} {value}" for key, value in system.target.items()) or "nothing"
         rows.append(f"| `{name}` | {of} | {', '.join(system.pythons)} | {system.glibc} | {adds} |")
     return "\n".join(("<!-- profiles -->", *rows, "<!-- /profiles -->"))
+
+
+def sensors() -> str:
+    """Every sensor that comes with the program: what it is, who reads it, its windows and options."""
+    rows = ["| sensor | is | read by | window: least, usual | options |", "|---|---|---|---|---|"]
+    for name in content.names("sensor"):
+        found = content.load("sensor", name)
+        least, usual = found.WINDOW_S
+        options = "; ".join(f"`{key}`: {what}" for key, what in found.OPTIONS.items()) or "none"
+        where = {"device": "the device", "controller": "this machine"}[getattr(found, "WHERE", "device")]
+        cells = (f"`{name}`", content.summary("sensor", name), where, f"{least:g} s, {usual:g} s", options)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(("<!-- sensors -->", *rows, "<!-- /sensors -->"))
 
 
 def measured_tables(page: str) -> str:

@@ -59,11 +59,18 @@ def test_the_examples_model_task_method_runtime_and_device_do_the_main_job_toget
     assert cases[-1]["depth"] < cases[0]["depth"]
 
 
-def test_the_examples_sensor_keeps_the_contract(own: Path) -> None:
+def test_the_examples_sensor_tells_watts_and_why_it_cannot(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_HARNESS_SYSROOT", str(tmp_path / "root"))
     sensor = content.load("sensor", "battery")
-    status, reason = sensor.probe()
-    with sensor.open({}) as opened:
-        readings = opened.read()
-    assert all(reading["scope"] and reading["kind"] for reading in readings)
-    assert all((reading["power_w"] is None) == (reading["status"] != "ok") for reading in readings)
-    assert status == "ok" or reason
+    assert sensor.probe({})[0] == "unsupported" and "no such battery" in sensor.probe({})[1]
+    file = tmp_path / "root/sys/class/power_supply/BAT1/power_now"
+    file.parent.mkdir(parents=True)
+    file.write_text("12500000\n")
+    assert sensor.probe({"name": "BAT1"}) == ("ok", "battery: 12.5 W")
+    with sensor.open({"name": "BAT1"}) as session:
+        assert session.channels[0].unit == "W" and session.read()[0].value == 12.5
+        file.write_text("plugged in\n")
+        taken = session.read()[0]
+        assert taken.value is None and taken.status == "error" and "plugged in" in taken.reason
