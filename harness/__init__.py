@@ -1,6 +1,6 @@
 """edge-harness: what removing layers really buys, measured on the device.
 
-frames = harness.load("results/local/20261120T120000Z-1a2b")     # pandas: .cases .samples .state; .run the record
+frames = harness.load("results/local/20261120T120000Z-1a2b")     # pandas: .cases .samples .power ..; .run the record
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ def _finish(folder: Path, record: Run, seconds: dict[str, float]) -> Path:
     """Write the frames and the analysed record; return the folder."""
     with _timed(seconds, "store"):
         made, journals, replies = store.measured(folder, record.plan.runtimes)
-        store.save_frames(folder, journals.values())
+        store.save_frames(folder, journals)
         record = replace(record, calibration=store.compared_calibration(record, replies))
         record = replace(analysis.analyse(record, made, journals, replies), status="done", failure=None)
     store.save(folder, replace(record, seconds=seconds))

@@ -1,10 +1,10 @@
-"""Journals as pandas frames, in long form: every inference, every process, every reading of system state."""
+"""Journals as pandas frames, in long form: every inference, every process, every reading of system state and of power."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness import wire
 
@@ -86,3 +86,92 @@ def processes(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
                 throttled = "; ".join(event.throttled)
                 rows.append([*(own[name] for name in columns), throttled, *(usage.get(name) for name in used)])
     return pd.DataFrame(rows, columns=[*columns, "throttled", *used])
+
+
+# --- energy passes -------------------------------------------------------------------------------------------------
+
+_POWER = (
+    *("runtime", "block", "scenario", "case_id", "attempt", "sensor", "channel", "scope", "kind", "total"),
+    *("status", "reason", "start_ns", "value", "unit"),
+)
+_WINDOWS = (
+    *("runtime", "block", "scenario", "case_id", "attempt", "start_ns", "end_ns", "inferences", "rate_hz", "late"),
+    *("unsampled_ns", "sampled_ns", "sampler_cpus", "contended", "throttled", "valid"),
+)
+_TYPES = {
+    **dict.fromkeys(("block", "attempt", "start_ns", "end_ns", "inferences", "late", "unsampled_ns"), "Int64"),
+    "sampled_ns": "Int64",
+    "total": "boolean",
+    "contended": "bool",
+    "valid": "bool",
+    "value": "float64",
+    "rate_hz": "float64",
+}
+
+
+def power(
+    journals: Mapping[str, Sequence[wire.Event]], meters: Mapping[str, Sequence[wire.Trace]] | None = None
+) -> pd.DataFrame:
+    """Return every reading of power or energy as a row, by runtime; value is null unless status is `ok`, never 0 for that.
+
+    `start_ns` is when it was taken, on the device's clock. `meters` are traces of meters that the controller read, their times
+    brought onto that clock: they span passes, so that block, scenario, case_id and attempt are null. case_id is null where
+    a device was idle, channel where a sensor could not even be opened.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in _POWER}
+    for runtime, journal in journals.items():
+        for event in journal:
+            if isinstance(event, wire.PassEvent):
+                taken = (runtime, event.block, event.scenario, event.case_id or None, event.attempt)
+                _append(columns, taken, event.traces)
+    for runtime, traces in (meters or {}).items():
+        _append(columns, (runtime, None, None, None, None), traces)
+    return _typed(columns)
+
+
+def windows(journals: Mapping[str, Sequence[wire.Event]]) -> pd.DataFrame:
+    """Return every energy pass as a row, by runtime; `valid` when it is the last attempt and was not disturbed.
+
+    Times on the device's clock; `throttled` is the evidence, "" where there is none. case_id is null where a device was idle.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in _WINDOWS}
+    for runtime, journal in journals.items():
+        passes = [event for event in journal if isinstance(event, wire.PassEvent)]
+        last = {(e.scenario, e.case_id, e.block): e.attempt for e in passes}
+        for event in passes:
+            counts = last[event.scenario, event.case_id, event.block] == event.attempt
+            row = {
+                **vars(event),
+                "runtime": runtime,
+                "case_id": event.case_id or None,
+                "throttled": "; ".join(event.throttled),
+                "valid": counts and not event.contended and not event.throttled,
+            }
+            for name in _WINDOWS:
+                columns[name].append(row[name])
+    return _typed(columns)
+
+
+def _append(columns: dict[str, list[Any]], taken: tuple[Any, ...], traces: Iterable[wire.Trace]) -> None:
+    for trace in traces:
+        of = trace.channel
+        rows = sorted(_readings(trace), key=lambda row: row[0])
+        shared = (*taken, of.sensor, of.name, of.scope, of.kind, of.total)
+        for name, value in zip(_POWER, shared, strict=False):
+            columns[name] += [value] * len(rows)
+        for name, found in zip(("start_ns", "status", "reason", "value"), zip(*rows, strict=True), strict=False):
+            columns[name] += found
+        columns["unit"] += [of.unit] * len(rows)
+
+
+def _readings(trace: wire.Trace) -> Iterator[tuple[int, str, str, float | None]]:
+    yield from ((at, "ok", "", value) for at, value in zip(trace.t_ns, trace.values, strict=True))
+    yield from ((gap.t_ns, gap.status, gap.reason, None) for gap in trace.gaps)
+
+
+def _typed(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """A frame whose columns have the same types whether or not there is a row."""
+    import pandas as pd
+
+    frame = pd.DataFrame(columns)
+    return frame.astype({name: kind for name, kind in _TYPES.items() if name in columns})

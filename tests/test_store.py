@@ -115,7 +115,7 @@ def test_only_the_last_attempt_of_a_process_is_valid(tmp_path: Path) -> None:
 
 def test_frames_of_no_processes_are_empty_but_have_their_columns(tmp_path: Path) -> None:
     folder = store.create(tmp_path, RUN)
-    store.save_frames(folder, [[]])
+    store.save_frames(folder, {})
     frames = store.frames(folder)
     assert len(frames.samples) == 0 and "latency_ns" in frames.samples and "sensor" in frames.state
 

@@ -4,6 +4,8 @@
         run.json            what was asked, from what, what came out (records.Run)
         samples.parquet     case_id, block, replicate, attempt, phase, index, start_ns, latency_ns, valid
         state.parquet       block, when, sensor, scope, kind, status, start_ns, value, unit
+        power.parquet       runtime, block, scenario, case_id, sensor, channel, scope, kind, status, start_ns, value, unit
+        windows.parquet     runtime, block, scenario, case_id, attempt, start_ns, end_ns, inferences, valid
         jobs/<runtime>/     job.json, events.jsonl (the journal: the truth), reply.json
         plots/
 

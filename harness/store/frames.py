@@ -1,8 +1,8 @@
-"""Frames: a run's samples and system state as Parquet, and back as pandas."""
+"""Frames: a run's samples, system state and power as Parquet, and back as pandas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frames:
-    """A run as pandas frames: one row per ladder row, per inference, per system-state reading, per process.
+    """A run as pandas frames: one row per ladder row, per inference, per system-state reading, per process, per reading
+    of power or energy, per energy pass.
 
-    `processes` is empty for runs that were stored before there was such a file.
+    `processes`, `power` and `windows` are empty for runs that were stored before there were such files.
     """
 
     run: Run
@@ -29,6 +30,8 @@ class Frames:
     samples: pd.DataFrame
     state: pd.DataFrame
     processes: pd.DataFrame
+    power: pd.DataFrame
+    windows: pd.DataFrame
 
 
 def frames(folder: Path) -> Frames:
@@ -42,13 +45,37 @@ def frames(folder: Path) -> Frames:
         raise StoreError(
             f"{folder}: its samples cannot be read: {error}", "Finish the run: harness run --resume."
         ) from None
-    kept = folder / "processes.parquet"
-    processes = pd.read_parquet(kept) if kept.is_file() else tables.processes([])
-    return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state, processes)
+    later = {"processes": tables.processes([]), "power": tables.power({}), "windows": tables.windows({})}
+    kept = {name: _kept(folder / f"{name}.parquet", empty) for name, empty in later.items()}
+    return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state, **kept)
 
 
-def save_frames(folder: Path, journals: Iterable[Sequence[wire.Event]]) -> None:
-    """Write samples.parquet, processes.parquet and state.parquet from the journals. Raises StoreError."""
-    journals = tuple(journals)
-    for name, table in (("samples", tables.samples), ("processes", tables.processes), ("state", tables.state)):
-        write(folder / f"{name}.parquet", table(journals).to_parquet(index=False))
+def _kept(file: Path, empty: pd.DataFrame) -> pd.DataFrame:
+    """Read a file that older runs lack. Raises StoreError where it is there and cannot be read."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(file) if file.is_file() else empty
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file}: cannot be read: {error}", "Its journal, beside it, may still be whole.") from None
+
+
+def save_frames(
+    folder: Path,
+    journals: Mapping[str, Sequence[wire.Event]],
+    meters: Mapping[str, Sequence[wire.Trace]] | None = None,
+) -> None:
+    """Write samples, processes, state, power and windows as Parquet from the journals by runtime. Raises StoreError.
+
+    `meters` as in `tables.power`: what the controller read, by runtime.
+    """
+    events = tuple(journals.values())
+    found = {
+        "samples": tables.samples(events),
+        "processes": tables.processes(events),
+        "state": tables.state(events),
+        "power": tables.power(journals, meters),
+        "windows": tables.windows(journals),
+    }
+    for name, table in found.items():
+        write(folder / f"{name}.parquet", table.to_parquet(index=False))
