@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from harness import content, given, inventory, wire
+from harness import content, energy, given, inventory, wire
 from harness.errors import UsageError
-from harness.records import Device, Eligible, LadderRequest, Plan, PowerMode, Profile
+from harness.records import Device, Eligible, EnergyRequest, LadderRequest, Plan, PowerMode, Profile
 from harness.wire import REGIMES, Protocol
 
 MAX_TRAINING_THREADS = 2  # fixed, because sums in another order give another ladder: part of a rung's key
@@ -46,6 +46,10 @@ class Words:
     onnx: tuple[Path, ...] = ()
     power_mode: str | None = None
     profile: bool = False
+    energy: str = "auto"
+    windows: int | None = None
+    window: float | None = None
+    rate: float | None = None
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
@@ -57,7 +61,8 @@ def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
     _require_range("--batch", words.batch, 1, 4096)
     _require_range("--budget", words.budget, 1, 7 * 24 * 3600)
     _require_range("--seed", words.seed, 0, 2**32 - 1)
-    plans = [(device, _plan(words, device, ladders)) for device in devices]
+    asked = energy.ask(words.energy, words.windows, words.window, words.rate)
+    plans = [(device, _plan(words, device, ladders, asked)) for device in devices]
     networks = given.look(words.onnx, words.batch) if words.onnx else ()
     return tuple((device, replace(plan, given=networks)) for device, plan in plans)
 
@@ -66,16 +71,19 @@ def describe(device: Device, plan: Plan) -> dict[str, Any]:
     """Return a plan as plain JSON, with the device's profile and the seconds that it may take, part by part.
 
     Training is left out: nothing but training tells how long it takes. A device cools before each block, for so long at
-    most, outside the budget; a sustained regime begins with a load.
+    most, outside the budget; a sustained regime begins with a load. Energy passes come after the latencies, outside the
+    budget too; how many cases a ladder has is known when it has been made.
     """
     jobs, most = len(plan.runtimes), Protocol()
     burst = plan.regime == "burst"
+    cases = len(plan.given) * len(plan.precisions) if plan.given else None
     return {
         **asdict(plan),
         "profile": device.profile.name,
         "measuring_s_at_most": plan.budget_s * jobs,
         "cooling_s_at_most": device.profile.cooldown_s * most.looks[-1] * jobs if burst else 0.0,
         "soaking_s_at_most": 0.0 if burst else most.soak_s * jobs,
+        **energy.describe(plan.energy, device, jobs, cases),
     }
 
 
@@ -87,7 +95,7 @@ def split(text: str, flag: str) -> tuple[str, ...]:
     return items
 
 
-def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> Plan:
+def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...], asked: EnergyRequest) -> Plan:
     runtimes = split(words.runtime, "--runtime") if words.runtime else device.runtimes[:1]
     precisions = split(words.precision, "--precision")
     for runtime in runtimes:
@@ -106,6 +114,7 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
     threads = device.profile.threads if words.threads is None else words.threads
     _require_range("--threads", threads, 1, 1024)
     mode = _power_mode(words.power_mode, device.profile)
+    energy.require_possible(asked, device)
     return Plan(
         device=device.name,
         ladders=ladders,
@@ -121,6 +130,7 @@ def _plan(words: Words, device: Device, ladders: tuple[LadderRequest, ...]) -> P
         regime=words.regime or (mode.regime if mode else None) or REGIMES[0],
         power_mode=mode.name if mode else None,
         profiling=words.profile,
+        energy=asked,
     )
 
 

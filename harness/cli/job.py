@@ -62,6 +62,19 @@ PowerMode = Annotated[str | None, typer.Option(help="A power mode of the profile
 Profile = Annotated[
     bool, typer.Option("--profile", help="Time each operator too, once all is measured; count hardware events.")
 ]
+Energy = Annotated[
+    str,
+    typer.Option(
+        help="Scenarios whose energy is measured, after the latencies; auto: both, where a sensor can be read.",
+        metavar="auto|both|paced|closed|none",
+    ),
+]
+Windows = Annotated[int | None, typer.Option(help="Energy windows of each case and scenario; 5 at least.", metavar="N")]
+Window = Annotated[float | None, typer.Option(help="Length of one; by default as its sensors need it.", metavar="S")]
+Rate = Annotated[
+    float | None,
+    typer.Option(help="Inferences a second of the paced scenario; by default half the slowest's.", metavar="HZ"),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for a device that another run holds.")]
 Steal = Annotated[bool, typer.Option("--steal", help="End the run that holds a device, and take it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
@@ -96,6 +109,10 @@ def run(
     regime: Regime = None,
     power_mode: PowerMode = None,
     profile: Profile = False,
+    energy: Energy = "auto",
+    windows: Windows = None,
+    window: Window = None,
+    rate: Rate = None,
     wait: Wait = False,
     steal: Steal = False,
     dry_run: DryRun = False,
@@ -145,13 +162,11 @@ def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
     from harness import plan, store
 
     planned = _planned(words, inventory_file)
+    described = [plan.describe(device, each) for device, each in planned]
+    for (device, _), each in zip(planned, described, strict=True):
+        print(f"{device.name}: {each['energy_said']}", file=sys.stderr)
     quotes = [store.quote_calibration(results, device.name) for device, _ in planned]
-    print_json(
-        [
-            {**plan.describe(device, each), "calibration": quote}
-            for (device, each), quote in zip(planned, quotes, strict=True)
-        ]
-    )
+    print_json([{**each, "calibration": quote} for each, quote in zip(described, quotes, strict=True)])
 
 
 def _planned(words: Words, inventory_file: Path | None) -> tuple[tuple[Device, Plan], ...]:
