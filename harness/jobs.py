@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness import bundle, interrupt, store, wire
+from harness import bundle, energy, interrupt, store, wire
 from harness.child import OnProgress, Progress
 from harness.errors import DamagedError, DeviceError, HarnessError
 from harness.records import ONNX, Artifact, Case, Entry, Environment, Plan, Profile, Run
@@ -30,7 +30,13 @@ _FULL_BYTES = 2**20  # what a disk that is called full may still have free
 _SILENCE_S = 10.0  # without a new line for so long, ask whether the agent still lives
 
 
-def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: Profile) -> wire.Job | None:
+def make(
+    record: Run,
+    runtime: str,
+    artifacts: Mapping[str, Artifact],
+    profile: Profile,
+    passes: wire.EnergyPlan | None = None,
+) -> wire.Job | None:
     """Return the job of all of a run's cases for one runtime, or None when none of them could be built.
 
     `artifacts` go by case: two precisions may be the same bytes, each proved on a sample and within a bound of its own. The
@@ -58,6 +64,7 @@ def make(record: Run, runtime: str, artifacts: Mapping[str, Artifact], profile: 
         protocol=protocol(record.plan, profile, record.virtual),
         tune=settings(record.plan.tune, profile, record.plan.power_mode),
         profile=record.plan.profiling,
+        energy=passes,
     )
 
 
@@ -133,11 +140,17 @@ def deploy(
     line.put(files)
     give_back(line, folder, job)
     line.put_job(job)
+    agent = bundle.build(job.runtime, _sensors(job))
     try:
-        line.start(bundle.build(job.runtime), job, environment)
+        line.start(agent, job, environment)
     except DamagedError:
         line.put(files)
-        line.start(bundle.build(job.runtime), job, environment)
+        line.start(agent, job, environment)
+
+
+def _sensors(job: wire.Job) -> list[str]:
+    """The sensors that the job reads on the device."""
+    return [meter.sensor for meter in job.energy.meters] if job.energy else []
 
 
 def bring(
@@ -278,6 +291,10 @@ class _Copy:
             return f"block {event.block}, {self.labels[event.case_id]}"
         if isinstance(event, wire.FailedEvent) and event.final:
             return f"failed: {self.labels[event.case_id]}: {event.cause}"
+        if isinstance(event, wire.PassEvent):
+            return f"energy: window {event.block}, {self._scenario(event)}"
+        if isinstance(event, wire.PassFailedEvent) and event.final:
+            return f"energy: no window {event.block}, {self._scenario(event)}: {event.cause}"
         if isinstance(event, wire.GraphEvent):
             return f"looked at what ran as {self.labels[event.case_id]}"
         if isinstance(event, wire.WaitEvent):
@@ -286,8 +303,11 @@ class _Copy:
             return f"warmed up for a sustained load: {event.reason}"
         return ""
 
+    def _scenario(self, event: wire.PassEvent | wire.PassFailedEvent) -> str:
+        return f"{self.labels[event.case_id]} {event.scenario}" if event.case_id else event.scenario
+
     def _tell(self, text: str) -> None:
-        budget = self.job.protocol.budget_s
-        self.tell(
-            Progress(f"{self.job.runtime}: {text}", round(min(time.monotonic() - self.began, budget)), round(budget))
-        )
+        """Say it beside the seconds gone, of those that latencies take at most and energy passes mostly."""
+        total_s = self.job.protocol.budget_s + energy.seconds(self.job.energy, len(self.job.cases))
+        gone_s = min(time.monotonic() - self.began, total_s)
+        self.tell(Progress(f"{self.job.runtime}: {text}", round(gone_s), round(total_s)))

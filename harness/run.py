@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import analysis, build, cache, content, given, jobs, rows, store, transport
+from harness import analysis, build, cache, content, energy, given, jobs, rows, store, transport
 from harness import preflight as making_ready
 from harness.child import OnProgress, Progress
 from harness.compress import client
@@ -75,6 +75,7 @@ def start(
         plan=plan,
         provenance=provenance(),
         calibration=store.calibration_of(results, plan),
+        sensors=ready.sensors,
     )
     folder = store.create(results, record)
     tell(Progress(f"run {record.run}"))
@@ -101,11 +102,12 @@ def resume(folder: Path, device: Device, *, tell: OnProgress, busy: Busy = "refu
                 if _is_measured(folder, record):
                     return _finish(folder, record, seconds)
                 try:
-                    ready = preflight(record.plan, device, folder.parent.parent, tell, busy, line)
+                    ready = preflight(_still_asked(folder, record), device, folder.parent.parent, tell, busy, line)
                 except BusyError:
                     if (line.holder() or {}).get("run") != record.run:
                         raise
                     continue  # its own agent, which was only being started when it was looked for
+                record = replace(record, sensors=record.sensors if _jobs(folder, record) else ready.sensors)
                 return _carry_out(folder, record, ready, seconds, tell)
 
 
@@ -120,7 +122,7 @@ def preflight(
     """Check all that can fail before the long work: results, cache, device, its runtimes. Raises HarnessError."""
     store.require_writable(results)
     build.require_room(_CACHE_FREE_BYTES)
-    return making_ready.make(device, plan.runtimes, tell, busy, line)
+    return making_ready.make(device, plan.runtimes, tell, busy, line, plan.energy)
 
 
 def provenance() -> dict[str, Any]:
@@ -225,9 +227,20 @@ def _prepare_and_measure(
 
 def _is_measured(folder: Path, record: Run) -> bool:
     """Whether every job that the run has made has its reply."""
-    started = [runtime for runtime in record.plan.runtimes if store.load_job(folder, runtime) is not None]
     replies = (store.load_reply(folder, runtime) for runtime in record.plan.runtimes)
-    return bool(record.entries) and started == list(record.plan.runtimes) and all(replies)
+    return bool(record.entries) and _jobs(folder, record) == list(record.plan.runtimes) and all(replies)
+
+
+def _jobs(folder: Path, record: Run) -> list[str]:
+    """The runtimes whose jobs have been made: these stay as they are."""
+    return [runtime for runtime in record.plan.runtimes if store.load_job(folder, runtime) is not None]
+
+
+def _still_asked(folder: Path, record: Run) -> Plan:
+    """The plan of a run that goes on: where every job has been made, its sensors are not asked anew."""
+    if _jobs(folder, record) != list(record.plan.runtimes):
+        return record.plan
+    return replace(record.plan, energy=replace(record.plan.energy, mode="none"))
 
 
 @contextmanager
@@ -266,9 +279,12 @@ def _measure(
     folder: Path, record: Run, runtime: str, artifacts: Mapping[str, Artifact], ready: Ready, tell: OnProgress
 ) -> None:
     """Bring one runtime's job to its reply, unless it has one: send what is missing, start an agent, follow it."""
-    job = store.load_job(folder, runtime) or jobs.make(record, runtime, artifacts, ready.device.profile)
+    planned = energy.plan(record.plan.energy, ready.device, record.sensors)
+    job = store.load_job(folder, runtime) or jobs.make(record, runtime, artifacts, ready.device.profile, planned)
     if job is None or store.load_reply(folder, runtime) is not None:
         return
+    if job.energy is not None:
+        tell(Progress(energy.say(job.energy, len(job.cases))))
     store.save_job(folder, job)
     while True:
         try:

@@ -290,7 +290,7 @@ class Told:
     def __init__(self, answer: dict[str, Any]) -> None:
         self.name, self.answer = "d", answer
 
-    def look(self, bundle: Path) -> dict[str, Any]:
+    def look(self, bundle: Path, options: Any = None) -> dict[str, Any]:
         return self.answer
 
     def environments(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ class Held:
     def __init__(self, holder: Any) -> None:
         self.name, self.holder = "d", holder
 
-    def look(self, bundle: Path) -> dict[str, Any]:
+    def look(self, bundle: Path, options: Any = None) -> dict[str, Any]:
         return {"holder": self.holder}
 
 
