@@ -97,8 +97,10 @@ class EnergyRecord:
 class RemoteTrace:
     """What a meter that the controller reads gave during a job, its times already on the device's monotonic clock.
 
-    `bound_s`: by how much these times may be off, from the exchanges of clocks.
+    `bound_s`: by how much these times may be off, from the exchanges of clocks and from how long a reading took. Times begin
+    anew when a device boots: `boot_id` names the boot that they belong to, as in a start's facts; None: unknown.
     """
 
     trace: Trace
     bound_s: float
+    boot_id: str | None = None
