@@ -6,7 +6,7 @@
         state.parquet       block, when, sensor, scope, kind, status, start_ns, value, unit
         power.parquet       runtime, block, scenario, case_id, sensor, channel, scope, kind, status, start_ns, value, unit
         windows.parquet     runtime, block, scenario, case_id, attempt, start_ns, end_ns, inferences, valid
-        jobs/<runtime>/     job.json, events.jsonl (the journal: the truth), reply.json
+        jobs/<runtime>/     job.json, events.jsonl (the journal: the truth), reply.json; meters.jsonl (read by the controller)
         plots/
 
 Statistics are recomputed from the journal when `analysis_version` is older than the program's; nothing here computes.
@@ -34,6 +34,7 @@ from harness.store.journals import (
     save_reply,
     set_journal_aside,
 )
+from harness.store.meters import meter_record, meters, meters_found
 from harness.store.places import find, folders, held, require_writable
 from harness.store.runs import SCHEMA, create, load, save
 from harness.store.writing import write
@@ -57,6 +58,9 @@ __all__ = [
     "load_job",
     "load_reply",
     "measured",
+    "meter_record",
+    "meters",
+    "meters_found",
     "quote_calibration",
     "require_writable",
     "save",

@@ -10,6 +10,7 @@ agent runs detached, so that link and controller may go away at any moment. `Loc
     ssh.py        a board: the verbs as files and three commands
     remote.py     its workdir through SFTP: one listing tells what is missing, transfers go on where they were cut
     link.py       the connection under it: time-outs and a watchdog for everything, found again when it was lost
+    echo.py       exchanges of times with a board, over one kept channel
     hosts.py      who is at the other end: host keys of the board and of the jump hosts before it
     configured.py what the user's SSH configuration says of them
     refusals.py   why a connection was not made, in words

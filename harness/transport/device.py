@@ -7,11 +7,13 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness import wire
+from harness.clocks import Echo
 from harness.errors import BusyError, DamagedError, DeviceError, HarnessError, StoreError, WireError
 from harness.records import Environment
 
@@ -29,6 +31,9 @@ _ERRORS: Mapping[str, type[HarnessError]] = {
     "WireError": WireError,
 }
 
+SensorOptions = Mapping[str, Mapping[str, Any]]
+"""What the inventory says of each sensor, by its name: plain values."""
+
 
 class Transport(Protocol):
     """What a controller can do with a device. All raise DeviceError, naming the device, the rule and the next move."""
@@ -37,10 +42,11 @@ class Transport(Protocol):
     follow_s: float
     """How long to wait between two looks at a journal: a look disturbs what is being measured."""
 
-    def look(self, bundle: Path) -> Mapping[str, Any]:
+    def look(self, bundle: Path, options: SensorOptions | None = None) -> Mapping[str, Any]:
         """Return what the device is and how it stands: {"facts", "free_bytes", "writable", "holder", "clock_ns", ...}.
 
-        "round_trip_ns" bounds how far from now `clock_ns` was read.
+        "round_trip_ns" bounds how far from now `clock_ns` was read. "sensors": {name: {"status", "reason"}} of those in the
+        bundle that a device reads itself, each probed with its options.
         """
 
     def environments(self) -> frozenset[str]:
@@ -81,6 +87,9 @@ class Transport(Protocol):
 
     def stop(self, job: str | None = None) -> bool:
         """End the agent at work (on this job, if one is named), journal whole; return whether there was one."""
+
+    def clock(self, bundle: Path) -> AbstractContextManager[Echo]:
+        """Open a channel over which times are exchanged with the device, as often as is wanted, and close it behind."""
 
     def clean(self, bundle: Path) -> int:
         """Remove what no job under way needs and nobody has used for a day; return the bytes that were freed."""
@@ -186,3 +195,8 @@ def probed(answer: Mapping[str, Any], runtime: str, name: str, python: str) -> M
             f"It was imported with {python}; `harness runtimes` says how to get what is missing.",
         )
     return {key: told(answer, key, dict, name) for key in ("versions", "facts")}
+
+
+def sensor_words(options: SensorOptions | None) -> Sequence[str]:
+    """Return what the agent's `look` is told of sensors, beside the workdir: their options as JSON, or nothing."""
+    return () if options is None else (json.dumps(options, sort_keys=True, allow_nan=False),)

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from harness import files, wire
+from harness import files, sensing, wire
+from harness.clocks import Echo, Same
 from harness.errors import DeviceError
 from harness.records import Environment
 from harness.transport.device import (
@@ -23,12 +24,14 @@ from harness.transport.device import (
     KEEP_BYTES,
     MAX_REPLY_BYTES,
     PIECE_BYTES,
+    SensorOptions,
     job_file,
     last_line,
     owner,
     plain,
     probed,
     read_answer,
+    sensor_words,
     sha256_of,
     told,
 )
@@ -55,10 +58,10 @@ class Local:
 
     # --- before ------------------------------------------------------------------------------------------------------
 
-    def look(self, bundle: Path) -> Mapping[str, Any]:
+    def look(self, bundle: Path, options: SensorOptions | None = None) -> Mapping[str, Any]:
         """Return what this machine is and how it stands, as `Transport.look` says."""
         agent, began = self._put_bundle(bundle), time.monotonic_ns()
-        seen = self._ask(agent, "look", str(self.workdir))
+        seen = self._ask(agent, "look", str(self.workdir), *sensor_words(options))
         return {**seen, "round_trip_ns": time.monotonic_ns() - began}
 
     def environments(self) -> frozenset[str]:
@@ -184,6 +187,11 @@ class Local:
             return False
         self._ask(self.workdir / "agents" / plain(holder.get("agent"), self.name), "stop", str(self.workdir), owner())
         return True
+
+    @contextmanager
+    def clock(self, bundle: Path) -> Iterator[Echo]:
+        """Give this machine's clock, which is the device's: nothing is exchanged, and nothing is off."""
+        yield Same(sensing.text(sensing.sysroot() / "proc/sys/kernel/random/boot_id") or "")
 
     def clean(self, bundle: Path) -> int:
         """Remove what no job under way needs and nobody has used for a day; return the bytes that were freed."""

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness import wire
+from harness.clocks import Echo
 from harness.errors import DamagedError, DeviceError, WireError
 from harness.records import Address, Environment
+from harness.transport import echo
 from harness.transport.device import (
     COMMAND_LIMIT_S,
     KEEP_BYTES,
     MAX_REPLY_BYTES,
     PIECE_BYTES,
+    SensorOptions,
     job_file,
     last_line,
     owner,
     plain,
     probed,
     read_answer,
+    sensor_words,
     sha256_of,
     spec,
     told,
@@ -68,10 +72,10 @@ class Ssh:
 
     # --- before ------------------------------------------------------------------------------------------------------
 
-    def look(self, bundle: Path) -> Mapping[str, Any]:
+    def look(self, bundle: Path, options: SensorOptions | None = None) -> Mapping[str, Any]:
         """Return what the board is and how it stands, as `Transport.look` says. Raises DeviceError."""
         agent, began = self._put_bundle(bundle), time.monotonic_ns()
-        seen = self._ask(self.python, agent, "look", self.there.path())
+        seen = self._ask(self.python, agent, "look", self.there.path(), *sensor_words(options))
         return {**seen, "round_trip_ns": time.monotonic_ns() - began}
 
     def environments(self) -> frozenset[str]:
@@ -210,6 +214,14 @@ class Ssh:
             agent = self.there.path("agents", plain(holder.get("agent"), self.name))
             self._ask(self.python, agent, "stop", self.there.path(), owner())
         return True
+
+    @contextmanager
+    def clock(self, bundle: Path) -> Iterator[Echo]:
+        """Ask the agent's clock over a channel of its own on the one connection. Raises DeviceError."""
+        with self.link.hurried():  # nothing that is measured rests on it
+            agent = self._put_bundle(bundle)
+        with echo.over(self.link, [self.python, agent, "clock"]) as lines:
+            yield lines
 
     def clean(self, bundle: Path) -> int:
         """Remove what no job under way needs and nobody has used for a day; return the bytes that were freed."""
