@@ -124,6 +124,7 @@ def power(
             if isinstance(event, wire.PassEvent):
                 taken = (runtime, event.block, event.scenario, event.case_id or None, event.attempt)
                 _append(columns, taken, event.traces)
+                _append_unopened(columns, taken, event)
     for runtime, traces in (meters or {}).items():
         _append(columns, (runtime, None, None, None, None), traces)
     return _typed(columns)
@@ -162,6 +163,15 @@ def _append(columns: dict[str, list[Any]], taken: tuple[Any, ...], traces: Itera
         for name, found in zip(("start_ns", "status", "reason", "value"), zip(*rows, strict=True), strict=False):
             columns[name] += found
         columns["unit"] += [of.unit] * len(rows)
+
+
+def _append_unopened(columns: dict[str, list[Any]], taken: tuple[Any, ...], event: wire.PassEvent) -> None:
+    """A row for each sensor that gave nothing in a pass, as it could not be opened."""
+    for sensor, said in event.unopened.items():
+        status, _, reason = said.partition(": ")
+        row = (*taken, sensor, None, None, None, None, status, reason, event.start_ns, None, None)
+        for name, value in zip(_POWER, row, strict=True):
+            columns[name].append(value)
 
 
 def _readings(trace: wire.Trace) -> Iterator[tuple[int, str, str, float | None]]:

@@ -59,6 +59,13 @@ def test_readings_of_the_controllers_meters_stand_beside_and_belong_to_no_pass()
     assert remote[["block", "scenario", "case_id", "attempt"]].isna().all(axis=None)
 
 
+def test_a_sensor_that_could_not_be_opened_is_a_row_without_a_value_not_nothing() -> None:
+    event = example.passed(0, 1, "idle", None, traces=(), unopened={"rapl": "permission: energy_uj: root only"})
+    (row,) = tables.power({"torch": [event]}).to_dict("records")
+    assert (row["sensor"], row["status"], row["reason"]) == ("rapl", "permission", "energy_uj: root only")
+    assert math.isnan(row["value"]) and row["channel"] is None and row["start_ns"] == event.start_ns
+
+
 def test_only_the_last_attempt_of_a_pass_is_valid_and_only_where_it_was_not_disturbed() -> None:
     journal = [
         example.passed(0, 1, "paced", RUNG_0, contended=True),

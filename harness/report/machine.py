@@ -57,13 +57,14 @@ JOB_KEYS = (
         "half_widths",
         "blocks_needed",
     ),
-    *("waits", "tuned", "usage", "throttling", "neighbours", "follows", "curve"),
+    *("waits", "tuned", "usage", "throttling", "neighbours", "follows", "curve", "energy"),
 )
 
 
 def to_json(run: Run) -> dict[str, Any]:
     """Return a run as plain JSON values: `schema`, `run`, `device`, `status`, `failure`, `verdict`, `cases` (CASE_KEYS each),
-    `findings`, `jobs` (JOB_KEYS each), `calibration`, `ceilings` (one per thread count and set of CPUs).
+    `findings`, `jobs` (JOB_KEYS each), `calibration`, `ceilings` (one per thread count and set of CPUs), `sensors`
+    (status and reason of each, as it was asked before the run).
 
     `cases` is empty until something could be measured: `status` and `failure` say how far the run came. A number that
     cannot be had is null, and its case's `reasons` says why under the number's key (`status`: why it is not ok).
@@ -82,6 +83,7 @@ def to_json(run: Run) -> dict[str, Any]:
         "jobs": _plain([{key: job[key] for key in JOB_KEYS} for job in map(asdict, run.jobs)]),
         "calibration": _plain(run.calibration),
         "ceilings": [asdict(each) for each in run.ceilings],
+        "sensors": {name: {"status": status, "reason": reason} for name, (status, reason) in run.sensors.items()},
     }
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from rich.box import Box
 from rich.console import Console
@@ -13,19 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import stats
-from harness.records import Estimate, Finding, Run, Speedup, Summary
-from harness.report import rows
+from harness.records import Finding, Run
+from harness.report import basis, cells, rows
+from harness.report.cells import Column
 from harness.report.rows import Panel
 from harness.report.text import (
     COLOURS,
     UNICODE,
     Glyphs,
     boxed,
-    digits,
     printable,
-    thousandths,
     unfilled,
-    with_interval,
 )
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -48,9 +45,11 @@ def _print(run: Run, console: Console) -> None:
         console.print(Text(printable(line)))
     for panel in rows.panels(run):
         console.print()
-        console.print(_table(run, panel, glyphs, box, console.width))
-        console.print()
-        console.print(Text(_caption(run, panel, glyphs), style="dim"))
+        for table in _tables(run, panel, glyphs, box, console.width):
+            console.print(table)
+            console.print()
+        for line in (_caption(run, panel, glyphs), basis.words(panel, glyphs)):
+            console.print(Text(printable(line), style="dim"))
     _print_findings(run, console)
     _print_absences(run, console, glyphs)
 
@@ -60,7 +59,10 @@ def markdown(run: Run) -> str:
     parts = [
         part
         for panel in rows.panels(run)
-        for part in (_markdown_table(run, panel), _escaped(_caption(run, panel, UNICODE)))
+        for part in (
+            _markdown_table(run, panel),
+            _escaped(f"{_caption(run, panel, UNICODE)} {basis.words(panel, UNICODE)}"),
+        )
     ]
     found = [
         f"- **{letter}** {finding.kind} ({_where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
@@ -71,111 +73,13 @@ def markdown(run: Run) -> str:
 
 
 def _markdown_table(run: Run, panel: Panel) -> str:
-    columns = _columns(run, panel, UNICODE)
+    columns = _with_energy(run, panel, UNICODE)
     head = [column.title.replace("\n", " ") for column in columns]
     align = ["---:" if column.numeric else "---" for column in columns]
     body = [
         [column.cell(row) if column.numeric else _escaped(column.cell(row)) for column in columns] for row in panel.rows
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, align, *body))
-
-
-# --- columns -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its title (two lines at most), how a row's cell reads, whether it is a number, and shown even at 80 columns."""
-
-    title: str
-    cell: Callable[[Summary], str]
-    numeric: bool = True
-    essential: bool = False
-
-
-def _columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
-    scale, unit = _unit(panel, glyphs)
-    null = glyphs.null
-    made = Column("removed\nof (all)", lambda s: _removed(s, null))
-    built = Column("acc. %\nas built", lambda s: _percent(s.artifact_accuracy, null), essential=True)
-    lost = Column("lost\n(added)", lambda s: _lost(s, null))
-    proved: tuple[Column, ...] = (
-        Column("acc.\n%", lambda s: _percent(s.accuracy, null), essential=True),
-        Column("fold\nerror", lambda s: null if s.fold_error is None else f"{s.fold_error:.0e}"),
-        *((built, lost) if panel.rounded else ()),
-    )
-    there = Column("outputs\ndiffer", lambda s: null if s.artifact_error is None else _difference(s.artifact_error))
-    timed = (
-        Column(f"latency {unit}\n[95 % interval]", lambda s: _latency(s.latency_ns, scale, null), essential=True),
-        Column("speed-up\n[interval]", lambda s: _speedup(s.speedup, null), essential=True),
-        Column("verdict", lambda s: _verdict(s, null), numeric=False, essential=True),
-    )
-    equal = (there, Column("status", lambda s: s.status, numeric=False, essential=True))
-    agrees = Column("differs\nfrom 0", lambda s: null if s.difference is None else _difference(s.difference))
-    return (
-        Column("rung", rows.title, numeric=False, essential=True),
-        *(() if panel.given else (made,)),
-        Column("depth", lambda s: null if s.depth is None else str(s.depth), essential=True),
-        Column("MMACs\n(useful)", lambda s: _macs(s, null)),
-        Column("weights\nMB", lambda s: digits(s.weight_bytes / 1e6)),
-        *((agrees,) if panel.given else proved),
-        *(equal if run.virtual else timed),
-        Column("see", lambda s: rows.marks(run, s).replace(" ", ""), numeric=False, essential=True),
-    )
-
-
-def _unit(panel: Panel, glyphs: Glyphs) -> tuple[float, str]:
-    """Milliseconds, or microseconds where every latency is below one millisecond."""
-    medians = [s.latency_ns.median for s in panel.rows if s.latency_ns]
-    return (1e3, glyphs.micro) if medians and max(medians) < 1e6 else (1e6, "ms")
-
-
-def _removed(s: Summary, null: str) -> str:
-    if s.removed is None:
-        return null
-    return f"{s.removed}/{s.eligible}" + (f" ({s.activations})" if s.activations != s.eligible else "")
-
-
-def _percent(fraction: float | None, null: str) -> str:
-    return null if fraction is None else f"{100 * fraction:.1f}"
-
-
-def _lost(s: Summary, null: str) -> str:
-    """What an artifact loses of torch's accuracy, in percent of the examples, and how much more than rung 0's."""
-    if s.artifact_loss is None:
-        return null
-    added = "" if s.artifact_loss_added is None else f" ({100 * s.artifact_loss_added:+.1f})"
-    return f"{100 * s.artifact_loss:.1f}{added}"
-
-
-def _macs(s: Summary, null: str) -> str:
-    if s.macs is None or s.macs_useful is None:
-        return null
-    return f"{digits(s.macs / 1e6)} ({digits(s.macs_useful / 1e6)})"
-
-
-def _difference(size: float) -> str:
-    return f"{size:.0e}" if 0 < size < 0.01 else f"{size:.2g}"
-
-
-def _latency(estimate: Estimate | None, scale: float, null: str) -> str:
-    if estimate is None:
-        return null
-    return with_interval(estimate.median / scale, estimate.low, estimate.high, scale)
-
-
-def _speedup(speedup: Speedup | None, null: str) -> str:
-    if speedup is None:
-        return null
-    return with_interval(speedup.ratio, speedup.low, speedup.high, digits=thousandths)
-
-
-def _verdict(s: Summary, null: str) -> str:
-    if s.status != "ok":
-        return s.status
-    if s.speedup is None:
-        return null
-    return s.speedup.verdict or ""  # the reference has none
 
 
 # --- on the console ------------------------------------------------------------------------------------------------
@@ -186,31 +90,48 @@ def _heading(run: Run) -> str:
     return f"{rows.subject(run)}, device {run.device}{virtual}, run {run.run}"
 
 
-def _table(run: Run, panel: Panel, glyphs: Glyphs, box: Box, width: int) -> Table:
+def _with_energy(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
+    """All columns, those of the compared energy before the last, which holds the letters of findings."""
+    *first, last = cells.columns(run, panel, glyphs)
+    return (*first, *(column for column in cells.energy_columns(panel, glyphs) if column.essential), last)
+
+
+def _tables(run: Run, panel: Panel, glyphs: Glyphs, box: Box, width: int) -> Iterator[Table]:
+    """A panel's table; where energy has no room in it, a second one."""
+    whole, energy = _with_energy(run, panel, glyphs), cells.energy_columns(panel, glyphs)
+    if _width([column for column in whole if column.essential], panel) <= width or not energy:
+        yield _table(whole, panel, panel.title, box, width)
+        return
+    columns = cells.columns(run, panel, glyphs)
+    yield _table(columns, panel, panel.title, box, width)
+    yield _table((columns[0], *energy), panel, f"energy per inference: {basis.scope(panel)}", box, width)
+
+
+def _table(columns: Sequence[Column], panel: Panel, title: str, box: Box, width: int) -> Table:
     """Lay out a panel; where `width` is too narrow for all columns, the first leave that are not essential."""
-    columns = list(_columns(run, panel, glyphs))
-    while _width(columns, panel) > width and (spare := [column for column in columns if not column.essential]):
-        columns.remove(spare[0])
-    roomy = _width(columns, panel) + len(columns) <= width
+    kept = list(columns)
+    while _width(kept, panel) > width and (spare := [column for column in kept if not column.essential]):
+        kept.remove(spare[0])
+    roomy = _width(kept, panel) + len(kept) <= width
     table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, int(roomy), 0, 0), title_justify="left")
-    table.title = Text(panel.title, style="bold")
-    for column in columns:
+    table.title = Text(title, style="bold")
+    for column in kept:
         table.add_column(Text(column.title), justify="right" if column.numeric else "left")
     for name, ladder in panel.ladders.items():
         if len(panel.ladders) > 1:
             table.add_row(Text(name, style="bold"))
         for row in ladder:
-            table.add_row(*(_styled(column.cell(row)) for column in columns))
+            table.add_row(*(_styled(column.cell(row)) for column in kept))
         table.add_section()
     for row in panel.controls:
-        table.add_row(*(_styled(column.cell(row)) for column in columns))
+        table.add_row(*(_styled(column.cell(row)) for column in kept))
     return table
 
 
 def _width(columns: Sequence[Column], panel: Panel) -> int:
     """Characters that the columns take, with one between them."""
-    cells = [[*column.title.split("\n"), *map(column.cell, panel.rows)] for column in columns]
-    return sum(max(map(len, column)) + 1 for column in cells) - 1
+    written = [[*column.title.split("\n"), *map(column.cell, panel.rows)] for column in columns]
+    return sum(max(map(len, column)) + 1 for column in written) - 1
 
 
 def _styled(cell: str) -> Text:
@@ -224,7 +145,6 @@ def _caption(run: Run, panel: Panel, glyphs: Glyphs) -> str:
         "Speed-up against rung 0, paired within blocks; latency: median of process medians.",
         _floor_words(panel, glyphs),
         _job_words(panel),
-        f"Energy: {panel.rows[0].energy_status}.",
     )
     return " ".join(part for part in parts if part)
 
@@ -232,7 +152,7 @@ def _caption(run: Run, panel: Panel, glyphs: Glyphs) -> str:
 def _floor_words(panel: Panel, glyphs: Glyphs) -> str:
     """The A/A floor and what follows from it: `faster` and `slower` must exceed it, `same` needs it within 2 %."""
     several = len(panel.floors) > 1
-    floors = [_speedup(floor, glyphs.null) + f" ({head.ladder})" * several for head, floor in panel.floors]
+    floors = [cells.speedup(floor, glyphs.null) + f" ({head.ladder})" * several for head, floor in panel.floors]
     sizes = [size for _, floor in panel.floors if (size := stats.floor_size(floor)) is not None]
     if not floors:
         return "A/A floor: none measured."
@@ -283,8 +203,11 @@ def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
     for panel in panels:
         where = f" on {panel.runtime} {panel.precision}" if len(panels) > 1 else ""
         shown = _GIVEN if panel.given else (*_SHOWN, *(_ROUNDED if panel.rounded else ()))
-        for keys, names, reason in rows.absences(panel, shown):
-            yield f"{glyphs.null}  {keys.replace('latency_ns', 'latency')} of {names}{where}: {reason}"
+        metered = ("energy_j",) if any(row.energy_j for row in panel.rows) else ()  # else the caption says why
+        for keys, names, reason in rows.absences(panel, (*shown, *metered)):
+            named = keys.replace("latency_ns", "latency").replace("energy_j", "energy")
+            yield f"{glyphs.null}  {named} of {names}{where}: {reason}"
+    yield from (f"{glyphs.null}  {line}" for line in basis.left_out(run))
 
 
 def _escaped(text: str) -> str:

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD, Box
 from rich.console import Console
 
 ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-COLOURS = {"faster": "green", "slower": "red", "same": "cyan", "unclear": "yellow"}
+COLOURS = {"faster": "green", "slower": "red", "same": "cyan", "unclear": "yellow", "less": "green", "more": "red"}
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes tails lag
 
 def test_the_json_has_exactly_the_documented_keys(run):
     made = report.to_json(run)
-    keys = "schema run device status failure verdict cases findings jobs calibration ceilings"
+    keys = "schema run device status failure verdict cases findings jobs calibration ceilings sensors"
     assert list(made) == keys.split()
     assert (made["schema"], made["run"], made["device"]) == (1, run.run, "local")
     assert len(made["cases"]) == 12

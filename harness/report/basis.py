@@ -1,0 +1,88 @@
+"""What a run's energies rest on, in words: scope, sensor, windows, idle power, what sampling cost; and what gave nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.records import Energy, EnergyRecord, Run, Summary
+from harness.report.rows import Panel
+from harness.report.text import Glyphs, digits, thousandths, with_interval
+
+_REFUSED = {
+    "contended": "contended",
+    "throttled": "throttled",
+    "uncovered": "without a whole trace",
+    "failed": "failed",
+}
+
+
+def words(panel: Panel, glyphs: Glyphs) -> str:
+    """What a panel's energies rest on; where it has none, why."""
+    found = [row.energy_j for row in panel.rows if row.energy_j]
+    if not found:
+        return f"Energy: {'; '.join(dict.fromkeys(map(why, panel.rows)))}."
+    record = panel.job.energy if panel.job else None
+    return " ".join((_figure(found), *(_conditions(record, glyphs) if record else ())))
+
+
+def scope(panel: Panel) -> str:
+    """What the energies of a panel are of: module, wall, ..."""
+    return " and ".join(dict.fromkeys(row.energy_j.scope for row in panel.rows if row.energy_j))
+
+
+def why(row: Summary) -> str:
+    """Why a row has no energy."""
+    reason = row.reasons.get("energy_j", "")
+    return row.energy_status if reason in row.energy_status else f"{row.energy_status}: {reason}"
+
+
+def scenario(energy: Energy) -> str:
+    """The compared scenario with its rate, if it has one: paced at 150 Hz."""
+    figure = energy.figures.get(energy.scenario)
+    rate = figure.rate_hz if figure else None
+    return energy.scenario if rate is None else f"{energy.scenario} at {digits(rate)} Hz"
+
+
+def _figure(found: Sequence[Energy]) -> str:
+    """What the figure is of: scope, sensor, scenario, windows, and against what it is compared."""
+    scopes = dict.fromkeys((each.scope, each.sensor, each.channel, each.kind.replace("_", " ")) for each in found)
+    of = " and ".join(f"{scope} ({sensor} {channel}, {kind})" for scope, sensor, channel, kind in scopes)
+    how = " and ".join(dict.fromkeys(map(scenario, found)))
+    counts = sorted({figure.windows for each in found if (figure := each.figures.get(each.scenario))})
+    windows = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
+    lengths = " and ".join(f"{length:g} s" for length in dict.fromkeys(each.window_s for each in found))
+    return (
+        f"Energy, gross: scope {of}; {how}, {windows} windows x {lengths}; "
+        "saving: rung 0's energy over the row's, paired within blocks."
+    )
+
+
+def _conditions(record: EnergyRecord, glyphs: Glyphs) -> Iterator[str]:
+    if record.idle_w is not None:
+        drift = record.idle_drift
+        drifted = "" if drift is None else f", from block to block by up to {digits(100 * drift, 2)} % another"
+        yield f"Idle: {with_interval(record.idle_w.value, record.idle_w.low, record.idle_w.high)} W{drifted}."
+    if record.sampler is not None:
+        effect = with_interval(record.sampler.value, record.sampler.low, record.sampler.high, digits=thousandths)
+        yield f"Latency with the sampler over that without: {effect}."
+    if record.clock_bound_s is not None:
+        yield f"The meter's clock is known to {glyphs.plus_minus}{digits(1e3 * record.clock_bound_s, 2)} ms."
+    refused = [f"{count} {_REFUSED[name]}" for name, count in record.passes.items() if count and name in _REFUSED]
+    if refused:
+        yield f"Passes that do not count: {', '.join(refused)}."
+
+
+def left_out(run: Run) -> Iterator[str]:
+    """What is not in any figure, a line per reason: channels, meters that gave nothing; and scopes that must not be compared."""
+    scopes = {job.runtime: job.energy.scope for job in run.jobs if job.energy and job.energy.scope}
+    if len(set(scopes.values())) > 1:
+        named = ", ".join(f"{runtime} {scope}" for runtime, scope in scopes.items())
+        yield f"energies of unlike scope are not to be compared: {named}"
+    told: dict[str, list[str]] = {}
+    for job in run.jobs:
+        for name, reason in (job.energy.others if job.energy else {}).items():
+            told.setdefault(reason, []).append(name)
+    for name, (status, reason) in run.sensors.items():
+        if status != "ok" and name not in {word for names in told.values() for each in names for word in each.split()}:
+            told.setdefault(f"{status}: {reason}", []).append(name)
+    yield from (f"not in the energies: {', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items())
