@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
-_options: Any = importlib.import_module("devices.sensors._options")
+from devices.sensors import _options
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
