@@ -42,6 +42,11 @@ _FOLDERS: dict[Kind, tuple[Path, str]] = {  # kind -> (built-in folder, folder i
 
 _LOADING = threading.RLock()
 
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 _Rule = tuple[str, Callable[[Any], bool]]  # what it is, in words, and whether a value is one
 _FUNCTION: _Rule = ("a function", callable)
 _DATACLASS: _Rule = ("a dataclass", dataclasses.is_dataclass)
@@ -51,6 +56,11 @@ _NUMBER: _Rule = ("a whole number above 0", lambda value: isinstance(value, int)
 _SECONDS: _Rule = ("a number of seconds, 0 at least", lambda value: isinstance(value, int | float) and value >= 0)
 _TUPLE: _Rule = ("a tuple", lambda value: isinstance(value, tuple))
 _DICT: _Rule = ("a dict", lambda value: isinstance(value, dict))
+_WINDOW: _Rule = (
+    "a tuple of the least and the usual seconds, each above 0",
+    lambda value: isinstance(value, tuple) and [*map(_is_number, value)] == [True] * 2 and 0 < value[0] <= value[1],
+)
+_PLACE: _Rule = ('"device" or "controller"', lambda value: value in ("device", "controller"))
 _KEYS: _Rule = ("a tuple, or a dict of tuples by precision", lambda value: isinstance(value, tuple | dict))
 
 # What a file of each kind must define, and what it may; CONTRIBUTING.md says what for.
@@ -63,7 +73,7 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
         "load": _FUNCTION,
         "versions": _FUNCTION,
     },
-    "sensor": {"WINDOW_S": _TUPLE, "OPTIONS": _DICT, "probe": _FUNCTION, "open": _FUNCTION},
+    "sensor": {"WINDOW_S": _WINDOW, "OPTIONS": _DICT, "probe": _FUNCTION, "open": _FUNCTION},
     "model": {"TASK": _TEXT, "build": _FUNCTION},
     "task": {"CLASSES": _NUMBER, "SHAPE": _TUPLE, "load": _FUNCTION},
     "method": {"TRAINS": _FLAG, "Recipe": _DATACLASS, "choose": _FUNCTION},
@@ -72,7 +82,7 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
     "task": {"VOCABULARY": _NUMBER},
-    "sensor": {"WHERE": _TEXT, "LEAD_S": _SECONDS, "REPLACES": _TUPLE},
+    "sensor": {"WHERE": _PLACE, "LEAD_S": _SECONDS, "REPLACES": _TUPLE},
     "runtime": {
         "FORMS": _TUPLE,
         "TARGET": _KEYS,
@@ -206,22 +216,32 @@ def require_known(kind: str, name: str, known: Iterable[str], hint: str = "") ->
 def constant(kind: Kind, name: str, variable: str, default: Any = None) -> Any:
     """Return a literal that the file of `name` assigns at its top level, without importing it (torch stays out).
 
-    Raises UsageError for an unknown name, ContentError when the file assigns no such literal and there is no default.
+    It may be that of shared code beside it: `OPTIONS = _common.OPTIONS`. Raises UsageError for an unknown name,
+    ContentError when the file assigns no such literal and there is no default.
     """
     file = find(kind, name)
+    value = _assigned(file, variable)
+    if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name):
+        shared = file.with_name(f"{value.value.id}.py")
+        value = _assigned(shared, value.attr) if shared.is_file() else None
+    if value is not None:
+        with contextlib.suppress(ValueError):
+            return ast.literal_eval(value)
+    if default is not None:
+        return default
+    raise ContentError(f"{file}: must assign {variable} a literal at its top level", f"See CONTRIBUTING.md, {kind}.")
+
+
+def _assigned(file: Path, variable: str) -> ast.expr | None:
+    """Return what a file assigns to a variable at its top level, as it is written there; None: nothing."""
     for node in _parse(file).body:
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
         named = any(isinstance(target, ast.Name) and target.id == variable for target in targets)
         if named and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            try:
-                return ast.literal_eval(node.value)
-            except ValueError:
-                break
-    if default is not None:
-        return default
-    raise ContentError(f"{file}: must assign {variable} a literal at its top level", f"See CONTRIBUTING.md, {kind}.")
+            return node.value
+    return None
 
 
 def summary(kind: Kind, name: str) -> str:

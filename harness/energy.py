@@ -140,7 +140,7 @@ def require_possible(request: EnergyRequest, device: Device) -> None:
             "or drop --energy: energy is then null.",
         )
     if sensors and request.mode != "none":
-        easiest = min(sensors, key=lambda name: _windows_s(name)[0])
+        easiest = min(sensors, key=lambda name: windows_s(name)[0])
         _window_s(request, (easiest,))
 
 
@@ -179,7 +179,7 @@ def plan(request: EnergyRequest, device: Device, found: Found) -> wire.EnergyPla
 
 def _window_s(request: EnergyRequest, names: Iterable[str]) -> float:
     """The window asked for, else the usual one of the sensors, the longest. Raises UsageError below the least of one."""
-    windows = {name: _windows_s(name) for name in names}
+    windows = {name: windows_s(name) for name in names}
     if request.window_s is None:
         return max(usual for _, usual in windows.values())
     for name, (least, _) in windows.items():
@@ -191,7 +191,8 @@ def _window_s(request: EnergyRequest, names: Iterable[str]) -> float:
     return request.window_s
 
 
-def _windows_s(name: str) -> tuple[float, float]:
+def windows_s(name: str) -> tuple[float, float]:
+    """Return the least and the usual length of a sensor's windows, s."""
     least, usual = content.constant("sensor", name, "WINDOW_S")
     return float(least), float(usual)
 
@@ -271,4 +272,6 @@ def _passes(count: int) -> str:
 def _duration(duration_s: float) -> str:
     if duration_s < 90:
         return f"{duration_s:.0f} s"
-    return f"{duration_s / 60:.0f} min" if duration_s < 7200 else f"{duration_s / 3600:.1f} h"
+    if duration_s < 7200:
+        return f"{duration_s / 60:.{1 if duration_s < 600 else 0}f} min"
+    return f"{duration_s / 3600:.1f} h"

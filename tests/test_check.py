@@ -17,7 +17,7 @@ from lab.inventory import virtual
 from lab.sshd import Sshd
 
 from devices.agent import facts
-from harness import check, inventory
+from harness import check, inventory, preflight
 from harness.cli import guard
 from harness.errors import DeviceError
 from harness.records import Device, Profile
@@ -235,7 +235,7 @@ def test_whatever_a_device_says_becomes_one_printable_line(compared: Any) -> Non
             points = (
                 *check.compare(device.profile, None, told),
                 *check.standing({**seen_of, "facts": told}, 10**18),
-                *check.sensors(device, {"ina3221"}, seen_of),
+                *check.sensors(device, preflight.sensors(device, seen_of)),
             )
             for point in points:
                 assert point.found.isprintable() and 0 < len(point.found) < 2000
@@ -373,22 +373,26 @@ def test_a_hot_board_is_to_cool_first() -> None:
 
 
 def test_each_sensor_is_readable_or_says_why_not() -> None:
-    named: dict[str, Any] = {"a": {}, "b": {}, "c": {}, "later": {}}
+    named: dict[str, Any] = {"ina3221": {}, "rapl": {}, "nvml": {}, "tegrastats": {}, "later": {}}
     device = Device("d", Profile("p", "", "any", ("empty",)), sensors=named)
     seen = {
-        "a": {"status": "ok", "reason": ""},
-        "b": {"status": "permission", "reason": "/sys/x: only root may read it"},
+        "ina3221": {"status": "ok", "reason": "VDD_IN, module"},
+        "rapl": {"status": "permission", "reason": "/sys/x: only root may read it"},
+        "tegrastats": {"status": "ok", "reason": "VDD_IN, module"},
     }
-    points = {point.what: point for point in check.sensors(device, {"a", "b", "c"}, {"sensors": seen})}
-    assert points["sensor a"].severity == "ok"
-    assert (points["sensor b"].severity, points["sensor b"].found) == (
+    points = {point.what: point for point in check.sensors(device, preflight.sensors(device, {"sensors": seen}))}
+    assert (points["sensor ina3221"].severity, points["sensor ina3221"].found) == ("ok", "readable: VDD_IN, module")
+    assert (points["sensor rapl"].severity, points["sensor rapl"].found) == (
         "missing",
         "permission: /sys/x: only root may read it",
     )
-    assert points["sensor c"].severity == "unknown"
-    assert points["sensor later"].found == "not supported by this version"
+    assert points["sensor rapl"].advice == "Energy is measured by ina3221."
+    assert points["sensor nvml"].found == "error: the agent does not tell"
+    assert points["sensor tegrastats"].severity == "ok"
+    assert points["sensor tegrastats"].found == "not used: ina3221 can be read, which makes it superfluous"
+    assert points["sensor later"].found.startswith("unsupported: there is no file for it in this version")
     assert not any(point.stops for point in points.values())
-    assert "attach a meter" in check.sensors(replace(device, sensors={}), (), {})[0].found
+    assert "attach a meter" in check.sensors(replace(device, sensors={}), {})[0].found
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -456,9 +460,32 @@ def test_a_runtime_that_is_missing_or_kills_its_process_is_a_point(
 
 def test_the_sensors_of_a_device_are_probed_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CONTENT", str(CONTENT))
-    points = examined(Profile("p", "", "any", ("empty",)), tmp_path, sensors={"meter": {}, "ina9999": {}})
-    assert points["sensor meter"].found == "unsupported: no meter is attached"
-    assert points["sensor ina9999"].found == "not supported by this version"
+    named: dict[str, Any] = {"meter": {"port": "usb 3"}, "ina9999": {}, "waves": {}}
+    points = examined(Profile("p", "", "any", ("empty",)), tmp_path, sensors=named)
+    assert points["sensor meter"].found == "unsupported: no meter is attached to usb 3", "it hears its options"
+    assert points["sensor ina9999"].found.startswith("unsupported: there is no file for it in this version")
+    assert points["sensor waves"].found == "readable: total of a wave"
+
+
+def test_a_meter_of_the_network_is_probed_from_here_and_its_failure_is_a_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sensors").mkdir()
+    head = 'WHERE = "controller"\nWINDOW_S = (1.0, 2.0)\nOPTIONS = {"host": "where"}\n'
+    probes = {
+        "wall": 'return "ok", "wall %s" % options["host"]',
+        "wrong": 'raise ValueError("host must be an address, not 7")',
+        "odd": 'return "great", "really"',
+    }
+    for name, body in probes.items():
+        text = f"{head}\ndef probe(options):\n    {body}\n\ndef open(options): ...\n"
+        (tmp_path / "sensors" / f"{name}.py").write_text(text)
+    monkeypatch.setenv("HARNESS_CONTENT", str(tmp_path))
+    named: dict[str, Any] = {"wall": {"host": "10.0.0.7"}, "wrong": {}, "odd": {}}
+    points = examined(Profile("p", "", "any", ("empty",)), tmp_path, sensors=named)
+    assert points["sensor wall"].found == "readable from here: wall 10.0.0.7"
+    assert points["sensor wrong"].found == "error: host must be an address, not 7"
+    assert points["sensor odd"].found == "error: it says 'great'"
 
 
 def wheel(folder: Path) -> None:

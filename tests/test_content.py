@@ -36,6 +36,15 @@ def test_a_constant_is_read_without_running_the_file(own: Path) -> None:
     assert content.constant("model", "loud", "TASK") == "tiny"
 
 
+def test_a_constant_may_be_that_of_shared_code_beside_the_file(own: Path) -> None:
+    (own / "sensors").mkdir()
+    (own / "sensors" / "_both.py").write_text("OPTIONS = {'a': 'what it is'}\n")
+    (own / "sensors" / "mine.py").write_text("import _both\nOPTIONS = _both.OPTIONS\nWINDOW_S = _gone.WINDOW_S\n")
+    assert content.constant("sensor", "mine", "OPTIONS") == {"a": "what it is"}
+    with pytest.raises(ContentError, match=r"mine\.py: must assign WINDOW_S a literal"):
+        content.constant("sensor", "mine", "WINDOW_S")
+
+
 def test_a_constant_that_may_be_missing_has_a_default(own: Path) -> None:
     (own / "models" / "bare.py").write_text("")
     assert content.constant("model", "bare", "PACKAGES", ()) == ()
@@ -120,7 +129,18 @@ def test_whatever_a_file_raises_when_imported_is_told_with_its_place(own: Path, 
         ("model", MODEL + "PACKAGES = 'nltk'\n", "PACKAGES, where a model has it, must be a tuple"),
         ("method", "TRAINS = True\ndef choose(s, r): ...\n", "a method must define Recipe, a dataclass"),
         ("method", "TRAINS = True\nclass Recipe: ...\n", "a method must define Recipe, a dataclass"),
-        ("sensor", "def probe(): ...\n", "a sensor must define open, a function"),
+        ("sensor", "def probe(o): ...\n", "a sensor must define WINDOW_S, a tuple of the least and the usual seconds"),
+        (
+            "sensor",
+            "WINDOW_S, OPTIONS = (20, 5), {}\ndef probe(o): ...\n",
+            "a sensor must define WINDOW_S, a tuple of the least and the usual seconds",
+        ),
+        ("sensor", "WINDOW_S, OPTIONS = (5, 20), {}\ndef probe(o): ...\n", "a sensor must define open, a function"),
+        (
+            "sensor",
+            "WINDOW_S, OPTIONS, WHERE = (5, 20), {}, 'here'\ndef probe(o): ...\ndef open(o): ...\n",
+            'WHERE, where a sensor has it, must be "device" or "controller"',
+        ),
         ("runtime", "PRECISIONS = ('fp32',)\nOPTIONS = {}\n", "a runtime must define CONVERTERS, a tuple"),
     ],
 )

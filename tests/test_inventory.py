@@ -42,7 +42,7 @@ devices:
     system: raspberry-pi-os-trixie
     runtimes: [torch, empty]
     sensors:
-      pmic: {{rate_hz: 5}}
+      pmic: {{period_s: 0.2}}
     tags: [lab, arm]
     virtual: true
 """
@@ -69,7 +69,7 @@ def test_every_key_reaches_the_device(tmp_path: Path) -> None:
         "raspberry-pi-os-trixie",
     )
     assert board.runtimes == ("torch", "empty") and board.profile.runtimes[0] == "onnxruntime"
-    assert board.sensors == {"pmic": {"rate_hz": 5}} and board.tags == ("lab", "arm") and board.virtual
+    assert board.sensors == {"pmic": {"period_s": 0.2}} and board.tags == ("lab", "arm") and board.virtual
 
 
 def test_what_the_inventory_does_not_say_is_the_profiles(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_what_the_inventory_does_not_say_is_the_profiles(tmp_path: Path) -> None
 
 
 def test_options_of_a_sensor_are_laid_over_the_profiles_and_no_options_keep_them(tmp_path: Path) -> None:
-    text = "devices: {b: {profile: jetson-orin-nano, sensors: {ina3221: {rate_hz: 9}, tegrastats: }}}"
+    text = "devices: {b: {profile: jetson-orin-nano, sensors: {ina3221: {rails: all}, tegrastats: }}}"
     board = inventory.device("b", write(tmp_path, text))
-    assert board.sensors == {"ina3221": {"total": ["VDD_IN"], "rate_hz": 9}, "tegrastats": {"total": ["VDD_IN"]}}
+    assert board.sensors == {"ina3221": {"total": ["VDD_IN"], "rails": "all"}, "tegrastats": {"total": ["VDD_IN"]}}
 
 
 def test_a_key_file_that_is_not_there_is_an_error_of_the_device_that_is_used(tmp_path: Path) -> None:
@@ -154,6 +154,8 @@ def test_an_inventory_in_the_current_folder_is_preferred_to_the_one_that_ships(
         ("devices:\n  pi: *a\n", "not valid YAML: found undefined alias", ""),
         ('devices:\n  "a\\e[2J": {profile: host}\n', ":2: devices.'a\\x1b[2J': a device's name is letters", ""),
         ('devices:\n  a: {profile: "\\0"}\n', ":2: devices.a.profile: text must hold neither NUL", ""),
+        ("devices:\n  pi:\n    profile: raspberry-pi-5\n    sensors:\n      pmic: {rail: [a]}\n", ':5: devices.pi.sensors.pmic.rail: no option of sensor pmic "rail"', 'Did you mean "rails"?'),
+        ("devices:\n  pi:\n    profile: host\n    sensors:\n      rapl: \n      ina322: {}\n", ':6: devices.pi.sensors.ina322: no sensor "ina322"', 'Did you mean "ina3221"?'),
         ("- a\n", ":1: must be a mapping", "devices:"),
     ],
 )  # fmt: skip
@@ -260,3 +262,14 @@ def test_a_setting_that_breaks_a_rule_is_told_with_its_line(
     with pytest.raises(InventoryError) as caught:
         inventory.profile("board")
     assert message in str(caught.value.message)
+
+
+def test_a_profile_s_sensor_with_a_file_has_the_options_of_that_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "description: x\narch: any\nruntimes: [empty]\nsensors:\n  later: {anything: 1}\n"
+    profile_with(tmp_path, head + "  ina3221: {totl: [VDD_IN]}\n", monkeypatch)
+    with pytest.raises(InventoryError, match=r'board.yaml:6: sensors.ina3221.totl: no option of sensor ina3221 "totl"'):
+        inventory.profile("board")
+    (tmp_path / "profiles" / "board.yaml").write_text(head)
+    assert inventory.profile("board").sensors == {"later": {"anything": 1}}

@@ -18,10 +18,10 @@ else:
     import _options
     import _outcome
 
-OPTIONS: Dict[str, str] = {
+OPTIONS: Dict[str, str] = {  # a literal: the inventory reads it without running this file
     "program": "the program and its arguments, a list of words; no shell reads them",
-    "unit": "what its numbers are in: " + ", ".join(_lines.UNITS),
-    "scope": "what is measured: " + ", ".join(wire.SCOPES),
+    "unit": "what its numbers are in: W, mW, uW, J, mJ, uJ, Wh, mWh or kWh",
+    "scope": "what is measured: rail, gpu, package, package_dram, module, board_partial, dc_input or wall",
     "kind": "instant_power (the default for W), averaged_power, or energy_counter (the default for J)",
     "average_s": "over how long each value of averaged_power is a mean, s",
     "mode": "stream (the default: it prints a line per reading) or poll (it is run once per reading)",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from harness import energy
 from harness.check.points import Point, Said, bytes_said, listed
 from harness.records import Device
 from harness.text import printable
@@ -135,21 +136,20 @@ def _heat(said: Said) -> Iterator[Point]:
         yield Point("fan", listed(words))
 
 
-def sensors(device: Device, known: Collection[str], seen: Mapping[str, Any]) -> tuple[Point, ...]:
-    """Return whether each of the device's sensors can be read; `known` are those for which there is a file."""
-    probed = Said(seen).inner("sensors")
+def sensors(device: Device, found: energy.Found) -> tuple[Point, ...]:
+    """Return whether each of the device's sensors can be read, as it was `found`: there, or from here."""
     if not device.sensors:
         return (Point("sensors", "none: attach a meter and name it in the inventory, or energy is null"),)
-    return tuple(_sensor(name, name in known, probed.inner(name)) for name in device.sensors)
+    meters = energy.usable(device, found)
+    return tuple(_sensor(name, *found[name], meters) for name in device.sensors)
 
 
-def _sensor(name: str, known: bool, said: Said) -> Point:
-    what = f"sensor {name}"
-    if not known:
-        return Point(what, "not supported by this version", "unknown", "readable", "Energy is null meanwhile.")
-    status, reason = said.text("status"), said.text("reason")
+def _sensor(name: str, status: str, reason: str, meters: energy.Meters) -> Point:
+    """A sensor that is not needed, since another one is read, is no trouble."""
+    what, more = f"sensor {name}", f": {reason}" if reason else ""
     if status == "ok":
-        return Point(what, "readable")
-    if status is None:
-        return Point(what, "the agent does not tell", "unknown", "readable")
-    return Point(what, f"{status}: {reason}" if reason else status, "missing", "readable", "Energy is null without it.")
+        unused = meters.left_out.get(name)
+        read = f"not used: {unused}" if unused else f"readable{' from here' * (name in meters.controller)}{more}"
+        return Point(what, read)
+    without = f"Energy is measured by {' and '.join(meters.names)}." if meters.names else "Energy is null without it."
+    return Point(what, f"{status}{more}", "missing", "readable", without)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from harness import bundle, content, preflight, store, transport
+from harness import bundle, energy, preflight, store, transport
 from harness.check.compare import compare
 from harness.check.points import Examination, Point, bytes_said
 from harness.check.standing import sensors, standing
@@ -35,18 +35,19 @@ def examine(
     if line is None:
         with closing(transport.connect(device)) as line:
             return examine(device, results, install=install, tell=tell, line=line)
-    known = content.names("sensor")
-    agent = bundle.build(device.runtimes[0], [name for name in device.sensors if name in known])
+    there = energy.listed(device, "device")
+    agent = bundle.build(device.runtimes[0], tuple(there))
     try:
         tell(Progress(f"looking at {device.name}"))
-        seen = line.look(agent)
+        seen = line.look(agent, there)
         now_ns = time.time_ns()
         facts = transport.told(seen, "facts", dict, device.name)
         installed = line.environments()
     except DeviceError as error:
         point = Point("reachable", printable(error.message), "missing", "an agent that answers", error.hint, stops=True)
         return Examination(device, (point,), store.quote_calibration(results, device.name))
-    points = (*compare(device.profile, device.system, facts), *standing(seen, now_ns), *sensors(device, known, seen))
+    points = (*compare(device.profile, device.system, facts), *standing(seen, now_ns))
+    points += sensors(device, preflight.sensors(device, seen))
     probed: dict[str, Mapping[str, Any]] = {}
     for runtime in device.runtimes if seen.get("holder") is None else ():
         tell(Progress(f"looking at {runtime} on {device.name}"))

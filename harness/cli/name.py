@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -39,9 +39,10 @@ Clean = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(guarded(devices))
-    for kind in ("method", "model", "task", "sensor"):
+    for kind in ("method", "model", "task"):
         app.command(kind + "s")(guarded(_listing(kind)))
     app.command()(guarded(runtimes))
+    app.command()(guarded(sensors))
     app.command()(guarded(profiles))
 
 
@@ -95,6 +96,33 @@ def profiles(as_json: Json = False, schema: Schema = False) -> None:
         print(door.schema("profile"), end="")
     else:
         _listing("profile")(as_json)
+
+
+def sensors(as_json: Json = False) -> None:
+    """List the sensors of power that can be named: what each is, where it is read, how long its windows are."""
+    from harness import content, energy
+
+    found = [
+        {
+            "sensor": name,
+            "summary": content.summary("sensor", name),
+            "where": energy.where(name),
+            "least_window_s": energy.windows_s(name)[0],
+            "usual_window_s": energy.windows_s(name)[1],
+            "options": content.constant("sensor", name, "OPTIONS"),
+        }
+        for name in content.names("sensor")
+    ]
+    if as_json:
+        print_json(found)
+    else:
+        print_columns([(str(each["sensor"]), _measuring(each)) for each in found])
+
+
+def _measuring(sensor: Mapping[str, Any]) -> str:
+    """A sensor in one line."""
+    place = "on the device" if sensor["where"] == "device" else "by this machine"
+    return f"{sensor['summary'].rstrip('.')} (read {place}; windows of {sensor['least_window_s']:g} s or more)"
 
 
 def runtimes(inventory: InventoryFile = None, as_json: Json = False) -> None:

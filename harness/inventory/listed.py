@@ -101,8 +101,9 @@ def _device(name: str, entry: DeviceFile, kind: Profile, tree: Tree) -> Device:
     for place, runtime in enumerate(entry.runtimes or ()):
         tree.require_listed("runtime", runtime, content.names("runtime"), (*where, "runtimes", place))
     known = tuple(dict.fromkeys((*kind.sensors, *content.names("sensor"))))
-    for sensor in entry.sensors or ():
+    for sensor, options in (entry.sensors or {}).items():
         tree.require_listed("sensor", sensor, known, (*where, "sensors", sensor))
+        tree.require_options(sensor, options or (), (*where, "sensors", sensor))
     return Device(
         name=name,
         profile=kind,

@@ -20,6 +20,8 @@ def profile(name: str) -> Profile:
     entry = validate(ProfileFile, tree)
     for place, runtime in enumerate(entry.runtimes):
         tree.require_listed("runtime", runtime, content.names("runtime"), ("runtimes", place))
+    for sensor, options in entry.sensors.items():
+        tree.require_options(sensor, options or (), ("sensors", sensor))
     tune = {word: _settings(word, entry.tune[word], tree, ("tune", word)) for word in entry.tune}
     return Profile(
         name=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from harness import content
 from harness.errors import InventoryError
 
 _MOST_BYTES, _MOST_NODES, _DEEPEST = 1_000_000, 50_000, 20
@@ -43,6 +44,16 @@ class Tree:
             line = position[step][0]
             node = node[step]
         return int(line) + 1
+
+    def require_options(self, sensor: str, options: Iterable[str], where: Sequence[Step]) -> None:
+        """Raise InventoryError, with the nearest known one, for an option that the sensor's file does not have.
+
+        A sensor without a file may say anything: whoever writes it checks it.
+        """
+        if sensor in content.names("sensor"):
+            known = tuple(content.constant("sensor", sensor, "OPTIONS"))
+            for option in options:
+                self.require_listed(f"option of sensor {sensor}", option, known, (*where, option))
 
     def require_listed(self, what: str, name: str, known: Sequence[str], where: Sequence[Step]) -> None:
         """Raise InventoryError, with the nearest known name, unless `name` is among `known`."""
