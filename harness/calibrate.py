@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import build, calibration, jobs, preflight, store, transport, wire
+from harness import build, calibration, following, jobs, preflight, store, transport, wire
 from harness.calibration import Calibration, Measured
 from harness.child import OnProgress, Progress
 from harness.compress import client
@@ -185,7 +185,7 @@ def _catch_up(line: Transport, folder: Path, runtime: str, tell: OnProgress) -> 
         job = store.load_job(own, runtime)
         if job is not None and store.load_reply(own, runtime) is None and line.alive(job):
             with jobs.stopped_on_interruption(line, job):
-                jobs.follow(line, own, job, tell)
+                following.follow(line, own, job, tell)
 
 
 def length_s(journal: Iterable[wire.Event]) -> float:

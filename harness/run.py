@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import analysis, build, cache, content, energy, given, jobs, rows, store, transport
+from harness import analysis, build, cache, content, energy, following, given, jobs, rows, store, transport
 from harness import preflight as making_ready
 from harness.child import OnProgress, Progress
 from harness.compress import client
@@ -98,7 +98,7 @@ def resume(folder: Path, device: Device, *, tell: OnProgress, busy: Busy = "refu
         seconds = dict(record.seconds)
         with _kept_true(folder, record, seconds, resumed=True), closing(transport.connect(device)) as line:
             while True:
-                _catch_up(folder, record, line, seconds, tell)
+                _catch_up(folder, record, line, device, seconds, tell)
                 if _is_measured(folder, record):
                     return _finish(folder, record, seconds)
                 try:
@@ -183,14 +183,16 @@ def _carry_out(
     return _finish(folder, record, seconds)
 
 
-def _catch_up(folder: Path, record: Run, line: Transport, seconds: dict[str, float], tell: OnProgress) -> None:
+def _catch_up(
+    folder: Path, record: Run, line: Transport, device: Device, seconds: dict[str, float], tell: OnProgress
+) -> None:
     """Follow an agent that is still at work, or has ended meanwhile, before anything else happens on these cores."""
     with _timed(seconds, "measure"):
         for runtime in record.plan.runtimes:
             job = store.load_job(folder, runtime)
             if job is not None and (line.alive(job) or line.reply(job) is not None):
                 with jobs.stopped_on_interruption(line, job):
-                    jobs.follow(line, folder, job, tell)
+                    following.follow(line, folder, job, tell, device.sensors)
 
 
 def _record_failure(folder: Path, error: HarnessError, seconds: dict[str, float], resumed: bool) -> None:
@@ -288,7 +290,8 @@ def _measure(
     store.save_job(folder, job)
     while True:
         try:
-            jobs.bring(ready.line, folder, job, artifacts.values(), tell, ready.environments[runtime])
+            environment, sensors = ready.environments[runtime], ready.device.sensors
+            jobs.bring(ready.line, folder, job, artifacts.values(), tell, environment, sensors)
             return
         except BusyError:  # taken while the ladder was made
             making_ready.free_again(ready, runtime, tell)

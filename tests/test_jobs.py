@@ -6,7 +6,7 @@ import pytest
 from agent_jobs import Bench
 from test_store import RUN
 
-from harness import jobs, store, wire
+from harness import following, jobs, store, wire
 from harness.errors import DeviceError
 from harness.transport import Local
 
@@ -40,7 +40,7 @@ def job(bench: Bench) -> wire.Job:
 def test_a_journal_longer_than_a_piece_is_copied_whole(bench: Bench, job: wire.Job, tmp_path: Path) -> None:
     journal = bench.device.follow(job, 0)
     folder = run_folder(tmp_path, job, b"")
-    jobs.follow(piecewise(bench, journal), folder, job, lambda progress: None)
+    following.follow(piecewise(bench, journal), folder, job, lambda progress: None)
     assert store.journal_bytes(folder, job.runtime) == journal
     assert store.load_reply(folder, job.runtime) is not None
 
@@ -70,14 +70,14 @@ def test_a_reply_that_promises_more_than_the_journal_holds_is_refused(
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
     folder = run_folder(tmp_path, job, b"")
     with pytest.raises(DeviceError, match="promises"):
-        jobs.follow(bench.device, folder, job, lambda progress: None)
+        following.follow(bench.device, folder, job, lambda progress: None)
     assert store.load_reply(folder, job.runtime) is None
 
 
 def test_a_journal_without_end_is_refused_before_it_fills_the_memory(
     bench: Bench, job: wire.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(following, "_MOST_BYTES", 1000)
     journal = bench.device.workdir / "jobs" / job.job / "events.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
     journal.write_bytes(b"\n" * 2000)

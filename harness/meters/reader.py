@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -69,20 +69,17 @@ class Reader:
         """Whether it reads."""
         return bool(self._threads)
 
-    def told(self, events: Iterable[wire.Event]) -> None:
-        """Begin at the first of these that tells of energy passes."""
-        if self.sensors and not self.at_work and any(map(_of_energy, events)):
+    def tick(self, passes: bool) -> None:
+        """Begin once there are energy passes; then compare clocks where it is time to, in a group over a new channel."""
+        if passes and self.sensors and not self.at_work:
             self._begin()
-
-    def tick(self) -> None:
-        """Compare clocks where it is time to: once, or in a group where they were not compared yet."""
-        if time.monotonic() >= self._due_s:
-            self._compare(1 if self._echo is not None and self._groups else clocks.GROUP)
+        elif time.monotonic() >= self._due_s:
+            self._compare(1 if self._echo is not None else clocks.GROUP)
 
     def end(self) -> None:
         """The passes are over: compare clocks for the last time, and stop."""
-        if self.at_work:
-            self._compare(clocks.GROUP)
+        if self.at_work and not self._compare(clocks.GROUP):
+            self._compare(clocks.GROUP)  # the old channel may long be gone
         self._stop()
 
     def _begin(self) -> None:
@@ -96,8 +93,11 @@ class Reader:
             thread.start()
         self._compare(clocks.GROUP)
 
-    def _compare(self, count: int) -> None:
-        """Exchange times `count` times; what goes wrong is kept as such, and tried again soon over another channel."""
+    def _compare(self, count: int) -> bool:
+        """Exchange times `count` times; what goes wrong is kept as such, and tried again soon over another channel.
+
+        Returns whether it went well.
+        """
         try:
             echo = self._echo = self._echo or self._channel.enter_context(self._open_clock())
             for _ in range(count):
@@ -106,11 +106,13 @@ class Reader:
                 self._write(ClockLine(self._groups, done.boot, times))
             self._groups += 1
             self._due_s = time.monotonic() + EXCHANGE_S
+            return True
         except HarnessError as error:
             self._groups += 1  # what came of this group stays one
             self._write(UnaskedLine(time.monotonic_ns(), error.message[:1000]))
             self._let_go()
             self._due_s = time.monotonic() + _AGAIN_S
+            return False
 
     def _let_go(self) -> None:
         self._echo = None
@@ -133,11 +135,6 @@ class Reader:
 
 def _nowhere(line: Line) -> None:
     """Keep nothing: it has not begun."""
-
-
-def _of_energy(event: wire.Event) -> bool:
-    """Whether an event tells of energy passes: a pass, or a state or a wait beside one."""
-    return bool(getattr(event, "scenario", "") or getattr(event, "energy", False))
 
 
 class _Numbers:
@@ -198,6 +195,8 @@ class _Meter(threading.Thread):
             began = time.monotonic_ns()
             taken = list(session.read())
             ended = time.monotonic_ns()
+            if self.ending.is_set():  # it may have been closed under the reading
+                return
             for each in taken:
                 self._keep(each, began, ended)
             due_s = max(due_s + session.period_s, time.monotonic() + (0 if taken else _LEAST_S))
