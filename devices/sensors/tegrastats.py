@@ -97,13 +97,16 @@ def _program(options: Mapping[str, Any]) -> str:
 
 def _first(child: _child.Child, interval_s: float) -> Dict[str, int]:
     """Wait for the first line with rails. Raises UnavailableError."""
-    end, last = time.monotonic() + interval_s + FIRST_S, ""
-    while time.monotonic() < end and not child.silent:
+    end, last, over = time.monotonic() + interval_s + FIRST_S, "", False
+    while time.monotonic() < end and not over:
+        over = child.silent  # before its last lines are taken
         for line in child.take(max(end - time.monotonic(), 0)):
             last = line.data.decode("utf-8", "replace")
             found = rails(last)
             if found:
                 return found
+    if over:
+        child.ended()  # until then not all of its words are here
     said = "it said %s" % _lines.shown(last) if last else child.words()
     raise sensing.UnavailableError("tegrastats gave no line with rails (%s)" % said)
 

@@ -302,3 +302,43 @@ def test_a_resistor_that_somebody_wrote_is_told(sensor: Any, root: Path) -> None
 def test_an_unknown_option_is_refused(sensor: Any, root: Path) -> None:
     with pytest.raises(ValueError, match=r"did you mean \"rails\""), sensor.open({"rail": "all"}):
         pass
+
+
+def test_a_session_whose_numbers_stand_still_gives_stale_and_goes_on_when_they_move(
+    sensor: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensor._hwmon, "STALL_S", 0.05)
+    monkeypatch.setattr(sensor._hwmon, "STALL_READINGS", 3)
+    chip = trees.ina3221(root, "1-0040", 3, trees.ORIN_NANO)
+    with sensor.open({}) as session:
+        assert session.read()[0].status == "ok"
+        time.sleep(0.06)
+        stalled = [session.read()[0] for _ in range(2)][-1]
+        trees.put(chip, {"curr1_input": 968})
+        moved = session.read()[0]
+    assert (stalled.value, stalled.status) == (None, "stale") and "the same numbers" in stalled.reason
+    assert moved.value == pytest.approx(4.84)
+
+
+DENIED = Path("/proc/sys/net/ipv4/route/flush")  # write only, for root too
+
+
+def is_denied() -> bool:
+    try:
+        DENIED.read_bytes()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+@pytest.mark.skipif(not is_denied(), reason="this kernel has no file that root may not read")
+def test_a_file_that_may_not_be_read_is_a_matter_of_permission(sensor: Any, root: Path) -> None:
+    chip = trees.ina3221(root, "1-0040", 3, trees.ORIN_NANO)
+    (chip / "in1_input").unlink()
+    (chip / "in1_input").symlink_to(DENIED)
+    taken = one(sensor)
+    assert (taken.value, taken.status) == (None, "permission")
+    status, reason = sensor.probe({})
+    assert status == "permission" and "sudo chmod a+r" in reason
