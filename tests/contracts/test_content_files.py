@@ -18,8 +18,15 @@ from harness import content, inventory
 from harness.compress import models
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("errors", "decode", "wire")  # of the controller's modules, those that travel; `wire` is a package
-_SOURCES = ("devices/**/*.py", "harness/errors.py", "harness/decode.py", "harness/wire/*.py")
+SHARED = (
+    "errors",
+    "decode",
+    "mailbox",
+    "nvml",
+    "sensing",
+    "wire",
+)  # of the controller's modules, those that travel; `wire` is a package
+_SOURCES = ("devices/**/*.py", *(f"harness/{name}.py" for name in SHARED[:-1]), "harness/wire/*.py")
 TRAVELS = sorted(file for pattern in _SOURCES for file in ROOT.glob(pattern))
 RUNTIMES, MODELS, TASKS = content.names("runtime"), content.names("model"), content.names("task")
 METHODS, PROFILES = content.names("method"), content.names("profile")
