@@ -32,10 +32,12 @@ def sample(batch: int = 1) -> wire.Sample:
 class Bench:
     """A device in a temporary folder, and jobs on it; case n of a job loads the artifact whose text is `artifacts[n]`."""
 
-    def __init__(self, folder: Path, runtime: str = "empty", python: str = sys.executable) -> None:
+    def __init__(
+        self, folder: Path, runtime: str = "empty", python: str = sys.executable, sensors: Sequence[str] = ()
+    ) -> None:
         self.folder, self.runtime = folder, runtime
         self.device = Local("bench", folder / "workdir", python)
-        self.bundle = bundle.build(runtime)
+        self.bundle = bundle.build(runtime, sensors)
 
     def job(
         self,
@@ -43,6 +45,7 @@ class Bench:
         protocol: wire.Protocol = QUICK,
         name: str = "job",
         replicates: int = 2,
+        energy: wire.EnergyPlan | None = None,
     ) -> wire.Job:
         """Put everything that the job needs on the device and return it; its first case is everybody's reference."""
         reference = self._sample_ref()
@@ -62,7 +65,7 @@ class Bench:
             for n, text in enumerate(artifacts)
         )
         pairs = tuple((case.case_id, cases[0].case_id) for case in cases[1:])
-        job = wire.Job("run", name, self.runtime, 0, cases, pairs, protocol)
+        job = wire.Job("run", name, self.runtime, 0, cases, pairs, protocol, energy=energy)
         self.device.put_job(job)
         return job
 

@@ -41,9 +41,9 @@ def clock_resolution_ns() -> int:
 def _plain(value: Any) -> Any:
     """Turn records within an event into objects; the long rows of numbers stay as they are, uncopied."""
     if is_dataclass(value):
-        return vars(value)
+        return {name: _plain(each) for name, each in vars(value).items()}
     records = isinstance(value, (tuple, list)) and value and is_dataclass(value[0])
-    return [vars(each) for each in value] if records else value
+    return [_plain(each) for each in value] if records else value
 
 
 class Journal:

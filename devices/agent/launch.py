@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from devices.agent import facts, state
 from devices.agent.journal import now_ns
@@ -32,6 +32,50 @@ class Outcome(NamedTuple):
     used: Optional[Dict[str, Any]] = None
 
 
+class Child:
+    """A process of its own that runs `agent.pyz <verb>` with `request` on its standard input, begun at once.
+
+    It answers one JSON object on standard output, {"result": ..} or {"cause": .., "detail": ..}; all else that it
+    prints goes to `log`, emptied before. `fds` are handed over: they are closed here once it has them. It is killed where
+    the block that it is made for ends before it does, and by the kernel when this process dies.
+    """
+
+    def __init__(self, verb: str, request: Dict[str, Any], threads: int, log: Path, fds: Sequence[int] = ()) -> None:
+        self._request, self._log = request, log
+        self._kills = state.oom_kills()
+        self._began = now_ns()
+        message = json.dumps({**request, "began_ns": self._began, "parent": os.getpid()}).encode()
+        try:
+            with log.open("wb") as errors:
+                self._process = _start(verb, threads, errors, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        _send(self._process, message)
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.__exit__(None, None, None)
+
+    def end(self, limit_s: float, watch: Optional[Callable[[], Any]] = None) -> Outcome:
+        """Wait for its end, at most `limit_s`, and say what came of it; `watch` is called about once a second meanwhile."""
+        try:
+            answer = _await(self._process, limit_s, watch)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            detail = "no result after %g s; %s" % (limit_s, tail(self._log))
+            return Outcome(None, "timeout", detail, now_ns() - self._began)
+        wall_ns = now_ns() - self._began
+        if self._process.returncode < 0:
+            cause, detail = _killed(-self._process.returncode, self._kills, self._log, self._request)
+            return Outcome(None, cause, detail, wall_ns)
+        return _read(answer, self._process.returncode, self._log, wall_ns)
+
+
 def launch(
     verb: str,
     request: Dict[str, Any],
@@ -39,55 +83,42 @@ def launch(
     log: Path,
     limit_s: float,
     watch: Optional[Callable[[], Any]] = None,
+    fds: Sequence[int] = (),
 ) -> Outcome:
-    """Run `agent.pyz <verb>` in a process of its own with `request` on its standard input.
-
-    It answers one JSON object on standard output, {"result": ..} or {"cause": .., "detail": ..}; all else that it
-    prints goes to `log`, emptied before. The process is killed after `limit_s`, and whenever this one is interrupted.
-    `watch` is called about once a second meanwhile.
-    """
-    kills = state.oom_kills()
-    began = now_ns()
-    message = json.dumps({**request, "began_ns": began, "parent": os.getpid()}).encode()
-    with log.open("wb") as errors, _start(verb, threads, errors) as process:
-        try:
-            answer = _await(process, message, limit_s, watch)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return Outcome(None, "timeout", "no result after %g s; %s" % (limit_s, tail(log)), now_ns() - began)
-        except BaseException:
-            process.kill()
-            raise
-    wall_ns = now_ns() - began
-    if process.returncode < 0:
-        cause, detail = _killed(-process.returncode, kills, log, request)
-        return Outcome(None, cause, detail, wall_ns)
-    return _read(answer, process.returncode, log, wall_ns)
+    """Run a `Child` to its end; it is killed after `limit_s`, and whenever this process is interrupted."""
+    with Child(verb, request, threads, log, fds) as child:
+        return child.end(limit_s, watch)
 
 
-def _await(
-    process: "subprocess.Popen[bytes]", message: bytes, limit_s: float, watch: Optional[Callable[[], Any]]
-) -> bytes:
-    """Send the message and wait, blocked but for `watch`; return the answer. Raises subprocess.TimeoutExpired."""
+def _send(process: "subprocess.Popen[bytes]", message: bytes) -> None:
+    """Write the request, which a pipe holds, and close: a process that has died already says so by its end."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(message)
+    process.stdin = None
+
+
+def _await(process: "subprocess.Popen[bytes]", limit_s: float, watch: Optional[Callable[[], Any]]) -> bytes:
+    """Wait, blocked but for `watch`; return the answer. Raises subprocess.TimeoutExpired."""
     now = time.monotonic()
     end, following = now + limit_s, now + (_WATCH_S if watch else limit_s)
-    left: Optional[bytes] = message
     while True:
         try:
-            return process.communicate(left, timeout=max(0.0, min(end, following) - time.monotonic()))[0]
+            return process.communicate(timeout=max(0.0, min(end, following) - time.monotonic()))[0]
         except subprocess.TimeoutExpired:
             if time.monotonic() >= end:
                 raise
-        left = None  # it may be given only once
         if watch is not None:
             watch()
         following = time.monotonic() + _WATCH_S
 
 
-def _start(verb: str, threads: int, errors: Any) -> "subprocess.Popen[bytes]":
+def _start(verb: str, threads: int, errors: Any, fds: Sequence[int]) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}  # read by OpenMP when a runtime is imported
     command: List[str] = [sys.executable, str(Path(sys.argv[0]).resolve()), verb]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, pass_fds=fds
+    )
 
 
 def _read(answer: bytes, code: int, log: Path, wall_ns: int) -> Outcome:

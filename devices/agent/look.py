@@ -5,20 +5,22 @@ import os
 import pkgutil
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from devices.agent import facts, host, lock, thermal, throttle
+from devices.agent import facts, host, lock, thermal, throttle, worker
 from harness.sensing import Files, Reading, Snapshot, Source, sysroot, take, text
 
 _SINCE_BOOT = {16: "under-voltage", 17: "clock capped", 18: "throttled", 19: "soft temperature limit"}
 _FAN_PROFILES = ("var/lib/nvfancontrol/status", "etc/nvfancontrol.conf")  # what is in force, what is in force at boot
 
 
-def look(workdir: str) -> Dict[str, Any]:
-    """Say it; `clock_ns` is read last, so that whoever asked knows it to be no older than the answer's way back."""
+def look(workdir: str, options: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+    """Say it, with what the sensors say to their `options`.
+
+    `clock_ns` is read last, so that whoever asked knows it to be no older than the answer's way back.
+    """
     root, folder = sysroot(), Path(workdir).expanduser().absolute()
     usage = shutil.disk_usage(str(_there(folder)))
     return {
@@ -31,7 +33,7 @@ def look(workdir: str) -> Dict[str, Any]:
         "memory_available_bytes": _memory_available(root),
         "throttling": _throttling(root),
         "fan": _fan(root),
-        "sensors": _sensors(),
+        "sensors": _sensors(options or {}),
         "clock_ns": time.time_ns(),
     }
 
@@ -108,25 +110,27 @@ def _values(sources: List[Source]) -> Dict[str, float]:
 # --- sensors -------------------------------------------------------------------------------------------------------
 
 
-def _sensors() -> Dict[str, Dict[str, str]]:
-    """Whether each sensor that came with the agent can be read, and why not, as its file says itself."""
+def _sensors(options: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
+    """Whether each sensor that came with the agent can be read here, and why not, as its file says itself."""
     try:
         folders = list(importlib.import_module("devices.sensors").__path__)
     except ModuleNotFoundError:
         return {}
-    sys.path += folders  # last, and only now: a sensor's shared code (`_common.py`) is imported under its bare name
-    try:
-        names = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
-        return {name: dict(zip(("status", "reason"), _probed(name))) for name in names}
-    finally:
-        for folder in folders:
-            sys.path.remove(folder)
+    names = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+    probed = {name: _probed(name, options.get(name) or {}) for name in names}
+    return {name: dict(zip(("status", "reason"), told)) for name, told in probed.items() if told is not None}
 
 
-def _probed(name: str) -> Tuple[str, str]:
-    """What a sensor says of itself. Whatever its file raises is its own fault, and no reason not to hear the others."""
+def _probed(name: str, options: Dict[str, Any]) -> Optional[Tuple[str, str]]:
+    """What a sensor says of itself, None where it is the controller that reads it.
+
+    Whatever its file raises is its own fault, and no reason not to hear the others.
+    """
     try:
-        status, reason = importlib.import_module("devices.sensors." + name).probe()
+        sensor = worker.load_part("sensors", name)
+        if getattr(sensor, "WHERE", "device") != "device":
+            return None
+        status, reason = sensor.probe(options)
         return str(status), str(reason)
     except (Exception, SystemExit) as error:
         return "error", "%s: %s" % (type(error).__name__, error)

@@ -7,7 +7,9 @@
     stop WORKDIR [OWNER] end the agent that holds the lock, for OWNER, as its log then says; its journal stays whole
     holder WORKDIR       who holds the lock
     clean WORKDIR        remove what nobody has used for a day
-    look WORKDIR         what this device is and how it stands
+    look WORKDIR [SENSORS_JSON]
+                         what this device is and how it stands; SENSORS_JSON: the options of sensors by their names
+    clock                the device's time beside each line that is read, until there are no more
     probe RUNTIME [WORKDIR KEY]
                          what the runtime says of itself here, and what this device is; with KEY in the environment of that
                          name, which is made first where it is not there
@@ -48,6 +50,11 @@ def main() -> int:
 
         tune.keep_watch(*arguments)
         return 0
+    if verb == "clock":
+        from devices.agent import clock
+
+        clock.serve()
+        return 0
     verbs: Dict[str, Callable[..., Dict[str, Any]]] = {
         "run": run,
         "start": start,
@@ -73,6 +80,14 @@ def _serve(verb: str) -> NoReturn:
     """Be a process of its own for one question; only what it needs is imported, for the measured ones count their import."""
     from devices.agent import worker
 
+    if verb == "window-worker":
+        from devices.agent import window
+
+        worker.serve(window.measure)
+    if verb == "sampler-worker":
+        from devices.agent import sampler
+
+        worker.serve(sampler.sample)
     if verb == "graph-worker":
         from devices.agent import graph
 
@@ -228,11 +243,12 @@ def clean(workdir: str) -> Dict[str, Any]:
     return keep.clean(workdir)
 
 
-def look(workdir: str) -> Dict[str, Any]:
-    """Say what this device is and how it stands."""
+def look(workdir: str, sensors: str = "{}") -> Dict[str, Any]:
+    """Say what this device is and how it stands, and what its sensors say with these options. Raises WireError."""
     from devices.agent import look as looking
+    from harness import wire
 
-    return looking.look(workdir)
+    return looking.look(workdir, wire.parse(sensors, "options of sensors"))
 
 
 def probe(runtime: str, workdir: str = "", key: str = "") -> Dict[str, Any]:

@@ -42,11 +42,7 @@ def measure(runtime: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     before = clock()
     session = runtime.load(request["artifact"], options_of(request))
     load_ns = clock() - before
-    error = check(session, read_sample(request["sample"]), case)
-    effective = session.effective()
-    if wire.CPUS in case.options:
-        effective[wire.CPUS] = pinning.in_force()
-    require_effective(case, effective)
+    error, effective = prove(session, request["sample"], case)
     warmup_ns, steady = warm_up(session.__call__, protocol)
     start_ns, latency_ns = time_session(session.__call__, protocol)
     return {
@@ -58,6 +54,19 @@ def measure(runtime: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         "start_ns": start_ns,
         "latency_ns": latency_ns,
     }
+
+
+def prove(session: Any, sample: str, case: wire.JobCase) -> Tuple[float, Dict[str, Any]]:
+    """Check the outputs on the sample at that path and what is in force; returns the error and the latter.
+
+    Raises WrongOutputError, SettingIgnoredError, WireError.
+    """
+    error = check(session, read_sample(sample), case)
+    effective = session.effective()
+    if wire.CPUS in case.options:
+        effective[wire.CPUS] = pinning.in_force()
+    require_effective(case, effective)
+    return error, effective
 
 
 def options_of(request: Dict[str, Any]) -> Dict[str, Any]:

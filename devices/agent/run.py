@@ -2,15 +2,15 @@
 
 import os
 import time
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from devices.agent import ceilings, cooldown, facts, graph, pinning, prepare, schedule, soak, spin, tune
-from devices.agent.journal import Journal, replace_file
+from devices.agent import ceilings, energy, facts, graph, pinning, prepare, schedule, soak, spin, tune
+from devices.agent.bench import Bench
+from devices.agent.journal import replace_file
 from devices.agent.launch import Outcome, launch
-from devices.agent.schedule import History, Slot
+from devices.agent.schedule import Slot
 from devices.agent.watch import Watch
 from harness import wire
 from harness.sensing import sysroot
@@ -24,18 +24,12 @@ def probe(runtime: str, log: Path) -> Dict[str, Any]:
     return outcome.result or {"versions": {}, "cause": outcome.cause, "detail": outcome.detail}
 
 
-class JobRun:
-    """One job under way: what it reads (job, artifacts), what it keeps (journal), what it knows (history)."""
+class JobRun(Bench):
+    """One job from its beginning to its reply."""
 
     def __init__(self, workdir: Path, job: wire.Job, agent: str) -> None:
-        self.workdir = workdir
-        self.folder = workdir / "jobs" / job.job
-        self.job = job
-        self.cases = {case.case_id: case for case in job.cases}
-        self.journal = Journal(self.folder / "events.jsonl")
-        self.history = History(self.journal.past, job.protocol.regime)
+        super().__init__(workdir, job)
         self.agent = agent
-        self.watch: Optional[Watch] = None
         self.walks = False  # whether the runtime can tell the operators of what it has loaded
 
     def finish(self) -> None:
@@ -45,6 +39,7 @@ class JobRun:
                 self._start(tuned)
                 self._warm()
                 ending = self._measure()
+                energy.Passes(self).make()
                 self._look()
             self._end(ending)
             self.memory.learn(self.spinner.rounds, self.spinner.seen, self.job.protocol.spin_tolerance)
@@ -57,7 +52,7 @@ class JobRun:
         unprepared = self._prepare() if found.pop("prepares", False) else {}
         self.walks = found.pop("walks", False)
         found.update(self._settle(found["cpu"]))
-        self._note(
+        self.note(
             wire.StartEvent,
             run=self.job.run,
             job=self.job.job,
@@ -69,24 +64,24 @@ class JobRun:
         )
         for case_id, outcome in unprepared.items():
             said = "could not be prepared: %s" % outcome.detail
-            self._note(
+            self.note(
                 wire.FailedEvent, **self._where(Slot(case_id, 1, 0)), cause=outcome.cause, detail=said, final=True
             )
         if tuned:
-            self._note(wire.TuneEvent, action="apply", settings=tuple(tuned))
+            self.note(wire.TuneEvent, action="apply", settings=tuple(tuned))
         self.watch = Watch(self.journal, self.spinner.effective)
         self.deadline = time.monotonic() + self.job.protocol.budget_s - self.history.spent_ns / 1e9
 
     def _prepare(self) -> Dict[str, Outcome]:
         """Let the runtime make what it needs here for the cases that are still alive; returns what failed."""
         alive = [case for case in self.job.cases if case.case_id not in self.history.given_up]
-        requests = {case.case_id: self._request(case, self.job.protocol) for case in alive}
+        requests = {case.case_id: self.request(case, self.job.protocol) for case in alive}
         return prepare.all_of(requests, self.folder / "worker.log")
 
     def _untuned(self, tuned: Sequence[wire.Tuned]) -> None:
         """Write what was put back, once this agent's start stands in the journal."""
         if self.watch is not None and tuned:
-            self._note(wire.TuneEvent, action="restore", settings=tuple(tuned))
+            self.note(wire.TuneEvent, action="restore", settings=tuple(tuned))
 
     def _settle(self, cpu: Optional[str]) -> Dict[str, Any]:
         """Make the spinner, with the job's own rounds if it goes on, else the device's; return what to say of it."""
@@ -127,18 +122,10 @@ class JobRun:
         if not soak.still_warm(self.journal.past, boot):
             case = soak.case_of(self.job)
             told = soak.soak(sysroot(), protocol, lambda how, watch: self._launch(case, how, watch))
-            self._note(wire.SoakEvent, case_id=case.case_id, **told)
+            self.note(wire.SoakEvent, case_id=case.case_id, **told)
         for place in self._places():
             self.spinner.settle(place)
         self.deadline += time.monotonic() - began
-
-    def _cool(self, block: int) -> None:
-        """Wait until the device has cooled down, where that is to be waited for; not counted against the budget."""
-        if cooldown.wanted(self.job.protocol):
-            waited = cooldown.wait(sysroot(), self.job.protocol, self.history.reference_degc)
-            self.deadline += waited.waited_ns / 1e9
-            self.spinner.forget()
-            self._note(wire.WaitEvent, block=block, **waited._asdict())
 
     # --- measuring ---------------------------------------------------------------------------------------------------
 
@@ -147,6 +134,10 @@ class JobRun:
         blocks = schedule.complete_blocks(self.job, self.history)
         while True:
             reason = schedule.verdict(self.job, self.history, blocks)
+            if (
+                reason is None and self.history.passes.begun
+            ):  # the latencies were over: nothing else ends them without a word
+                reason = "budget"
             if reason is not None:
                 return reason, blocks
             if not self._block(blocks + 1):
@@ -155,7 +146,7 @@ class JobRun:
 
     def _block(self, block: int) -> bool:
         """Bring a block to its end; False when the budget ended first."""
-        self._cool(block)
+        self.cool(block)
         assert self.watch is not None
         self.watch.block_begins(block)
         slots = schedule.pending(self.job, self.history, block)
@@ -174,7 +165,7 @@ class JobRun:
         case, where = self.cases[slot.case_id], self._where(slot)
         assert self.watch is not None
         beside = self.watch.process(where)
-        outcome, spins = self._between_spins(
+        outcome, spins = self.between_spins(
             case.place,
             lambda: self._launch(case, self.job.protocol, beside.during, slot.block),
             beside.exited,
@@ -183,7 +174,7 @@ class JobRun:
             beside.finish()
             self._failed(where, outcome)
             return
-        event = self._note(
+        event = self.note(
             wire.ProcessEvent,
             **where,
             **outcome.result,
@@ -195,57 +186,34 @@ class JobRun:
             usage=beside.usage(outcome.used),
         )
         if event.throttled:
-            self._cool(slot.block)
-
-    def _between_spins(
-        self, place: wire.Place, launch: Callable[[], Outcome], exited: Callable[[], None]
-    ) -> Tuple[Outcome, Tuple[int, int]]:
-        """Launch a process between two spins where it computes; its outcome, that of a failure where there were no CPUs."""
-        try:
-            before = self.spinner.before(place)
-            outcome = launch()
-            exited()
-            return outcome, (before, self.spinner.after(place) if outcome.result is not None else before)
-        except pinning.NotPinnedError as error:
-            return Outcome(None, error.cause, "%s: %s" % (type(error).__name__, error), 0), (0, 0)
+            self.cool(slot.block)
 
     def _launch(
         self, case: wire.JobCase, protocol: wire.Protocol, watch: Callable[[], None], block: int = 1
     ) -> Outcome:
-        log, request = self.folder / "worker.log", {**self._request(case, protocol), "block": block}
+        log, request = self.folder / "worker.log", {**self.request(case, protocol), "block": block}
         return launch("worker", request, case.threads, log, self.job.protocol.process_limit_s, watch)
 
     def _failed(self, where: Dict[str, Any], outcome: Outcome) -> None:
         failures = self.history.failures.get(where["case_id"], 0) + 1
         final = outcome.cause in schedule.FINAL_CAUSES or failures >= schedule.MOST_FAILURES
-        self._note(wire.FailedEvent, **where, cause=outcome.cause, detail=outcome.detail, final=final)
+        self.note(wire.FailedEvent, **where, cause=outcome.cause, detail=outcome.detail, final=final)
 
     def _where(self, slot: Slot) -> Dict[str, Any]:
         return {**slot._asdict(), "attempt": self.history.attempts.get(slot, 0) + 1}
-
-    def _request(self, case: wire.JobCase, protocol: wire.Protocol) -> Dict[str, Any]:
-        artifacts = self.workdir / "artifacts"
-        return {
-            "runtime": self.job.runtime,
-            "artifact": str(artifacts / case.artifact.sha256),
-            "sample": str(artifacts / case.sample.sha256),
-            "case": asdict(case),
-            "protocol": asdict(protocol),
-        }
 
     # --- what ran, once all is measured ------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """Note the operators of each network and the ceilings of the device, those that the journal does not have yet."""
-        measured = {slot.case_id for slot in self.history.measured} - set(self.history.given_up)
-        for case in graph.wanted(self.journal.past, self.job, measured):
-            self._note(wire.GraphEvent, **graph.look(self.job, case, self.walks, partial(self._walk, case)))
+        for case in graph.wanted(self.journal.past, self.job, set(self.live())):
+            self.note(wire.GraphEvent, **graph.look(self.job, case, self.walks, partial(self._walk, case)))
         for place in ceilings.wanted(self.journal.past, self.job):
             act = partial(self._act_at_best, place)
-            self._note(wire.CeilingsEvent, **ceilings.look(self.best_of, place, act))
+            self.note(wire.CeilingsEvent, **ceilings.look(self.best_of, place, act))
 
     def _walk(self, case: wire.JobCase) -> Tuple[Outcome, bool]:
-        request = {**self._request(case, self.job.protocol), "profile": self.job.profile}
+        request = {**self.request(case, self.job.protocol), "profile": self.job.profile}
         limit_s = self.job.protocol.process_limit_s
         return self._watched(case.place, "graph-worker", request, limit_s)
 
@@ -256,7 +224,7 @@ class JobRun:
         """Launch a process; its outcome, and whether it was contended."""
         log = self.folder / "worker.log"
         act = partial(launch, verb, request, place.threads, log, limit_s)
-        outcome, spins = self._between_spins(place, act, lambda: None)
+        outcome, spins = self.between_spins(place, act, lambda: None)
         return outcome, outcome.result is not None and self.spinner.slow(max(spins), place)
 
     # --- ending ------------------------------------------------------------------------------------------------------
@@ -266,7 +234,7 @@ class JobRun:
         reached = schedule.reaches(self.job, self.history, self.job.protocol.looks[-1])
         half_widths = {case: _worst([r.half_width for c, r in reached if c == case]) for case in self._compared()}
         needed = {case: _worst([r.blocks_needed for c, r in reached if c == case]) for case in self._compared()}
-        self._note(wire.EndEvent, reason=reason, blocks=blocks, half_widths=half_widths, blocks_needed=needed)
+        self.note(wire.EndEvent, reason=reason, blocks=blocks, half_widths=half_widths, blocks_needed=needed)
 
     def _compared(self) -> List[str]:
         return list(dict.fromkeys(case for case, reference in self.job.comparisons if case != reference))
@@ -287,11 +255,6 @@ class JobRun:
             facts=known,
             versions=versions if isinstance(versions, dict) else {},
         )
-
-    def _note(self, kind: Any, **fields: Any) -> Any:
-        event = self.journal.append(kind, **fields)
-        self.history.add(event)
-        return event
 
 
 def _worst(values: List[Optional[Any]]) -> Optional[Any]:

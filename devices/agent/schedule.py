@@ -12,6 +12,7 @@ from statistics import median
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from devices.agent import stopping
+from devices.agent.passes import Passes, forbidden
 from harness import wire
 
 MOST_FAILURES = 2  # failed processes in a row, of one case, after which it is given up
@@ -21,6 +22,7 @@ FINAL_CAUSES = (
     "illegal-instruction",
     "wrong-target",
 )  # a second process would fail alike
+_UNSPENT = (wire.SoakEvent, wire.PassEvent, wire.PassFailedEvent, wire.GraphEvent, wire.CeilingsEvent)
 
 
 class Slot(NamedTuple):
@@ -46,6 +48,7 @@ class History:
         self.spin_rounds: Optional[int] = None
         self.facts: Dict[str, object] = {}
         self.reference_degc: Optional[float] = None  # the hottest zone when the job began
+        self.passes = Passes(regime)
         self.end: Optional[wire.EndEvent] = None
         self.spent_ns = 0
         self._last_t_ns = 0
@@ -63,6 +66,8 @@ class History:
             self._process(event)
         elif isinstance(event, wire.FailedEvent):
             self._failed(event)
+        elif isinstance(event, (wire.PassEvent, wire.PassFailedEvent)):
+            self.passes.add(event)
         elif isinstance(event, wire.EndEvent):
             self.end = event
 
@@ -81,7 +86,7 @@ class History:
         self.measured[slot] = self.measured.get(slot, 0) + 1
         self.failures.pop(event.case_id, None)
         self.log_median[slot] = math.log(max(1.0, median(event.latency_ns)))
-        if not event.contended and not invalid(event, self.regime):
+        if not event.contended and not forbidden(event.throttled, self.regime):
             self.clean.add(slot)
 
     def _failed(self, event: wire.FailedEvent) -> None:
@@ -101,16 +106,12 @@ class History:
 def _unspent_ns(event: wire.Event, last_t_ns: int) -> int:
     """How much of the time up to an event does not count against the budget: waiting to cool, loading until warm.
 
-    Nor does looking at what ran, once all is measured.
+    Nor do energy passes and looking at what ran, once all is measured.
     """
-    if isinstance(event, (wire.SoakEvent, wire.GraphEvent, wire.CeilingsEvent)):
+    beside_pass = isinstance(event, wire.StateEvent) and event.scenario
+    if beside_pass or isinstance(event, _UNSPENT):
         return event.t_ns - last_t_ns
     return event.waited_ns if isinstance(event, wire.WaitEvent) else 0
-
-
-def invalid(event: wire.ProcessEvent, regime: str) -> bool:
-    """Whether what was seen of the device forbids to count a process: throttling in a cool regime, sleep in any."""
-    return any(regime == "burst" or sentence.startswith(wire.SUSPENDED) for sentence in event.throttled)
 
 
 def order(job: wire.Job, block: int) -> List[Slot]:

@@ -93,15 +93,20 @@ def _migrations(path: Path) -> Optional[int]:
 
 
 def load_runtime(name: str) -> Any:
-    """Import the runtime's file from the bundle. Raises ModuleNotFoundError if it is not in it.
+    """Import the runtime's file from the bundle. Raises ModuleNotFoundError if it is not in it."""
+    return load_part("runtimes", name)
+
+
+def load_part(kind: str, name: str) -> Any:
+    """Import a runtime's or a sensor's file (`kind`: runtimes, sensors). Raises ModuleNotFoundError if it is not there.
 
     While it is imported its folder can be imported from, so that it finds shared code beside it (`_common.py`) under its
     bare name. The folder comes last: the runtime's file may have the name of the package that it imports.
     """
-    folders = list(importlib.import_module("devices.runtimes").__path__)
+    folders = list(importlib.import_module("devices." + kind).__path__)
     sys.path += folders
     try:
-        return importlib.import_module("devices.runtimes." + name)
+        return importlib.import_module("devices.%s.%s" % (kind, name))
     finally:
         for folder in folders:
             sys.path.remove(folder)

@@ -1,7 +1,7 @@
 """What energy passes say: windows with the traces of their meters. No latency is ever taken from them."""
 
-from dataclasses import dataclass
-from typing import Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple
 
 from harness.decode import require
 from harness.wire.events import Event, Usage
@@ -18,7 +18,8 @@ class PassEvent(Event):
     more than a tenth of a period after their time. `unsampled_ns` and `sampled_ns` are median latencies of two stretches
     back to back before the window, without and with the sampler: its effect. `sampler_cpus`: where the sampler ran, "" where
     it shares the cores of the case. `contended`, `throttled` and `usage` as of a process; such a pass is made again as
-    the next `attempt`. `traces` reach beyond the window at both ends where the sensors gave something.
+    the next `attempt`. `traces` reach beyond the window at both ends where the sensors gave something. `unopened`: the
+    sensors that could not be opened, each with "status: reason".
     """
 
     scenario: str
@@ -40,6 +41,7 @@ class PassEvent(Event):
     sampler_cpus: str = ""
     throttled: Tuple[str, ...] = ()
     usage: Optional[Usage] = None
+    unopened: Dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_pass(self.scenario, self.case_id, self.block, self.attempt)

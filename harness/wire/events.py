@@ -130,12 +130,16 @@ class StateEvent(Event):
 
 @dataclass(frozen=True)
 class WaitEvent(Event):
-    """The agent waited for the device to cool before a block. `passed`: it did, within the limit; `reason` says how it stood."""
+    """The agent waited for the device to cool before a block. `passed`: it did, within the limit; `reason` says how it stood.
+
+    `energy`: the block is one of energy passes.
+    """
 
     block: int
     waited_ns: int
     passed: bool
     reason: str
+    energy: bool = False
 
     def __post_init__(self) -> None:
         _require_counted(self.block)

@@ -131,8 +131,8 @@ def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -
         require(event.replicate < most, "replicate must be below %d" % most, event.replicate)
     if isinstance(event, (SoakEvent, GraphEvent)) or (isinstance(event, StateEvent) and event.case_id):
         require(event.case_id in replicates, "case_id must be one of the job's", event.case_id)
-    if isinstance(event, (ProcessEvent, FailedEvent, WaitEvent)) or (
-        isinstance(event, StateEvent) and not event.scenario
+    if isinstance(event, (ProcessEvent, FailedEvent)) or (
+        isinstance(event, (StateEvent, WaitEvent)) and not _beside_passes(event)
     ):
         require(event.block <= most_blocks, "block must be at most %d" % most_blocks, event.block)
     if isinstance(event, EndEvent):
@@ -140,16 +140,21 @@ def _require_place(event: Event, replicates: Dict[str, int], most_blocks: int) -
         require(named <= set(replicates), "an end must name cases of the job", sorted(named - set(replicates)))
 
 
+def _beside_passes(event: Event) -> bool:
+    """Whether a state or a wait belongs to the energy passes."""
+    return bool(getattr(event, "scenario", "") or getattr(event, "energy", False))
+
+
 def _require_asked(event: Event, job: Job) -> None:
-    """Raise ValueError unless an energy pass, or a state beside one, is of those that the job asks for."""
-    is_pass = isinstance(event, (PassEvent, PassFailedEvent))
-    if not (is_pass or (isinstance(event, StateEvent) and event.scenario)):
+    """Raise ValueError unless an energy pass, or a state or wait beside one, is of those that the job asks for."""
+    if not (isinstance(event, (PassEvent, PassFailedEvent)) or _beside_passes(event)):
         return
-    plan, scenario = job.energy, event.scenario  # type: ignore[attr-defined]
+    plan, block = job.energy, event.block  # type: ignore[attr-defined]
     scenarios = () if plan is None else (IDLE, *plan.scenarios)
-    require(scenario in scenarios, "scenario must be one that the job asks for", scenario)
-    if plan is not None:
-        block, case_id = event.block, event.case_id  # type: ignore[attr-defined]
-        require(block <= plan.windows, "block of a pass must be at most %d" % plan.windows, block)
+    if not isinstance(event, WaitEvent):
+        scenario, case_id = event.scenario, event.case_id  # type: ignore[attr-defined]
+        require(scenario in scenarios, "scenario must be one that the job asks for", scenario)
         known = {"", *(case.case_id for case in job.cases)}
         require(case_id in known, "case_id must be one of the job's", case_id)
+    most = 0 if plan is None else plan.windows
+    require(block <= most, "block of a pass must be at most %d" % most, block)

@@ -1,7 +1,10 @@
 """A sensor whose own code goes wrong."""
 
+WINDOW_S = (0.1, 0.3)
+OPTIONS = {}
 
-def probe():
+
+def probe(options):
     raise OSError("no such bus")
 
 

@@ -2,10 +2,16 @@
 
 import _bus
 
+from harness.sensing import AbsentError
 
-def probe():
-    return _bus.nothing()
+WINDOW_S = (0.1, 0.3)
+OPTIONS = {"port": "where it would be attached"}
+
+
+def probe(options):
+    status, reason = _bus.nothing()
+    return status, reason + (" to " + options["port"] if "port" in options else "")
 
 
 def open(options):
-    raise OSError("nothing is attached")
+    raise AbsentError(_bus.nothing()[1])
