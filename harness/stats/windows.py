@@ -132,16 +132,23 @@ def energy(readings: Readings, start_ns: int, end_ns: int) -> Drawn | Blank:
     reach = int(1e9 * (length + 60))  # a trace of a whole job is long; readings a minute away say nothing of a window
     near = slice(*np.searchsorted(readings.at_ns, (start_ns - reach, end_ns + reach)))
     cut = _Cut(readings, (readings.at_ns[near] - start_ns) / 1e9, readings.values[near], length)
-    said = _said(readings.trace, start_ns, end_ns)
+    said = _said(readings, start_ns, end_ns)
     if cut.t.size == 0:
         return _blank(said, "uncovered", "no reading in or near the window", 0.0)
     kinds: dict[str, Callable[[_Cut, Counter[tuple[str, str]]], Drawn | Blank]] = {"energy_counter": _counted}
     return kinds.get(cut.channel.kind, _integrated)(cut, said)
 
 
-def _said(trace: wire.Trace, start_ns: int, end_ns: int) -> Counter[tuple[str, str]]:
-    """What a sensor said instead of numbers within a window: how often, by status and reason."""
-    return Counter((gap.status, gap.reason) for gap in trace.gaps if start_ns <= gap.t_ns <= end_ns)
+def _said(readings: Readings, start_ns: int, end_ns: int) -> Counter[tuple[str, str]]:
+    """What a sensor said instead of numbers within a window: how often, by status and reason.
+
+    Of a counter also between the edges and the readings around them: its value at an edge is taken from both.
+    """
+    if readings.trace.channel.kind == "energy_counter":
+        before = readings.at_ns[readings.at_ns <= start_ns][-1:]
+        after = readings.at_ns[readings.at_ns >= end_ns][:1]
+        start_ns, end_ns = min([start_ns, *before]), max([end_ns, *after])
+    return Counter((gap.status, gap.reason) for gap in readings.trace.gaps if start_ns <= gap.t_ns <= end_ns)
 
 
 def _blank(said: Counter[tuple[str, str]], status: str, reason: str, coverage: float) -> Blank:
