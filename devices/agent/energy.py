@@ -8,6 +8,7 @@ pass alone, never the job: the latencies are in the journal before the first.
 """
 
 import os
+import time
 from dataclasses import asdict
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -23,6 +24,7 @@ from harness.errors import WireError
 _FINAL_CAUSES = (*schedule.FINAL_CAUSES, window.TooSlowError.cause)
 _SAMPLER_S = 15.0  # for its last readings and its answer
 _READY_S = 40.0  # beside the window: stretches, what is waited for the sampler
+_SEEN_S = 12.0  # a controller looks at the journal every 10 s
 _LEAST_PHASE_S, _REMOTE_PHASE_S = 0.1, 1.0  # a meter on the network gives a value about once a second
 
 
@@ -41,8 +43,18 @@ class Passes:
         if plan is None or not self._live:
             return
         self._rate_hz = passes.rate_hz(plan, self._made, self._log_medians())
+        if plan.remote and not self._made.begun:
+            self._announce(plan)
         for block in range(1, plan.windows + 1):
             self._block(plan, block)
+
+    def _announce(self, plan: wire.EnergyPlan) -> None:
+        """Say that passes begin, and give the controller the time to see it: its meters are read from then on only.
+
+        No longer than a window: more than one could not be lost.
+        """
+        self._bench.note(wire.StateEvent, block=1, when="before", readings=(), scenario=wire.IDLE)
+        time.sleep(min(_SEEN_S, plan.window_s))
 
     def _log_medians(self) -> Dict[str, List[float]]:
         found: Dict[str, List[float]] = {case_id: [] for case_id in self._live}

@@ -212,7 +212,8 @@ class _Meter(threading.Thread):
             status, reason = "error", f"{taken.value} is no reading"
         self._last_ns[n] = t_ns
         if status == "ok" and taken.value is not None:
-            self._write(ReadingLine(n, t_ns, float(taken.value), 0 if taken.t_ns else ended - began))
+            took = 2 * max(0, min(t_ns - began, ended - t_ns))  # a time from the midst of a read is known no better
+            self._write(ReadingLine(n, t_ns, float(taken.value), took))
         else:
             self._write(GapLine(n, t_ns, status, reason[:1000]))
 

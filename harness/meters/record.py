@@ -9,7 +9,7 @@
     {"kind": "unasked", "t_ns", "reason"}                              a device's clock that could not be asked
 
 Times are the controller's CLOCK_MONOTONIC in ns, t1 and t2 the device's. `took_ns`: how long the reading took, in whose midst it
-is taken to be; 0 where the meter says itself when it was. Lines are only appended; a killed controller loses the last at most.
+is taken to be; next to nothing where a line of the meter's came at a moment. Lines are only appended; a killed controller loses the last at most.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from harness.wire import MAX_READINGS, Channel, Gap, Trace
 
 VERSION = 1
 _MOST_CHARACTERS = 2**16  # of a line
-_SLOW = 4.0
-"""A reading that took so many times as long as usual is no reading: nobody knows when it was taken."""
+_SLOW, _SLOW_NS = 4.0, 50_000_000
+"""A reading that took so many times as long as usual, and longer than this, is none: nobody knows when it was taken."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +225,13 @@ def _pieces(
 ) -> Iterator[RemoteTrace]:
     """A channel's traces, of as many readings as one may have."""
     usual_ns = statistics.median(line.took_ns for line in readings) if readings else 0
-    kept = [line for line in readings if line.took_ns <= _SLOW * usual_ns]
+    most_ns = max(_SLOW * usual_ns, _SLOW_NS)
+    kept = [line for line in readings if line.took_ns <= most_ns]
     missed = [Gap(clock.device_ns(line.t_ns), line.status, line.reason) for line in gaps]
     missed += [
         Gap(clock.device_ns(line.t_ns), "stale", f"the answer took {line.took_ns / 1e9:.2g} s: it may be as old")
         for line in readings
-        if line.took_ns > _SLOW * usual_ns
+        if line.took_ns > most_ns
     ]
     missed.sort(key=lambda gap: gap.t_ns)
     for start in range(0, max(len(kept), len(missed), 1), MAX_READINGS):
