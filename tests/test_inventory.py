@@ -154,8 +154,10 @@ def test_an_inventory_in_the_current_folder_is_preferred_to_the_one_that_ships(
         ("devices:\n  pi: *a\n", "not valid YAML: found undefined alias", ""),
         ('devices:\n  "a\\e[2J": {profile: host}\n', ":2: devices.'a\\x1b[2J': a device's name is letters", ""),
         ('devices:\n  a: {profile: "\\0"}\n', ":2: devices.a.profile: text must hold neither NUL", ""),
-        ("devices:\n  pi:\n    profile: raspberry-pi-5\n    sensors:\n      pmic: {rail: [a]}\n", ':5: devices.pi.sensors.pmic.rail: no option of sensor pmic "rail"', 'Did you mean "rails"?'),
-        ("devices:\n  pi:\n    profile: host\n    sensors:\n      rapl: \n      ina322: {}\n", ':6: devices.pi.sensors.ina322: no sensor "ina322"', 'Did you mean "ina3221"?'),
+        ("devices:\n  pi:\n    profile: raspberry-pi-5\n    sensors:\n      pmic: {rail: [a]}\n",
+         ':5: devices.pi.sensors.pmic.rail: no option of sensor pmic "rail"', 'Did you mean "rails"?'),
+        ("devices:\n  pi:\n    profile: host\n    sensors:\n      rapl: \n      ina322: {}\n",
+         ':6: devices.pi.sensors.ina322: no sensor "ina322"', 'Did you mean "ina3221"?'),
         ("- a\n", ":1: must be a mapping", "devices:"),
     ],
 )  # fmt: skip
