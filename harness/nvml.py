@@ -163,9 +163,18 @@ def capability(gpu: Gpu) -> Optional[Tuple[int, int]]:
 
 def name(gpu: Gpu) -> Optional[str]:
     """Return what the GPU is called, None where it is not told."""
+    return _text(gpu.library, "nvmlDeviceGetName", gpu.handle)
+
+
+def driver(gpu: Gpu) -> Optional[str]:
+    """Return the driver's version, None where it is not told."""
+    return _text(gpu.library, "nvmlSystemGetDriverVersion")
+
+
+def _text(library: Any, function: str, *handle: Any) -> Optional[str]:
     words = ctypes.create_string_buffer(96)
-    ask = getattr(gpu.library, "nvmlDeviceGetName", None)
-    if ask is None or ask(gpu.handle, words, ctypes.c_uint(len(words))) != 0:
+    ask = getattr(library, function, None)
+    if ask is None or ask(*handle, words, ctypes.c_uint(len(words))) != 0:
         return None
     return words.value.decode("utf-8", "replace") or None
 

@@ -1,6 +1,5 @@
 """What a device is, as far as it stays while a job runs. A fact that cannot be had is null."""
 
-import ctypes
 import os
 import platform
 import re
@@ -214,30 +213,14 @@ def _queried(program: Optional[str]) -> Tuple[Optional[str], str]:
 def _gpus() -> List[Dict[str, Optional[str]]]:
     """NVIDIA's GPUs with driver and compute capability, as far as each can be asked; a Jetson's tells little."""
     return [
-        {
-            "name": _said(gpu.library, "nvmlDeviceGetName", gpu.handle),
-            "driver": _said(gpu.library, "nvmlSystemGetDriverVersion"),
-            "compute_capability": _capability(gpu),
-        }
+        {"name": nvml.name(gpu), "driver": nvml.driver(gpu), "compute_capability": _capability(gpu)}
         for gpu in nvml.gpus()
     ]
 
 
-def _said(library: Any, name: str, *handle: Any) -> Optional[str]:
-    """The text that a function of NVML gives, None where it does not."""
-    words = ctypes.create_string_buffer(96)
-    ask = getattr(library, name, None)
-    if ask is None or ask(*handle, words, ctypes.c_uint(len(words))) != 0:
-        return None
-    return words.value.decode("utf-8", "replace") or None
-
-
 def _capability(gpu: nvml.Gpu) -> Optional[str]:
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    ask = getattr(gpu.library, "nvmlDeviceGetCudaComputeCapability", None)
-    if ask is None or ask(gpu.handle, ctypes.byref(major), ctypes.byref(minor)) != 0:
-        return None
-    return "%d.%d" % (major.value, minor.value)
+    age = nvml.capability(gpu)
+    return "%d.%d" % age if age else None
 
 
 def _big_endian(root: Path, name: str) -> Optional[int]:

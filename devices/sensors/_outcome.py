@@ -33,8 +33,10 @@ def taken(channel: int, read: Callable[[], float]) -> Taken:
 
 
 def probed(look: Callable[[], Tuple[str, str]]) -> Tuple[str, str]:
-    """Return what `look` says, or what its error means; ValueError passes: an option is wrong."""
+    """Return what `look` says, or what its error means; an option that is wrong is an error too."""
     try:
         return look()
+    except ValueError as error:
+        return "error", str(error)
     except FAILURES as error:
         return of(error)

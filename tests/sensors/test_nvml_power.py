@@ -268,5 +268,5 @@ def test_options_are_checked_before_the_driver_is_asked(driver: Driver) -> None:
         ({"period_s": 0.001}, "option period_s must be a number from 0.02 to 1"),
         ({"index": 0}, "one of gpu, period_s"),
     ):
-        kind, said = driver.tells({}, reads=0, options=options, library="none")["raised"]
+        kind, said = driver.tells({}, options=options, library="none")["raised"]
         assert kind == "ValueError" and words in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -200,11 +201,19 @@ def test_counters_that_do_not_move_are_stale_and_moving_ones_tell_a_power(
     assert status == "ok" and reason.startswith("package: package-0, about ")
 
 
-def test_options_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"option period_s must be a number from 0\.05 to 10, not 60"):
-        rapl.probe({"period_s": 60})
-    with pytest.raises(ValueError, match=r"one of period_s, not 'scope'"):
-        rapl.probe({"scope": "package"})
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"period_s": 60}, "option period_s must be a number from 0.05 to 10, not 60"),
+        ({"scope": "package"}, "one of period_s, not 'scope'"),
+    ],
+    ids=["number", "name"],
+)
+def test_options_are_checked(options: dict[str, Any], words: str) -> None:
+    status, reason = rapl.probe(options)
+    assert status == "error" and words in reason
+    with pytest.raises(ValueError, match=re.escape(words)), rapl.open(options):
+        pass
 
 
 # --- sequences of readings -----------------------------------------------------------------------------------------
