@@ -9,7 +9,8 @@
     {"kind": "unasked", "t_ns", "reason"}                              a device's clock that could not be asked
 
 Times are the controller's CLOCK_MONOTONIC in ns, t1 and t2 the device's. `took_ns`: how long the reading took, in whose midst it
-is taken to be; next to nothing where a line of the meter's came at a moment. Lines are only appended; a killed controller loses the last at most.
+is taken to be; next to nothing where a line of the meter's came at a moment. Lines are only appended; a killed controller loses
+the last at most.
 """
 
 from __future__ import annotations
