@@ -98,10 +98,10 @@ def _program(options: Mapping[str, Any]) -> Tuple[str, ...]:
 
 
 def probed(sensor: str, options: Mapping[str, Any]) -> Tuple[str, str]:
-    """Run the program until it has given one reading; return a status and its reason. Raises ValueError for an option."""
-    setup = checked(sensor, options)
+    """Run the program until it has given one reading; return a status and its reason, of a wrong option too."""
 
     def look() -> Tuple[str, str]:
+        setup = checked(sensor, options)
         with opened(sensor, options) as session:
             taken = session.first()
         said = "%s of %s, now " % (setup.channel.kind.replace("_", " "), setup.channel.scope)

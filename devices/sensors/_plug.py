@@ -85,7 +85,7 @@ class Session:
 
 
 def probed(opened: Callable[[], "contextlib.AbstractContextManager[Session]"]) -> Tuple[str, str]:
-    """Ask the meter; return a status and its reason. ok needs one channel. Raises ValueError for an option."""
+    """Ask the meter; return a status and its reason. ok needs one channel; a wrong option is told too."""
 
     def look() -> Tuple[str, str]:
         with opened() as session:
