@@ -63,6 +63,7 @@ def open(options: Mapping[str, Any]) -> Iterator[_hwmon.Session]:
     """
     _options.known(options, OPTIONS)
     scope = _options.choice(options, "scope", [each for each in wire.SCOPES if each != "rail"], "dc_input")
+    _options.whole(options, "shunt_uohm", 1, 1, 10**9)  # a wrong value is told also where there is no chip
     chip = _only(options)
     rail = _rail(chip)
     _require_shunt(options, rail)

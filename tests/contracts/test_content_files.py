@@ -7,14 +7,16 @@ import dataclasses
 import inspect
 import math
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
-from harness import content, inventory
+from harness import content, inventory, sensing, wire
 from harness.compress import models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,13 @@ _SOURCES = ("devices/**/*.py", *(f"harness/{name}.py" for name in SHARED[:-1]), 
 TRAVELS = sorted(file for pattern in _SOURCES for file in ROOT.glob(pattern))
 RUNTIMES, MODELS, TASKS = content.names("runtime"), content.names("model"), content.names("task")
 METHODS, PROFILES = content.names("method"), content.names("profile")
+SENSORS = content.names("sensor")
+ABSENT: dict[str, dict[str, object]] = {  # what must be said before it can be looked for: none of it is there
+    "command": {"program": ["/no/such/program"], "unit": "W", "scope": "dc_input"},
+    "controller_command": {"program": ["/no/such/program"], "unit": "W", "scope": "dc_input"},
+    "shelly": {"host": "127.0.0.1:1"},
+    "tasmota": {"host": "127.0.0.1:1"},
+}
 
 
 def top_imports(file: Path) -> set[str]:
@@ -79,6 +88,57 @@ def test_a_runtime_has_both_halves_and_says_how_it_is_selected(name: str) -> Non
         assert option.isidentifier()
         assert all(isinstance(value, str) for value in values)
     assert all(isinstance(package, str) for package in content.constant("runtime", name, "CONVERTERS"))
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_a_sensor_has_windows_options_with_a_line_each_and_shows_the_yaml_that_selects_it(name: str) -> None:
+    module = content.load("sensor", name)
+    least, usual = content.constant("sensor", name, "WINDOW_S")
+    assert (least, usual) == module.WINDOW_S and 1 <= least <= usual <= 3600
+    options = content.constant("sensor", name, "OPTIONS")
+    assert options == module.OPTIONS, "the inventory reads it without running the file"
+    for option, line in options.items():
+        assert option.isidentifier() and line.strip() and "\n" not in line, option
+    shown = shown_yaml(module.__doc__ or "", name)
+    assert shown and all(set(each or ()) <= set(options) for each in shown), "it shows options that it has"
+    assert list(inspect.signature(module.probe).parameters) == ["options"]
+    assert list(inspect.signature(module.open).parameters) == ["options"]
+    assert content.constant("sensor", name, "WHERE", default="device") in ("device", "controller")
+    assert 0 <= content.constant("sensor", name, "LEAD_S", default=0.5) <= 60
+    assert set(content.constant("sensor", name, "REPLACES", default=())) <= set(SENSORS) - {name}
+
+
+def shown_yaml(text: str, name: str) -> list[dict[str, object] | None]:
+    """The options of a sensor in each line of its docstring's YAML that names it."""
+    lines = [line.strip() for line in text.splitlines()]
+    assert "sensors:" in lines, "its docstring shows the YAML"
+    read = YAML(typ="safe", pure=True).load
+    return [read(line)[name] for line in lines[lines.index("sensors:") :] if line.startswith(f"{name}:")]
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_a_sensor_that_is_not_there_says_so_in_words_within_seconds_and_gives_no_number(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_HARNESS_SYSROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    module, options = content.load("sensor", name), ABSENT.get(name, {})
+    began = time.monotonic()
+    status, reason = module.probe(options)
+    assert time.monotonic() - began < 5
+    assert status in set(wire.STATUSES) - {"ok"} and reason.isprintable() and len(reason) > 10, (status, reason)
+    absent = (sensing.AbsentError, sensing.UnavailableError, OSError)
+    with pytest.raises(absent), module.open(options):
+        pytest.fail("it was opened")
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_a_value_that_no_option_of_a_sensor_can_have_is_refused_with_the_option_s_name(name: str) -> None:
+    module = content.load("sensor", name)
+    for option in module.OPTIONS:
+        wrong = {**ABSENT.get(name, {}), option: [[]]}
+        with pytest.raises(ValueError, match=option), module.open(wrong):
+            pytest.fail(f"{option} was not looked at")
 
 
 def write_sentences(task: ModuleType, folder: Path) -> str:
