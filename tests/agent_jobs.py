@@ -138,3 +138,24 @@ def expected(job: wire.Job, blocks: int) -> set[tuple[str, int, int]]:
 def quick(**changes: object) -> wire.Protocol:
     """The quick protocol with some changes."""
     return replace(QUICK, **changes)  # type: ignore[arg-type]
+
+
+def workers_of(bench: Bench) -> list[int]:
+    """Processes that run this bench's bundle."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(bench.device.workdir).encode() in command:
+            found.append(int(folder.name))
+    return found
+
+
+def all_gone(bench: Bench) -> bool:
+    """Whether, within seconds, nothing runs this bench's bundle any more."""
+    end = time.monotonic() + 10
+    while workers_of(bench) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not workers_of(bench)

@@ -116,7 +116,7 @@ def _window(infer: Optional[Infer], request: Dict[str, Any]) -> Dict[str, Any]:
 def _idle(window_ns: int) -> Dict[str, Any]:
     start = clock()
     _sleep_until(start + window_ns)
-    return {"start_ns": start, "end_ns": clock(), "inferences": 0}
+    return {"start_ns": start, "end_ns": start + window_ns, "inferences": 0}
 
 
 def _closed(infer: Infer, window_ns: int) -> Dict[str, Any]:

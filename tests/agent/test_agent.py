@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_jobs import CONTENT, Bench, counts, expected, processes, quick
+from agent_jobs import CONTENT, Bench, all_gone, counts, expected, processes, quick, workers_of
 
 from devices.agent import lock, main, spin
 from harness import wire
@@ -162,27 +162,6 @@ def test_a_neighbour_who_is_there_for_a_whole_job_is_noticed(bench: Bench) -> No
     assert isinstance(start, wire.StartEvent)
     assert start.facts["spin_stored_ns"] == {"1": known["best_ns"]["1"]} == start.spin_ns
     assert [(p.contended, p.attempt) for p in processes(bench.journal(second))] == [(True, 1), (True, 2)] * 2
-
-
-def workers_of(bench: Bench) -> list[int]:
-    """Processes that run this bench's bundle."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(bench.device.workdir).encode() in command:
-            found.append(int(folder.name))
-    return found
-
-
-def all_gone(bench: Bench) -> bool:
-    """Whether, within seconds, nothing runs this bench's bundle any more."""
-    end = time.monotonic() + 10
-    while workers_of(bench) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not workers_of(bench)
 
 
 @pytest.mark.slow

@@ -30,9 +30,10 @@ class Session:
     period_s = 0.005
 
     def __init__(self, options):
-        self.how, self.end = options["how"], time.monotonic() + options["after_s"]
+        self.how, self.after_s, self.end = options["how"], options["after_s"], None
 
     def read(self):
+        self.end = self.end or time.monotonic() + self.after_s  # since it was read first
         if time.monotonic() < self.end:
             return (Taken(0, 10.0),)
         if self.how == "raise":
