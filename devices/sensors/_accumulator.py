@@ -47,7 +47,7 @@ class Accumulator:
             self._mend()
         self._require_alive(steps, t_ns)
         self._sum += rise
-        return self._sum * self._scale
+        return round(self._sum * self._scale, 6)
 
     def _rise(self, last: int, steps: int, elapsed_s: float) -> Tuple[int, str]:
         """How far it rose since, and what is wrong with it ("": nothing)."""
@@ -77,6 +77,5 @@ class Accumulator:
             raise UnavailableError("%s has not risen again since it broke" % self._name)
         if steps == 0 and not self._moved:
             raise _outcome.StaleError("%s stands at 0: nothing is counted" % self._name)
-        still_ns = t_ns - self._moved_ns
-        if still_ns > _STALL_NS:
-            raise _outcome.StaleError("%s has not moved for %.1f s" % (self._name, still_ns * 1e-9))
+        if t_ns - self._moved_ns > _STALL_NS:
+            raise _outcome.StaleError("%s has not moved for more than %d s" % (self._name, _STALL_NS // 10**9))

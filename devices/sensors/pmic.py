@@ -35,6 +35,7 @@ _RAILS = 12
 _VOLTAGE_ALONE = frozenset(("EXT5V", "BATT"))
 _STALE_READINGS = 20  # noise moves some of 24 numbers each time
 _NAME = "12 rails"
+_STEP_W = 0.008  # currents of the core, the largest, are multiples of 8.93 mA, at 0.9 V; all others' steps are smaller
 
 Rails = Dict[str, Dict[str, float]]
 
@@ -71,8 +72,8 @@ class Session:
         self._last: Rails = {}
         self._same = 0
         self.channels: Tuple[wire.Channel, ...] = (
-            wire.Channel("pmic", _NAME, "board_partial", "instant_power", True),
-            *(wire.Channel("pmic", part, "rail", "instant_power", False) for part in self._parts),
+            wire.Channel("pmic", _NAME, "board_partial", "instant_power", True, resolution=_STEP_W),
+            *(wire.Channel("pmic", part, "rail", "instant_power", False, resolution=_STEP_W) for part in self._parts),
         )
 
     def read(self) -> Sequence[Taken]:
@@ -92,7 +93,7 @@ class Session:
         self._same = self._same + 1 if rails == self._last else 1
         self._last = rails
         if self._same >= _STALE_READINGS:
-            raise _outcome.StaleError("the firmware gave the same numbers for %d readings" % self._same)
+            raise _outcome.StaleError("the firmware gave the same numbers for %d readings and more" % _STALE_READINGS)
         powers_w = {rail: told["A"] * told["V"] for rail, told in rails.items()}
         if sum(powers_w.values()) <= 0:
             raise _outcome.StaleError("all rails together read no power: nothing is measured")
