@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.records import Run
+
+_KINDS = ("depth", "sustained", "energy", "power")
 
 RunWord = Annotated[
     str | None,
@@ -59,22 +62,38 @@ def plot(
     out: OutFile = None,
     published: Annotated[str | None, typer.Option(help="Draw a paper's table beside it.", metavar="easier")] = None,
     kind: Annotated[
-        str, typer.Option(help="Depth against latency, or latency under lasting load.", metavar="depth|sustained")
+        str,
+        typer.Option(
+            help="Depth against latency, latency under lasting load, energy against both, or power over time.",
+            metavar="|".join(_KINDS),
+        ),
     ] = "depth",
+    block: Annotated[
+        int | None,
+        typer.Option(help="With --kind power: the block whose passes are drawn, else the first.", metavar="N"),
+    ] = None,
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Draw depth against latency, MACs and weight bytes of a run; the plotted points as CSV beside it."""
+    """Draw depth against latency, MACs and weight bytes of a run, or its energy; the plotted points as CSV beside it."""
     from harness import content, report, store
 
-    content.require_known("kind of figure", kind, ("depth", "sustained"))
+    content.require_known("kind of figure", kind, _KINDS)
+    if block is not None and kind != "power":
+        raise UsageError("--block: it chooses whose power is drawn", "Say --kind power, too.")
     if published is not None and kind != "depth":
         raise UsageError("--published: a paper's table stands beside --kind depth only", "Drop one of the two.")
     table = report.published(published) if published else None
     folder = store.find(results, run)
     first_line(f"drawing {folder.name}")  # matplotlib takes its time
-    file = out or folder / "plots" / (f"{kind}.png" if published is None else f"{kind}-{published}.png")
-    drawn = report.draw(load(folder), file, table) if kind == "depth" else report.draw_soak(load(folder), file)
+    more = published or (str(block or 1) if kind == "power" else "")
+    file = out or folder / "plots" / f"{'-'.join(filter(None, (kind, more)))}.png"
+    if kind == "power":
+        drawn = report.draw_power(replace(store.frames(folder), run=load(folder)), file, 1 if block is None else block)
+    elif kind == "depth":
+        drawn = report.draw(load(folder), file, table)
+    else:
+        drawn = (report.draw_energy if kind == "energy" else report.draw_soak)(load(folder), file)
     figure, points = drawn
     if as_json:
         print_json({"figure": str(figure), "points": str(points)})

@@ -4,6 +4,8 @@ show(run, console)      the table, findings and reasons         markdown(run)   
 to_json(run)            the machine's contract                  published(name)   a paper's table
 show_operators(run, console, rung), operators_json(run, rung)   what was executed, beside rung 0
 draw_soak(run, out)     latency under a lasting load, over time
+draw_energy(run, out)   energy per inference against depth and against latency
+draw_power(frames, out) power over time in one block, with the windows
 draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.records import Run
 from harness.report.machine import to_json
@@ -18,9 +21,14 @@ from harness.report.operators import operators_json, show_operators
 from harness.report.papers import Published, published
 from harness.report.table import markdown, show
 
+if TYPE_CHECKING:
+    from harness.store import Frames
+
 __all__ = [
     "Published",
     "draw",
+    "draw_energy",
+    "draw_power",
     "draw_soak",
     "markdown",
     "operators_json",
@@ -50,3 +58,23 @@ def draw_soak(run: Run, out: Path) -> tuple[Path, ...]:
     from harness.report import soak
 
     return soak.draw(run, out)
+
+
+def draw_energy(run: Run, out: Path) -> tuple[Path, ...]:
+    """Draw energy per inference against depth and against latency, and write the points beside it.
+
+    Raises UsageError for another suffix, StoreError when the run has no energy (it says why) or nothing can be written.
+    """
+    from harness.report import energy
+
+    return energy.draw(run, out)
+
+
+def draw_power(frames: Frames, out: Path, block: int = 1) -> tuple[Path, ...]:
+    """Draw the power of one block's passes over time with their windows, and write the readings beside it.
+
+    Raises UsageError for another suffix or a block that there is not, StoreError when there are no passes.
+    """
+    from harness.report import power
+
+    return power.draw(frames, out, block)

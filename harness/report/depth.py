@@ -35,7 +35,7 @@ from harness.report.points import Point, points, to_csv
 from harness.report.rows import Panel
 
 SUFFIXES = (".png", ".svg", ".pdf")
-_UNDATED: Mapping[str, Mapping[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+UNDATED: Mapping[str, Mapping[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 _HEIGHT = 5.6
 _MARGIN = 0.09  # inches
 _LEGEND_COLUMN = 2.6  # inches
@@ -62,7 +62,7 @@ def draw(run: Run, out: Path, published: papers.Published | None = None, also: S
         figure = _figure(run, table, published)
         for suffix in (out.suffix, *also):
             picture = io.BytesIO()
-            figure.savefig(picture, format=suffix[1:], metadata=_UNDATED.get(suffix))
+            figure.savefig(picture, format=suffix[1:], metadata=UNDATED.get(suffix))
             store.write(out.with_suffix(suffix), picture.getvalue(), "or give another file with --out.")
     store.write(out.with_suffix(".csv"), to_csv(table).encode(), "or give another file with --out.")
     return out, out.with_suffix(".csv")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness import tables, wire
 from harness.errors import StoreError
 from harness.records import Run
+from harness.store.meters import meters
 from harness.store.runs import load
 from harness.store.writing import write
 
@@ -60,21 +61,18 @@ def _kept(file: Path, empty: pd.DataFrame) -> pd.DataFrame:
         raise StoreError(f"{file}: cannot be read: {error}", "Its journal, beside it, may still be whole.") from None
 
 
-def save_frames(
-    folder: Path,
-    journals: Mapping[str, Sequence[wire.Event]],
-    meters: Mapping[str, Sequence[wire.Trace]] | None = None,
-) -> None:
-    """Write samples, processes, state, power and windows as Parquet from the journals by runtime. Raises StoreError.
+def save_frames(folder: Path, journals: Mapping[str, Sequence[wire.Event]]) -> None:
+    """Write samples, processes, state, power and windows as Parquet, from the journals by runtime and the controller's meters.
 
-    `meters` as in `tables.power`: what the controller read, by runtime.
+    Raises StoreError: cannot be written, or the record of the meters is damaged.
     """
     events = tuple(journals.values())
+    read = {runtime: [each.trace for each in meters(folder, runtime)] for runtime in journals}
     found = {
         "samples": tables.samples(events),
         "processes": tables.processes(events),
         "state": tables.state(events),
-        "power": tables.power(journals, meters),
+        "power": tables.power(journals, read),
         "windows": tables.windows(journals),
     }
     for name, table in found.items():
