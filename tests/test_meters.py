@@ -472,6 +472,7 @@ def _require_covered(windows: list[wire.PassEvent], found: Any) -> None:
         assert len(inside) > 20 and remote.trace.t_ns[0] < window.start_ns < window.end_ns < remote.trace.t_ns[-1]
 
 
+@pytest.mark.slow
 def test_windows_of_a_job_on_this_machine_are_covered_by_the_controller_s_meter(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     windows, found = _followed(bench, bench.device, tmp_path / "run")
