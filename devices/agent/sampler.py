@@ -17,7 +17,7 @@ import math
 import os
 import threading
 from dataclasses import asdict
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from devices.agent import pinning, worker
 from devices.agent.journal import now_ns
@@ -33,25 +33,57 @@ _MOST_CHANNELS, _MOST_GAPS, _MOST_WORDS = 64, 1000, 300
 def sample(request: Dict[str, Any]) -> Dict[str, Any]:
     """Read the meters until the pipe `go` ends; returns {"traces", "unopened", "cpus"}, the CPUs "" where it was not pinned."""
     cpus = _pinned(request["cpus"])
-    readers = [Reader(each["sensor"], each["options"]) for each in request["meters"]]
-    for reader in readers:
-        reader.start()
-    _all([reader.opened for reader in readers], _PATIENCE_S)
+    sampling = Sampling(request["meters"], request["expected_s"])
+    opened = sampling.open()
     with os.fdopen(request["go"], "rb", 0) as go, os.fdopen(request["ack"], "wb", 0) as ack:
-        _tell(ack, {"opened": sum(reader.channels != () for reader in readers)})
+        _tell(ack, {"opened": opened})
         if go.read(1):
-            _pace(readers, request["expected_s"])
-            for reader in readers:
-                reader.go.set()
-            _all([reader.begun for reader in readers], _PATIENCE_S)
-            _tell(ack, {"update_s": max((reader.update_s for reader in readers), default=0.0)})
+            _tell(ack, {"update_s": sampling.begin()})
             go.read(1)
-    for reader in readers:
-        reader.end()
-    _all([reader.over for reader in readers], _LAST_S)
-    traces = [trace for reader in readers for trace in reader.traces()]
-    unopened = {reader.sensor: reader.refused for reader in readers if reader.refused}
-    return {"traces": traces, "unopened": unopened, "cpus": cpus}
+    sampling.end()
+    return {**sampling.told(), "cpus": cpus}
+
+
+class Sampling:
+    """Sensors that are read, each in a thread, inside the block; `meters` as in a request, for about `expected_s`."""
+
+    def __init__(self, meters: Sequence[Dict[str, Any]], expected_s: float) -> None:
+        self._readers = [Reader(each["sensor"], each["options"]) for each in meters]
+        self._expected_s = expected_s
+
+    def __enter__(self) -> "Sampling":
+        self.open()
+        self.begin()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.end()
+
+    def open(self) -> int:
+        """Open all, as far as that can be done in 8 s; returns how many are."""
+        for reader in self._readers:
+            reader.start()
+        _all([reader.opened for reader in self._readers], _PATIENCE_S)
+        return sum(reader.channels != () for reader in self._readers)
+
+    def begin(self) -> float:
+        """Let all read; returns the longest time between two updates (s) once the first readings are in, or after 8 s."""
+        _pace(self._readers, self._expected_s)
+        for reader in self._readers:
+            reader.go.set()
+        _all([reader.begun for reader in self._readers], _PATIENCE_S)
+        return max((reader.update_s for reader in self._readers), default=0.0)
+
+    def end(self) -> None:
+        """Let each read once more and close, for 3 s at most."""
+        for reader in self._readers:
+            reader.end()
+        _all([reader.over for reader in self._readers], _LAST_S)
+
+    def told(self) -> Dict[str, Any]:
+        """Return {"traces", "unopened"} as a `wire.PassEvent` has them."""
+        traces = [trace for reader in self._readers for trace in reader.traces()]
+        return {"traces": traces, "unopened": {each.sensor: each.refused for each in self._readers if each.refused}}
 
 
 def _pinned(cpus: str) -> str:
