@@ -284,6 +284,14 @@ def test_a_wrap_is_told_from_a_reset_by_the_power_that_it_would_take(counter: An
     assert readings(other, (0, end_j - 2000), (0.5, 300)) == ["%.1f" % (end_j - 2000), "error"]
 
 
+def test_a_break_is_said_in_the_words_of_what_happened(counter: Any) -> None:
+    counter.energy(100_000_000, 0)
+    with pytest.raises(UnavailableError, match="package-0 fell from 100000000 to 2, which is no wrap: it was reset"):
+        counter.energy(2, SECOND)
+    with pytest.raises(UnavailableError, match=r"package-0 rose by 5000 J in 1\.0 s, more than 2000 W"):
+        counter.energy(5_000_000_002, 2 * SECOND)
+
+
 def test_a_leap_that_no_processor_takes_is_an_error(counter: Any) -> None:
     assert readings(counter, (0, 1), (0.5, 1200), (1, 1210), (1.5, 1220)) == ["1.0", "error", "error", "11.0"]
 
