@@ -1,18 +1,24 @@
 """The energy of one window from one trace of readings, in J, with what its meter leaves unknown.
 
-Power (`instant_power`, `averaged_power`), readings p_i at t_i, a window from 0 to T:
+Power (`instant_power`, `averaged_power`), values p_i that were new at t_i, a window from 0 to T:
 
-    E = integral of the line through (t_i - lag, p_i), its ends interpolated linearly at 0 and T      (trapezoid)
+    E = integral of the line through (t_i - A / 2, p_i), its ends interpolated linearly at 0 and T      (trapezoid)
 
-A mean over the A s before a reading lies A / 2 earlier (`lag`): moved there, it is the power under a centred boxcar, which
-changes an integral at its edges alone, by at most D A / 8 where power steps by D. A value that becomes a new one every U s
-is U / 2 old on average, and may itself be a mean over U: off by at most D U at an edge (U unknown: the spacing of readings). D is
-taken from the readings on both sides of the edge. Such an error has the same sign in every window of a case (`bias_j`).
+A mean over the A s before a reading lies A / 2 earlier. A value that is held for U s counts once, not as often as it is read
+(what is read at 50 Hz would be weighted by chance, in step with the inferences), and was new half of the span in which it
+came before the reading that shows it. A pass begins and ends in idleness, so power steps by D (inside less outside, from
+the readings on both sides) at both edges, and readings that draw from both sides lose part of it: with a mean distance m,
+D m / 2. That is given back, E + D_0 k + D_T k, where k = s / sqrt(2 pi) for the standard deviation s of that distance,
+s^2 = A^2 / 12 + U^2 / 12 + spacing^2 / 6 (boxcar, age, line between two readings; half of E|x| of a normal). What may
+remain is half of it, and D U / 2 for an age that is not half the update period (U unknown: the spacing); it has the same sign
+in every window of a case (`bias_j`).
 
 Counters, values e_i: only a reading that shows a new value tells when the meter counted, between the reading before (at
 most U earlier) and itself; so it is put into the middle of that span d_i, and E = e(T) - e(0) by linear interpolation.
 Phases are random from window to window, so each end is off by a uniform error of +- P d / 2 (`edge_j`, its standard
-uncertainty: P sqrt(d_0^2 + d_T^2) / sqrt(12); without finding the changes it would be twice that).
+uncertainty: P sqrt(d_0^2 + d_T^2) / sqrt(12); without finding the changes it would be twice that). Where power steps by D at
+an edge, a straight line between two values c apart lies D c x (1 - x) too high at x c; that is taken off, D c / 8 is what may
+remain (`bias_j`).
 
 Rounding to steps of r gives each end of a counter r / sqrt(12) (`quantum_j` = r / sqrt(6)). A rounded power keeps its
 error for as long as it stays on one step: T r / sqrt(12) sqrt(sum of w_k^2), w_k the share of readings on step k; that is
@@ -40,6 +46,7 @@ from harness.stats.processes import Floats
 
 COVERED = 0.95  # the least part of a window that readings must cover
 LEAST = 3  # new values within a window: fewer tell nothing of its edges
+_AROUND = 5  # values on each side of an edge that tell its power
 _PERIODS = 3.0  # a longer pause between two readings is a hole
 
 
@@ -178,40 +185,57 @@ def _slow(cut: _Cut, values: int) -> Blank:
 
 
 def _integrated(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
-    lag = (cut.channel.average_s + cut.channel.update_s) / 2
-    cut = cut.moved(lag)
-    coverage = cut.coverage()
+    coverage = cut.moved(cut.channel.average_s / 2).coverage()
     hole = _hole(cut, said, coverage)
     if hole is not None:
         return hole
-    if np.count_nonzero(cut.inside) < LEAST:
-        return _slow(cut, int(np.count_nonzero(cut.inside)))
+    cut = _fresh(cut)
     values = cut.v[cut.inside]
+    if values.size < LEAST:
+        return _slow(cut, values.size)
     times = np.concatenate(((0.0,), cut.t[cut.inside], (cut.length,)))
     drawn = float(np.trapezoid(np.interp(times, cut.t, cut.v), times))
+    steps, blur = [_step(cut, edge, inward) for edge, inward in ((0.0, 1), (cut.length, -1))], _blur_s(cut)
+    late = max(map(abs, steps)) * (cut.channel.update_s or cut.readings.spacing_s) / 2
     lost = (1 - coverage) * cut.length * float(np.ptp(values)) / 2
-    steps = sum(_step(cut, edge, lag) for edge in (0.0, cut.length)) * (
-        cut.channel.update_s + cut.channel.average_s / 8
-    )
     _, counts = np.unique(values, return_counts=True)
     shares = counts / values.size
     return Drawn(
-        energy_j=drawn,
+        energy_j=drawn + blur * sum(steps),
         seconds=cut.length,
         coverage=coverage,
-        bias_j=steps + lost + abs(drawn) / cut.length * cut.readings.bound_s,
+        bias_j=blur * sum(map(abs, steps)) / 2 + late + lost + abs(drawn) / cut.length * cut.readings.bound_s,
         quantum_j=cut.length * cut.channel.resolution / math.sqrt(12) * math.sqrt(float(shares @ shares)),
     )
 
 
-def _step(cut: _Cut, edge: float, lag: float) -> float:
-    """How far power differs on the two sides of an edge, W: between means, beyond what an average blurs."""
-    width = max(2 * lag, cut.channel.update_s, 5 * cut.readings.spacing_s)
+def _fresh(cut: _Cut) -> _Cut:
+    """The readings that can be new ones, each where its value belongs: one that is held counts once, not as often as read."""
+    update, since = cut.channel.update_s, np.diff(cut.t, prepend=-math.inf)
+    kept, last = [], -1
+    for index in range(cut.t.size):
+        if last < 0 or cut.v[index] != cut.v[last] or cut.t[index] - cut.t[last] >= update:
+            kept.append(index)
+            last = index
+    at = cut.t - np.minimum(since, update) / 2 - cut.channel.average_s / 2
+    return _Cut(cut.readings, at[kept], cut.v[kept], cut.length)
+
+
+def _blur_s(cut: _Cut) -> float:
+    """What an edge loses of a step there, s: half the mean distance from which a reading draws its power."""
+    variance = (cut.channel.average_s**2 + cut.channel.update_s**2) / 12 + cut.readings.period_s**2 / 6
+    return math.sqrt(variance / (2 * math.pi))
+
+
+def _step(cut: _Cut, edge: float, inward: int) -> float:
+    """By how much power is higher inside an edge than outside, W: between means, beyond what an average blurs."""
+    lag = (cut.channel.average_s + cut.channel.update_s) / 2
+    width = max(2 * lag, 5 * cut.readings.period_s)
     before = cut.v[(cut.t >= edge - lag - width) & (cut.t <= edge - lag)]
     after = cut.v[(cut.t >= edge + lag) & (cut.t <= edge + lag + width)]
     if not (before.size and after.size):
-        return float(np.ptp(cut.v[cut.inside]))  # nobody saw the other side
-    return abs(float(after.mean() - before.mean()))
+        return 0.0  # nobody saw the other side
+    return inward * float(after.mean() - before.mean())
 
 
 # --- counters ------------------------------------------------------------------------------------------------------
@@ -236,13 +260,14 @@ def _counted(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
     if still > longest:
         return Blank("stale", f"the counter stood still for {still:.3g} s at an end of the window", coverage)
     (first, first_span), (last, last_span) = (_level(t, v, span, edge) for edge in (0.0, cut.length))
-    drawn = last - first
+    bends = [_bend(t, v, edge) for edge in (0.0, cut.length)]
+    drawn = last - bends[1][0] - (first - bends[0][0])
     power = drawn / cut.length
     return Drawn(
         energy_j=drawn,
         seconds=cut.length,
         coverage=coverage,
-        bias_j=power * cut.readings.bound_s,
+        bias_j=sum(bound for _, bound in bends) + power * cut.readings.bound_s,
         quantum_j=cut.channel.resolution / math.sqrt(6),
         edge_j=power * math.hypot(first_span, last_span) / math.sqrt(12),
     )
@@ -265,3 +290,17 @@ def _level(t: Floats, v: Floats, span: Floats, edge: float) -> tuple[float, floa
     slope = (v[-1] - v[0]) / (t[-1] - t[0])
     away = edge - t[near]
     return float(v[near] + slope * away), float(span[near] + abs(away))
+
+
+def _bend(t: Floats, v: Floats, edge: float) -> tuple[float, float]:
+    """By how much a straight line between two values lies above a counter whose power steps at this edge, and a bound, J."""
+    after = int(np.clip(np.searchsorted(t, edge), 1, t.size - 1))
+    first, last, span = max(after - 1 - _AROUND, 0), min(after + _AROUND, t.size - 1), float(t[after] - t[after - 1])
+    if not t[after - 1] <= edge <= t[after]:
+        return 0.0, 0.0
+    if first == after - 1 or last == after:  # nobody saw the other side
+        return 0.0, float(v[-1] - v[0]) / float(t[-1] - t[0]) * span / 4
+    before_w = (v[after - 1] - v[first]) / (t[after - 1] - t[first])
+    step_w = float((v[last] - v[after]) / (t[last] - t[after]) - before_w)
+    place = (edge - float(t[after - 1])) / span
+    return step_w * span * place * (1 - place), abs(step_w) * span / 8
