@@ -2,13 +2,20 @@
 
 import io
 import json
+import math
 import shutil
 import statistics
+from dataclasses import replace
 
+import example_energy_run
 import pytest
 from rich.console import Console
+from scipy.special import stdtrit
 
 from harness import compare, content
+from harness.compare.energy import energies
+from harness.compare.rows import rows as bring
+from harness.compare.taken import Taken
 from harness.errors import HarnessError, StoreError, UsageError
 from harness.report import comparison
 
@@ -161,6 +168,118 @@ def test_a_calibration_widens_every_interval_and_is_told(copy, base):
     assert verdicts(wide) == {"unclear"}
     assert any("harness calibrate --device local" in note for note in plain.notes)
     assert any("sd 20.0 %" in note and "one run's" in note for note in wide.notes)
+
+
+# --- energy ----------------------------------------------------------------------------------------------------------
+
+
+def taken(run):
+    """A run as `compare` takes it, of which only rows and energies matter here."""
+    return Taken(run, {job.runtime: {} for job in run.jobs}, {}, frozenset())
+
+
+def with_energies(scale=1.0, **changes):
+    """Two runs, the second with energies `scale` times those of the first, brought together."""
+    a, b = example_energy_run.run(), example_energy_run.run(scale=scale, **changes)
+    found, between = bring(taken(a), taken(b), ())
+    head = compare.Head(a.run, a.device, a.created, None, None)
+    return compare.Comparison(head, head, (), found, {}, between, ())
+
+
+def without_intervals(row):
+    return replace(row, energy_j=replace(row.energy_j, gross=replace(row.energy_j.gross, low=None)))
+
+
+def test_a_run_that_takes_a_tenth_more_energy_is_a_regression_though_no_slower():
+    found = with_energies(1.1)
+    assert all(row.energy.ratio == pytest.approx(1 / 1.1) for row in found.rows)
+    assert found.count_energy("more") == len(found.rows) and found.count("slower") == 0
+    assert found.exit_code == 3
+    assert "energy: 12 more" in comparison.conclusion(found)
+    back = with_energies(1 / 1.1)
+    assert back.count_energy("less") == len(back.rows) and back.exit_code == 0
+
+
+def test_an_interval_of_a_ratio_of_energies_adds_both_in_quadrature_and_holds_for_all_rows():
+    one = energies([(example_energy_run.run().cases[1],) * 2])[0][0]
+    half = math.log(one.high / one.ratio)
+    assert half == pytest.approx(math.hypot(0.01, 0.01)) and math.log(one.ratio / one.low) == pytest.approx(half)
+    rows = [row.energy for row in with_energies(1.0).rows]
+    wide = math.log(rows[1].high / rows[1].ratio)
+    assert wide / half == pytest.approx(stdtrit(4, 1 - 0.025 / 12) / stdtrit(4, 0.975))
+
+
+def test_uneven_intervals_stay_uneven():
+    row = example_energy_run.run().cases[0]
+    gross = replace(row.energy_j.gross, high=row.energy_j.gross.value * 1.5)
+    uneven = replace(row, energy_j=replace(row.energy_j, gross=gross))
+    found = energies([(uneven, row)])[0][0]
+    assert math.log(found.high) == pytest.approx(math.hypot(math.log(1.5), 0.01))
+    assert math.log(found.low) == pytest.approx(-math.hypot(0.01, 0.01))
+
+
+def test_energies_within_two_per_cent_are_the_same_and_no_regression():
+    row = example_energy_run.run().cases[0]
+    narrow = replace(row.energy_j.gross, low=row.energy_j.gross.value * 0.9999, high=row.energy_j.gross.value * 1.0001)
+    a = replace(row, energy_j=replace(row.energy_j, gross=narrow))
+    more = replace(narrow, **{key: getattr(narrow, key) * 1.01 for key in ("value", "low", "high")})
+    b = replace(row, energy_j=replace(row.energy_j, gross=more))
+    assert energies([(a, b)])[0][0].verdict == "same"
+
+
+def test_without_an_interval_an_energy_is_unclear():
+    row = example_energy_run.run().cases[0]
+    found = energies([(row, without_intervals(row))])[0][0]
+    assert found.verdict == "unclear" and found.low is None and found.high is None
+
+
+UNLIKE_ENERGY = {
+    "scope": ({"scope": "wall"}, "scope module in A, wall in B"),
+    "sensor": ({"sensor": "tegrastats"}, "sensor ina3221 in A, tegrastats in B"),
+    "kind": ({"kind": "averaged_power"}, "kind instant_power in A, averaged_power in B"),
+    "scenario": ({"scenario": "closed"}, "scenario paced in A, closed in B"),
+    "window": ({"window_s": 20.3}, "windows of 20 s in A, 20.3 s in B (give both runs one --window)"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE_ENERGY)
+def test_energies_that_were_not_measured_alike_are_refused_with_the_reason(name):
+    changes, said = UNLIKE_ENERGY[name]
+    row = example_energy_run.run().cases[0]
+    found, reason = energies([(row, replace(row, energy_j=replace(row.energy_j, **changes)))])[0]
+    assert found is None and reason == f"energies of unlike {said}"
+
+
+@pytest.mark.parametrize(("rate", "refused"), [(151.0, False), (152.0, True), (None, True)])
+def test_rates_must_agree_within_one_per_cent(rate, refused):
+    row = example_energy_run.run().cases[0]
+    figures = {name: replace(figure, rate_hz=rate) for name, figure in row.energy_j.figures.items()}
+    found, reason = energies([(row, replace(row, energy_j=replace(row.energy_j, figures=figures)))])[0]
+    assert (found is None) is refused
+    assert not refused or ("rate 150 Hz in A" in reason and "--rate" in reason)
+
+
+def test_an_energy_that_only_one_run_has_is_told_and_of_none_nothing_is_said():
+    run = example_energy_run.run()
+    bare = example_energy_run.without(run).cases[0]
+    assert energies([(run.cases[0], bare)]) == [(None, f"no energy in B: {example_energy_run.NO_ENERGY}")]
+    assert energies([(bare, bare), (None, run.cases[0])]) == [(None, None)] * 2
+
+
+def test_energies_of_two_runs_stand_in_a_table_of_their_own():
+    found = with_energies(1.1)
+    text = shown(found)
+    assert max(map(len, text.splitlines())) <= 120 and text.isascii()
+    assert "energy per inference: scope module (ina3221), paced at 150 Hz" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("8 ") and line.endswith("more"))
+    assert line.split()[1] == "32.1" and "0.909 [" in line
+    assert "What differs from job to job is not in them" in " ".join(text.split())
+
+
+def test_energies_that_were_refused_are_listed_once_with_their_rows():
+    text = " ".join(shown(with_energies(window_s=30.0)).split())
+    assert text.count("windows of 20 s in A, 30 s in B") == 1 and "energy of rungs 0 to 8, resnet10" in text
+    assert "energy per inference" not in text
 
 
 # --- what is unlike --------------------------------------------------------------------------------------------------
@@ -340,7 +459,7 @@ def test_the_command_compares_ends_with_3_on_a_regression_and_its_json_keeps_the
     assert found["schema"] == 1 and found["b"]["run"] == OTHER and len(found["rows"]) == 12
     assert found["rows"][1].keys() == {
         *("label", "ladder", "rung", "model", "task", "method", "runtime", "precision"),
-        *("a", "b", "same_artifact", "ratio", "reason", "lost"),
+        *("a", "b", "same_artifact", "ratio", "reason", "lost", "energy", "energy_reason"),
     }
     assert found["rows"][1]["ratio"].keys() == {"ratio", "low", "high", "verdict"}
     assert found["rows"][1]["a"]["latency_ns"]["median"] < found["rows"][1]["b"]["latency_ns"]["median"]

@@ -4,12 +4,14 @@
 
 Nothing of two runs is interleaved, so nothing cancels what drifted in between: only like is compared with like (`facts`),
 what was waived by name stays in the record, and what differs between the same artifacts in both runs is a floor for all
-else (`stats.across`). Reads stored runs through `store` and `analysis`; writes nothing.
+else (`stats.across`).
+Energies are compared where both are of one scope, sensor, scenario, window and rate (`energy`).
+Reads stored runs through `store` and `analysis`; writes nothing.
 """
 
 from __future__ import annotations
 
-from harness.compare.records import SCHEMA, Comparison, Head, Measured, Row, Unlike
+from harness.compare.records import SCHEMA, Comparison, EnergyRatio, Head, Measured, Row, Unlike
 from harness.compare.story import compare
 
-__all__ = ["SCHEMA", "Comparison", "Head", "Measured", "Row", "Unlike", "compare"]
+__all__ = ["SCHEMA", "Comparison", "EnergyRatio", "Head", "Measured", "Row", "Unlike", "compare"]

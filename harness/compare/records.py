@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.records import Estimate, RunVerdict, Status
+from harness.records import EnergyVerdict, Estimate, Interval, RunVerdict, Status
 from harness.stats.across import Across
 
 SCHEMA = 1
@@ -45,11 +45,31 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class EnergyRatio:
+    """Gross energy per inference in A over that in B, J, of one scope, sensor, scenario and rate: above 1, B takes less.
+
+    The interval holds for all rows at once.
+    """
+
+    a: Interval
+    b: Interval
+    scope: str
+    sensor: str
+    scenario: str
+    rate_hz: float | None
+    ratio: float
+    low: float | None
+    high: float | None
+    verdict: EnergyVerdict
+
+
+@dataclass(frozen=True)
 class Row:
     """A ladder's rung, or a control, in both runs, or in one of them.
 
     `ratio` is latency in A over latency in B; `reason` says why it is None. `same_artifact`: byte for byte; None where a run
-    has none. `runtime`, `precision`, `method`, `model` and `task` are A's (B's where A has no such row).
+    has none. `energy_reason` says why `energy` is None, where a run has any. `runtime`, `precision`, `method`, `model` and
+    `task` are A's (B's where A has no such row).
     """
 
     label: str
@@ -65,6 +85,8 @@ class Row:
     same_artifact: bool | None
     ratio: Across | None
     reason: str | None
+    energy: EnergyRatio | None = None
+    energy_reason: str | None = None
 
     @property
     def lost(self) -> bool:
@@ -91,12 +113,16 @@ class Comparison:
         """How many rows have a verdict."""
         return sum(row.ratio is not None and row.ratio.verdict == verdict for row in self.rows)
 
+    def count_energy(self, verdict: str) -> int:
+        """How many rows have a verdict of energy."""
+        return sum(row.energy is not None and row.energy.verdict == verdict for row in self.rows)
+
     @property
     def exit_code(self) -> int:
-        """1 when a case failed in B that was measured in A, else 3 when a row is slower, else 0.
+        """1 when a case failed in B that was measured in A, else 3 when a row is slower or takes more energy, else 0.
 
         A row of the same artifact counts too: then the device became slower, which whoever compares wants to know as well.
         """
         if any(row.lost for row in self.rows):
             return FAILED
-        return REGRESSION if self.count("slower") else 0
+        return REGRESSION if self.count("slower") or self.count_energy("more") else 0

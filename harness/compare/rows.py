@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import stats
+from harness.compare.energy import energies
 from harness.compare.facts import OF_THE_NETWORK
 from harness.compare.records import Measured, Row
 from harness.compare.taken import Taken
@@ -43,7 +44,14 @@ def rows(a: Taken, b: Taken, waived: Collection[str]) -> tuple[tuple[Row, ...], 
     device_is_the_same = set(waived) <= set(OF_THE_NETWORK)
     alike = {match.pair for match in matches if match.pair is not None and _same_artifact(a, b, match)}
     compared, between = across(pairs, alike if device_is_the_same else set())
-    return tuple(_row(a, b, match, compared.get(match.pair) if match.pair else None) for match in matches), between
+    metered = energies([(match.a, match.b) if match.pair else (None, None) for match in matches])
+    found = tuple(
+        replace(
+            _row(a, b, match, compared.get(match.pair) if match.pair else None), energy=energy, energy_reason=reason
+        )
+        for match, (energy, reason) in zip(matches, metered, strict=True)
+    )
+    return found, between
 
 
 def _row(a: Taken, b: Taken, match: _Match, ratio: Across | None) -> Row:

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.compare import SCHEMA, Comparison, Measured, Row
-from harness.findings.views import listing
-from harness.records import ONNX
+from harness.report import compared_energy
+from harness.report.compared_energy import labelled, named
 from harness.report.text import (
     ASCII,
     ASCII_HEAD,
@@ -52,8 +52,10 @@ def _print(compared: Comparison, console: Console) -> None:
     for name, head in (("A", compared.a), ("B", compared.b)):
         console.print(Text(printable(f"{name}  run {head.run}, device {head.device}, {head.created}"), style="bold"))
     for rows in _panels(compared):
-        console.print()
-        console.print(_table(rows, glyphs, box))
+        for table in (_table(rows, glyphs, box), compared_energy.table(rows, glyphs, box)):
+            if table is not None:
+                console.print()
+                console.print(table)
     console.print()
     for line in _below(compared, glyphs):
         console.print(Text(printable(line), style="dim"))
@@ -65,6 +67,8 @@ def conclusion(compared: Comparison) -> str:
     """One line: how many rows are what, and whose doing that can be."""
     counted = [f"{n} {word}" for word in ("faster", "slower", "same", "unclear") if (n := compared.count(word))]
     said = f"B against A: {', '.join(counted) or 'nothing compared'}"
+    if metered := [f"{n} {word}" for word in ("less", "more", "same", "unclear") if (n := compared.count_energy(word))]:
+        said += f"; energy: {', '.join(metered)}"
     lost = [row.label for row in compared.rows if row.lost]
     if lost:
         said += f"; failed in B alone: {', '.join(lost)}"
@@ -93,9 +97,7 @@ def _table(rows: Sequence[Row], glyphs: Glyphs, box: Any) -> Table:
     for title in columns:
         table.add_column(title, justify="right")
     table.add_column("verdict")
-    several = len({row.ladder for row in rows if row.rung is not None}) > 1
-    for row in rows:
-        label = f"{row.ladder} {row.label}" if several and row.rung is not None else row.label
+    for label, row in labelled(rows):
         cells = (label, _artifact(row, glyphs.null), *(cell(row) for cell in columns.values()))
         word = _verdict(row)
         table.add_row(
@@ -142,11 +144,12 @@ def _below(compared: Comparison, glyphs: Glyphs) -> Iterator[str]:
     )
     for runtime, floors in compared.floors.items():
         yield _floor_words(runtime, floors, glyphs)
+    yield from compared_energy.below(compared, glyphs)
     yield from compared.notes
     for each in compared.unlike:
         yield f"{each.fact}: A {each.a}, B {each.b} (waived)"
     for reason in dict.fromkeys(row.reason for row in compared.rows if row.reason):
-        yield f"{glyphs.null}  {_named(compared, reason)}: {reason}"
+        yield f"{glyphs.null}  {named([row for row in compared.rows if row.reason == reason])}: {reason}"
 
 
 def _floor_words(runtime: str, floors: tuple[float | None, float | None], glyphs: Glyphs) -> str:
@@ -160,11 +163,3 @@ def _floor_words(runtime: str, floors: tuple[float | None, float | None], glyphs
         f"A/A floors on {runtime}: {said[0]} in A, {said[1]} in B; no difference below the larger is faster or slower"
     )
     return words + ", and none the same." * (max(a, b) > SAME) + "." * (max(a, b) <= SAME)
-
-
-def _named(compared: Comparison, reason: str) -> str:
-    rows = [row for row in compared.rows if row.reason == reason]
-    rungs = [row.rung for row in rows if row.rung is not None and row.method != ONNX]
-    numbers = f"rung{'s' * (len(rungs) > 1)} {listing(rungs)}"
-    named = (row.label for row in rows if row.rung is None or row.method == ONNX)
-    return ", ".join([*([numbers] if rungs else []), *named])
