@@ -54,7 +54,7 @@ class Reader:
         self._threads: list[_Meter] = []
         self._write: Write = _nowhere
         self._due_s = math.inf
-        self._groups = 0
+        self._groups = self._failures = 0
 
     def __enter__(self) -> Self:
         return self
@@ -105,13 +105,14 @@ class Reader:
                 times = (done.t0_ns, done.t1_ns, done.t2_ns, done.t3_ns)
                 self._write(ClockLine(self._groups, done.boot, times))
             self._groups += 1
-            self._due_s = time.monotonic() + EXCHANGE_S
+            self._due_s, self._failures = time.monotonic() + EXCHANGE_S, 0
             return True
         except HarnessError as error:
             self._groups += 1  # what came of this group stays one
             self._write(UnaskedLine(time.monotonic_ns(), error.message[:1000]))
             self._let_go()
-            self._due_s = time.monotonic() + _AGAIN_S
+            self._due_s = time.monotonic() + min(EXCHANGE_S, _AGAIN_S * 2**self._failures)  # each is a process there
+            self._failures += 1
             return False
 
     def _let_go(self) -> None:
