@@ -9,6 +9,8 @@
     clean WORKDIR        remove what nobody has used for a day
     look WORKDIR [SENSORS_JSON]
                          what this device is and how it stands; SENSORS_JSON: the options of sensors by their names
+    step WORKDIR METERS_JSON
+                         a step of load on every core, the meters ({"sensor", "options"} each) read meanwhile
     clock                the device's time beside each line that is read, until there are no more
     probe RUNTIME [WORKDIR KEY]
                          what the runtime says of itself here, and what this device is; with KEY in the environment of that
@@ -62,6 +64,7 @@ def main() -> int:
         "holder": holder,
         "clean": clean,
         "look": look,
+        "step": step,
         "probe": probe,
     }
     try:
@@ -249,6 +252,14 @@ def look(workdir: str, sensors: str = "{}") -> Dict[str, Any]:
     from harness import wire
 
     return looking.look(workdir, wire.parse(sensors, "options of sensors"))
+
+
+def step(workdir: str, meters: str) -> Dict[str, Any]:
+    """Put a step of load on every core and say what the meters saw. Raises BusyError, WireError."""
+    from devices.agent import step as stepping
+    from harness import wire
+
+    return stepping.step(Path(workdir), wire.parse(meters, "meters"))
 
 
 def probe(runtime: str, workdir: str = "", key: str = "") -> Dict[str, Any]:

@@ -137,17 +137,18 @@ def spin(rounds: int, place: Place) -> int:
 
 
 def _spin(rounds: int, threads: int) -> int:
-    helpers = [threading.Thread(target=_work, args=(rounds,)) for _ in range(threads - 1)]
+    helpers = [threading.Thread(target=work, args=(rounds,)) for _ in range(threads - 1)]
     start = now_ns()
     for helper in helpers:
         helper.start()
-    _work(rounds)
+    work(rounds)
     for helper in helpers:
         helper.join()
     return now_ns() - start
 
 
-def _work(rounds: int) -> None:
+def work(rounds: int) -> None:
+    """Do the work of a spin."""
     digest = hashlib.sha256()
     for _ in range(rounds):
         digest.update(_BUFFER)

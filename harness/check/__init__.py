@@ -3,6 +3,7 @@
 points.py     what is said: a point each, with what was expected, what was found and what to do
 cpus.py       what a processor is called, and what code made for it needs
 compare.py    what the device is, against its profile (pure)
+response.py   how a sensor of power answers to a step of load (pure); steps.py puts one on the device
 standing.py   how it stands at the moment: room, clock, lock, throttling, sensors (pure)
 story.py      the device looked at, its runtimes imported there
 """

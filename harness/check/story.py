@@ -12,6 +12,7 @@ from harness import bundle, energy, preflight, store, transport
 from harness.check.compare import compare
 from harness.check.points import Examination, Point, bytes_said
 from harness.check.standing import sensors, standing
+from harness.check.steps import stepped
 from harness.child import OnProgress, Progress
 from harness.errors import DeviceError
 from harness.records import Device, Environment
@@ -24,17 +25,18 @@ def examine(
     results: Path,
     *,
     install: bool = False,
+    step: bool = False,
     tell: OnProgress = lambda _: None,
     line: Transport | None = None,
 ) -> Examination:
     """Return what a device is and can do, against its profile.
 
-    `install`: packages that its runtimes lack are sent and installed; else it is said which would be. Raises HarnessError
-    for what is wrong here, nothing for what is wrong there.
+    `install`: packages that its runtimes lack are sent and installed; else it is said which would be. `step`: a step of load is
+    put on it, and told how its sensors answer. Raises HarnessError for what is wrong here, nothing for what is wrong there.
     """
     if line is None:
         with closing(transport.connect(device)) as line:
-            return examine(device, results, install=install, tell=tell, line=line)
+            return examine(device, results, install=install, step=step, tell=tell, line=line)
     there = energy.listed(device, "device")
     agent = bundle.build(device.runtimes[0], tuple(there))
     try:
@@ -47,7 +49,10 @@ def examine(
         point = Point("reachable", printable(error.message), "missing", "an agent that answers", error.hint, stops=True)
         return Examination(device, (point,), store.quote_calibration(results, device.name))
     points = (*compare(device.profile, device.system, facts), *standing(seen, now_ns))
-    points += sensors(device, preflight.sensors(device, seen))
+    found = preflight.sensors(device, seen)
+    points += sensors(device, found)
+    if step:
+        points += tuple(stepped(device, found, line, tell))
     probed: dict[str, Mapping[str, Any]] = {}
     for runtime in device.runtimes if seen.get("holder") is None else ():
         tell(Progress(f"looking at {runtime} on {device.name}"))

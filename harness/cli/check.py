@@ -25,6 +25,9 @@ def check(
         str, typer.Option(help="Devices of the inventory, or tag:NAME for all that have it.", metavar="NAME[,NAME]")
     ],
     install: Annotated[bool, typer.Option("--install", help="Send the packages that its runtimes lack.")] = False,
+    sensors: Annotated[
+        bool, typer.Option("--sensors", help="A step of load on every core: how each sensor of power answers to it.")
+    ] = False,
     inventory: InventoryFile = None,
     results: Results = Path("results"),
     as_json: Json = False,
@@ -40,7 +43,7 @@ def check(
     seen = []
     for each in devices:
         with narrate() as tell:
-            seen.append(story.examine(each, results, install=install, tell=tell))
+            seen.append(story.examine(each, results, install=install, step=sensors, tell=tell))
         if not as_json:
             _show(seen[-1], first=len(seen) == 1)
     if as_json:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import wire
+from harness import decode, wire
 from harness.clocks import Echo
 from harness.errors import BusyError, DamagedError, DeviceError, HarnessError, StoreError, WireError
 from harness.records import Environment
@@ -48,6 +48,9 @@ class Transport(Protocol):
         "round_trip_ns" bounds how far from now `clock_ns` was read. "sensors": {name: {"status", "reason"}} of those in the
         bundle that a device reads itself, each probed with its options.
         """
+
+    def step(self, bundle: Path, sensors: SensorOptions) -> wire.Stepped:
+        """Put a step of load on every core there and return what these sensors saw. Raises BusyError."""
 
     def environments(self) -> frozenset[str]:
         """Return the keys of the environments that are installed there."""
@@ -195,6 +198,16 @@ def probed(answer: Mapping[str, Any], runtime: str, name: str, python: str) -> M
             f"It was imported with {python}; `harness runtimes` says how to get what is missing.",
         )
     return {key: told(answer, key, dict, name) for key in ("versions", "facts")}
+
+
+def meter_words(options: SensorOptions) -> str:
+    """Return the word that names meters to the agent's `step`."""
+    return json.dumps([{"sensor": name, "options": dict(each)} for name, each in options.items()])
+
+
+def stepped(answer: Mapping[str, Any], name: str) -> wire.Stepped:
+    """Return what `step` answered. Raises WireError for anything else."""
+    return decode.build(wire.Stepped, answer, f"device {name}, step")
 
 
 def sensor_words(options: SensorOptions | None) -> Sequence[str]:

@@ -27,12 +27,14 @@ from harness.transport.device import (
     SensorOptions,
     job_file,
     last_line,
+    meter_words,
     owner,
     plain,
     probed,
     read_answer,
     sensor_words,
     sha256_of,
+    stepped,
     told,
 )
 
@@ -63,6 +65,11 @@ class Local:
         agent, began = self._put_bundle(bundle), time.monotonic_ns()
         seen = self._ask(agent, "look", str(self.workdir), *sensor_words(options))
         return {**seen, "round_trip_ns": time.monotonic_ns() - began}
+
+    def step(self, bundle: Path, sensors: SensorOptions) -> wire.Stepped:
+        """Put a step of load on every core and return what these sensors saw of it."""
+        answer = self._ask(self._put_bundle(bundle), "step", str(self.workdir), meter_words(sensors))
+        return stepped(answer, self.name)
 
     def environments(self) -> frozenset[str]:
         """Return none: on this machine the agent runs with our own packages."""

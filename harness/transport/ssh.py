@@ -27,6 +27,7 @@ from harness.transport.device import (
     SensorOptions,
     job_file,
     last_line,
+    meter_words,
     owner,
     plain,
     probed,
@@ -34,6 +35,7 @@ from harness.transport.device import (
     sensor_words,
     sha256_of,
     spec,
+    stepped,
     told,
 )
 from harness.transport.link import SILENCE_S, Link
@@ -77,6 +79,11 @@ class Ssh:
         agent, began = self._put_bundle(bundle), time.monotonic_ns()
         seen = self._ask(self.python, agent, "look", self.there.path(), *sensor_words(options))
         return {**seen, "round_trip_ns": time.monotonic_ns() - began}
+
+    def step(self, bundle: Path, sensors: SensorOptions) -> wire.Stepped:
+        """Put a step of load on every core there and return what these sensors saw of it. Raises DeviceError."""
+        answer = self._ask(self.python, self._put_bundle(bundle), "step", self.there.path(), meter_words(sensors))
+        return stepped(answer, self.name)
 
     def environments(self) -> frozenset[str]:
         """Return the keys of the environments that are installed there. Raises DeviceError."""

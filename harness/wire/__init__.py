@@ -43,7 +43,7 @@ from harness.wire.job import (
 )
 from harness.wire.names import VERSION, require_name
 from harness.wire.plans import IDLE, SCENARIOS, EnergyPlan, Meter
-from harness.wire.power import MAX_READINGS, SCOPES, STATUSES, UNITS, Channel, Gap, Trace
+from harness.wire.power import MAX_READINGS, SCOPES, STATUSES, UNITS, Channel, Gap, Stepped, Trace
 from harness.wire.reading import (
     EVENTS,
     MAX_LINE_BYTES,
@@ -99,6 +99,7 @@ __all__ = [
     "SoakEvent",
     "StartEvent",
     "StateEvent",
+    "Stepped",
     "Tensor",
     "Trace",
     "TuneEvent",

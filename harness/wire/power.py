@@ -70,3 +70,15 @@ class Trace:
             max(count, len(self.gaps)) <= MAX_READINGS, "a trace must have at most %d readings" % MAX_READINGS, count
         )
         require(all(map(operator.le, self.t_ns, self.t_ns[1:])), "t_ns must not go backwards", "")
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What sensors saw of a step of load, which lasted from `load_ns[0]` to `load_ns[1]` (monotonic).
+
+    `unopened`: "status: reason" of each that could not be opened.
+    """
+
+    traces: Tuple[Trace, ...]
+    unopened: Dict[str, str]
+    load_ns: Tuple[int, int]

@@ -1,0 +1,52 @@
+"""`harness check --sensors`: a step of load on a real device, which is this machine, and what its sensors make of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from agent_jobs import CONTENT
+from command import Cli
+
+from devices.agent import lock
+from harness import inventory, transport
+from harness.check.steps import stepped
+
+
+def with_sensors(folder: Path, *sensors: str) -> Path:
+    listed = "".join(f"      {name}: {{}}\n" for name in sensors)
+    file = folder / "inventory.yaml"
+    file.write_text(f"devices:\n  here:\n    profile: host\n    workdir: {folder / 'there'}\n    sensors:\n{listed}")
+    return file
+
+
+@pytest.mark.slow
+def test_a_step_of_load_tells_a_meter_that_answers_from_one_with_something_else_in_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CONTENT", str(CONTENT))
+    file = with_sensors(tmp_path, "own_work", "wrong_plug", "broken_meter")
+    done = cli("check", "--device", "here", "--sensors", "--json", "--inventory", str(file))
+    assert done.code == 0, done.err
+    points = {point["what"]: point for point in done.json["points"]}
+    answer = points["own_work total"]
+    assert answer["severity"] == "ok" and "2.00 W idle" in answer["found"] and "returns to idle" in answer["found"]
+    assert points["wrong_plug total"]["severity"] == "differs" and "plug" in points["wrong_plug total"]["advice"]
+    assert points["sensor broken_meter"]["severity"] == "missing" and "broken_meter total" not in points
+
+
+def test_a_step_of_load_waits_for_nobody_s_work_and_puts_none_on_a_busy_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CONTENT", str(CONTENT))
+    device = inventory.select(("here",), with_sensors(tmp_path, "own_work"))[0]
+    (tmp_path / "there").mkdir()
+    fd = lock.acquire(tmp_path / "there" / "lock")
+    try:
+        lock.sign(fd, "somebody-s-run", "their-job", os.getpid(), "agent-0.pyz")
+        found = {"own_work": ("ok", "")}
+        points = list(stepped(device, found, transport.connect(device), lambda _: None))
+    finally:
+        os.close(fd)
+    assert [point.severity for point in points] == ["missing"] and "somebody-s-run" in points[0].found
