@@ -26,7 +26,7 @@ def compare(
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Compare two runs of one device, row by row; exit code 3 when a row of B is slower, 1 when one failed in B alone."""
+    """Compare two runs of one device, row by row; exit code 3 when one of B is slower or takes more energy, 1 when one failed."""
     from harness import compare as story
     from harness import store
     from harness.report import comparison

@@ -105,6 +105,7 @@ def panes(frames: store.Frames, block: int) -> Iterator[Pane]:
     """Yield the passes of a block by runtime, the last attempt of each: idle, then cases in their order, by scenario."""
     names = {row.case_id: _title(row) for row in reversed(frames.run.cases)}
     here = frames.windows[frames.windows.block == block]
+    power = frames.power[(frames.power.block == block).fillna(value=False) | frames.power.scenario.isna()]
     last = here.sort_values("attempt").groupby(["runtime", "scenario", "case_id"], dropna=False).tail(1)
     order = [(IDLE, None), *((scenario, case) for case in reversed(names) for scenario in SCENARIOS)]
     for runtime in dict.fromkeys(last.runtime):
@@ -112,7 +113,7 @@ def panes(frames: store.Frames, block: int) -> Iterator[Pane]:
         found = {(w.scenario, w.case_id if isinstance(w.case_id, str) else None): w for w in mine.itertuples()}
         for scenario, case in order:
             if window := found.get((scenario, case)):
-                yield _pane(frames.power, window, names.get(case, ""))
+                yield _pane(power, window, names.get(case, ""))
 
 
 def _title(row: Summary) -> str:
@@ -167,7 +168,8 @@ def _figure(run: Run, shown: Sequence[Pane], block: int) -> Figure:
             _draw(axes, pane, looks, f"{pane.runtime} " * several)
         for axes in cells[len(line) :]:
             axes.set_axis_off()
-    grid[0][0].set_ylim(0, 1.08 * (max(axes.dataLim.ymax for axes in figure.axes if axes.lines) or 1.0))
+    tops = [axes.dataLim.ymax for axes in figure.axes if axes.lines]
+    grid[0][0].set_ylim(0, 1.08 * max((top for top in tops if np.isfinite(top) and top > 0), default=1.0))
     for axes in grid[-1]:
         axes.set_xlabel("time from the window's start (s)")
     for column in range(width):  # axes that have none below them keep their numbers

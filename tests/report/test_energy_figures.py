@@ -219,6 +219,15 @@ def test_a_pass_that_does_not_count_is_marked_and_a_sensor_that_gave_nothing_is_
     assert axes.get_title(loc="left") == "idle, contended: not counted" and texts(axes) == {"rapl: permission"}
 
 
+def test_passes_in_which_nothing_could_be_read_are_drawn_empty_and_say_so(tmp_path):
+    bare = [replace(e, traces=(), unopened={"ina3221": "error: gone"}) for e in JOURNALS["onnxruntime"] if e.block == 1]
+    frames = framed({"onnxruntime": bare})
+    figure = drawn_power(frames)
+    assert figure.get_supylabel() == "power (W), scope unknown" and texts(figure.axes[0]) == {"ina3221: error"}
+    _, table = report.draw_power(frames, tmp_path / "power-1.png")
+    assert {(row["sensor"], row["value"], row["reason"]) for row in rows_of(table)} == {("ina3221", "", "gone")}
+
+
 def test_only_the_last_attempt_is_drawn():
     first, *others = JOURNALS["onnxruntime"]
     again = replace(first, attempt=2, start_ns=first.start_ns + 1, end_ns=first.end_ns + 1)
