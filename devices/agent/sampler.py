@@ -1,10 +1,10 @@
 """The sampler: a process that reads the sensors of a job while an energy pass runs beside it.
 
 Each sensor is opened, read and closed in a thread of its own, at the period that it asks for. The window's process rules it
-over two pipes: it is told when all are open, says when to read ("go"), is told once the first readings are in, and closes its
-end when the sampler has to stop. So it does when that process dies: the end of the pipe is the end of the sampling.
+over two pipes: it is told when all are open, says when to read ("go"), is told once the first readings are in, and says
+when the sampler has to stop ("end"). So it does when that process dies: the end of the pipe is the end of the sampling.
 
-    window -> sampler   b"g", later the end of the file
+    window -> sampler   b"g", later b"e" or the end of the file
     sampler -> window   {"opened": n}, later {"update_s": s}, a line each
 
 A line of a journal is bounded, so all traces of a pass together are: readings are taken more rarely where they would be too

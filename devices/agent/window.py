@@ -167,6 +167,8 @@ class Sampler:
     def __init__(self, go: int, ack: int) -> None:
         self.present = go >= 0
         self._go, self._ack = go, ack
+        if self.present:
+            os.set_inheritable(go, False)  # what a runtime starts and leaves behind must not hold it open
 
     def opened(self) -> None:
         """Wait until it has opened its sensors. Raises SamplerError."""
@@ -183,6 +185,8 @@ class Sampler:
     def stop(self) -> None:
         """Let it end."""
         if self.present:
+            with contextlib.suppress(BrokenPipeError):  # the agent will hear of it
+                os.write(self._go, b"e")
             os.close(self._go)
 
     def _answer(self, failed: str) -> Dict[str, Any]:

@@ -105,11 +105,13 @@ def test_passes_come_after_the_last_latency_and_cost_no_budget(done: Done) -> No
 def test_a_window_is_as_long_as_asked_for_and_holds_whole_inferences(done: Done) -> None:
     for event in passes(done[1]):
         length_s = (event.end_ns - event.start_ns) / 1e9
-        assert length_s == pytest.approx(0.4, rel=0.01)
+        if event.scenario == "closed":  # up to the end of its last inference, which a busy machine draws out
+            assert event.rate_hz is None and 0.4 <= length_s < 0.45
+            assert length_s / event.inferences > 0.0005  # what one takes at least
+        else:
+            assert length_s == 0.4
         if event.scenario == "paced":
-            assert (event.inferences, event.rate_hz, length_s) == (40, 100.0, 0.4) and event.late <= 40
-        if event.scenario == "closed":
-            assert event.rate_hz is None and length_s / event.inferences > 0.0005  # what one takes at least
+            assert (event.inferences, event.rate_hz) == (40, 100.0) and event.late <= 40
 
 
 def test_the_integral_of_a_trace_is_that_of_the_wave_and_the_trace_reaches_beyond_the_window(done: Done) -> None:
@@ -167,6 +169,13 @@ def test_the_phase_of_a_window_is_of_chance_and_the_same_each_time(done: Done) -
 
 def test_a_job_that_asks_for_no_energy_makes_no_pass(bench: Bench) -> None:
     assert not made(run(bench, bench.job(["fine"])))
+
+
+def test_a_device_cools_down_before_each_block_of_passes_too(bench: Bench) -> None:
+    plan = replace(SHORT, windows=3, scenarios=("closed",))
+    events = run(bench, bench.job(["fine"], quick(cooldown_s=0.2), energy=plan))
+    waits = [(event.block, event.energy) for event in events if isinstance(event, wire.WaitEvent)]
+    assert waits == [(1, False), (2, False), (1, True), (2, True), (3, True)]
 
 
 def test_where_only_the_controller_has_a_meter_windows_go_without_a_sampler(bench: Bench) -> None:

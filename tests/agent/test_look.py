@@ -177,6 +177,19 @@ def test_sensors_that_came_along_are_probed_on_the_device(tmp_path: Path, monkey
     assert device.look(bundle.build("empty"))["sensors"] == {}
 
 
+def test_a_sensor_is_probed_with_its_options_and_that_of_the_controller_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distant = tmp_path / "content" / "sensors" / "distant.py"
+    distant.parent.mkdir(parents=True)
+    distant.write_text('"""Read by the controller."""\n\nWHERE = "controller"\n')
+    monkeypatch.setenv("HARNESS_CONTENT", f"{CONTENT}{os.pathsep}{distant.parent.parent}")
+    device = Local("bench", tmp_path / "workdir")
+    agent = bundle.build("empty", ("meter", "distant"))
+    told = device.look(agent, {"meter": {"port": "port 1"}, "distant": {}})
+    assert told["sensors"] == {"meter": {"status": "unsupported", "reason": "no meter is attached to port 1"}}
+
+
 def test_a_look_takes_less_than_half_a_second(tmp_path: Path) -> None:
     look.look(str(tmp_path))
     began = time.monotonic()

@@ -1,0 +1,190 @@
+"""The sampler's process as a window rules it, over two pipes; and what it keeps of what sensors give."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_jobs import CONTENT, Bench
+
+from devices.agent import sampler
+from harness import wire
+from harness.decode import build
+from harness.sensing import Taken
+
+CHANNEL = wire.Channel("waves", "total", "module", "instant_power", True, 0.1)
+
+
+class Ruled:
+    """A sampler's process, and the window's ends of its pipes."""
+
+    def __init__(self, bench: Bench, meters: Sequence[tuple[str, Mapping[str, Any]]], cpus: str = "") -> None:
+        go, self.go = os.pipe()
+        self.ack, ack = os.pipe()
+        named = [{"sensor": sensor, "options": options} for sensor, options in meters]
+        request = {"meters": named, "cpus": cpus, "expected_s": 1.0, "go": go, "ack": ack, "parent": os.getpid()}
+        command = bench.command("sampler-worker")
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(go, ack))
+        os.close(go)
+        os.close(ack)
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request).encode())
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def said(self) -> dict[str, Any]:
+        ready, _, _ = select.select([self.ack], [], [], 20)
+        assert ready, "the sampler said nothing"
+        answer: dict[str, Any] = json.loads(os.read(self.ack, 4096))
+        return answer
+
+    def end(self) -> dict[str, Any]:
+        os.close(self.go)
+        out, err = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0 and out, err.decode()
+        result: dict[str, Any] = json.loads(out)["result"]
+        return result
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("HARNESS_CONTENT", str(CONTENT))
+    return Bench(tmp_path, sensors=("waves", "vanishing", "meter", "broken_meter"))
+
+
+@pytest.fixture
+def begun() -> Iterator[list[Ruled]]:
+    """Samplers that a test began: none outlives it."""
+    found: list[Ruled] = []
+    yield found
+    for each in found:
+        each.process.kill()
+        each.process.communicate()
+        os.close(each.ack)
+
+
+def begin(begun: list[Ruled], bench: Bench, *meters: tuple[str, Mapping[str, Any]], cpus: str = "") -> Ruled:
+    begun.append(Ruled(bench, meters, cpus))
+    return begun[-1]
+
+
+def test_nothing_is_read_before_the_word_and_once_more_at_the_end(bench: Bench, begun: list[Ruled]) -> None:
+    ruled = begin(begun, bench, ("waves", {"period_s": 0.2}))
+    assert ruled.said() == {"opened": 1}
+    before = time.monotonic_ns()
+    os.write(ruled.go, b"g")
+    assert ruled.said() == {"update_s": 0.2}
+    ending = time.monotonic_ns()
+    told = ruled.end()
+    (trace,) = (build(wire.Trace, trace, "trace") for trace in told["traces"])
+    assert before < trace.t_ns[0] < ending < trace.t_ns[-1] and set(trace.values) == {10.0}
+    assert (told["unopened"], told["cpus"]) == ({}, "")
+
+
+def test_a_window_that_dies_before_it_began_ends_the_sampler(bench: Bench, begun: list[Ruled]) -> None:
+    ruled = begin(begun, bench, ("waves", {}))
+    assert ruled.said() == {"opened": 1}
+    assert [trace["t_ns"] for trace in ruled.end()["traces"]] == [[]]
+
+
+def test_each_sensor_that_cannot_be_opened_says_why_and_the_others_are_read(bench: Bench, begun: list[Ruled]) -> None:
+    shapes = ("waves", {"shape": "square"})
+    ruled = begin(begun, bench, ("meter", {}), ("broken_meter", {}), ("unknown", {}), shapes, ("vanishing", {}))
+    assert ruled.said() == {"opened": 0}
+    assert ruled.end()["unopened"] == {
+        "meter": "unsupported: no meter is attached",
+        "broken_meter": "error: no such bus",
+        "unknown": "error: No module named 'devices.sensors.unknown'",
+        "waves": "error: shape must be constant or sine, not 'square'",
+        "vanishing": "error: 'how'",
+    }
+
+
+def test_a_sensor_that_hangs_does_not_keep_the_sampler(bench: Bench, begun: list[Ruled]) -> None:
+    ruled = begin(begun, bench, ("vanishing", {"after_s": 0.01, "how": "hang"}), ("waves", {}))
+    ruled.said()
+    os.write(ruled.go, b"g")
+    ruled.said()
+    time.sleep(0.05)
+    hung, wave = ruled.end()["traces"]
+    assert [gap["reason"] for gap in hung["gaps"]] == ["a read did not come back before the pass was over"]
+    assert wave["t_ns"] and not wave["gaps"]
+
+
+def test_it_keeps_to_the_cpus_that_it_is_given_and_says_where_it_could_not(bench: Bench, begun: list[Ruled]) -> None:
+    last = str(max(os.sched_getaffinity(0)))
+    for asked, got in ((last, last), ("4095", "")):
+        ruled = begin(begun, bench, ("waves", {}), cpus=asked)
+        ruled.said()
+        assert ruled.end()["cpus"] == got
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------
+
+
+def kept_of(*readings: Taken, most: int = 10) -> wire.Trace:
+    kept = sampler._Kept(CHANNEL)
+    for n, taken in enumerate(readings):
+        kept.add(taken, 100 * (n + 1), most)
+    return build(wire.Trace, kept.trace(), "trace")
+
+
+def test_a_reading_has_the_sensor_s_own_time_or_the_middle_of_the_read() -> None:
+    trace = kept_of(Taken(0, 1.5), Taken(0, 2, t_ns=150))
+    assert (trace.t_ns, trace.values) == ((100, 150), (1.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("taken", "reason"),
+    [
+        (Taken(0, math.nan), "it gave nan"),
+        (Taken(0, math.inf), "it gave inf"),
+        (Taken(0, 1.0, t_ns=50), "it gave a time before that of its last reading"),
+        (Taken(0, None, "error", "bus"), "bus"),
+        (Taken(0, None, "broken", ""), "no reason was given"),
+        (Taken(0, 3.0, "stale", "old"), "old"),
+    ],
+    ids=["nan", "infinite", "backwards", "none", "unknown status", "a number that is stale"],
+)
+def test_what_is_no_number_is_a_gap_and_never_one(taken: Taken, reason: str) -> None:
+    trace = kept_of(Taken(0, 1.0), taken, Taken(0, 2.0))
+    assert trace.values == (1.0, 2.0) and [gap.reason for gap in trace.gaps] == [reason]
+    assert trace.gaps[0].status == ("stale" if reason == "old" else "error")
+
+
+def test_of_like_gaps_in_a_row_the_first_and_the_last_are_kept() -> None:
+    gone = Taken(0, None, "error", "gone")
+    trace = kept_of(Taken(0, 1.0), gone, gone, gone, gone, Taken(0, 2.0), gone, Taken(0, None, "stale", "gone"), gone)
+    assert [(gap.t_ns, gap.status) for gap in trace.gaps] == [
+        (200, "error"),
+        (500, "error"),
+        (700, "error"),
+        (800, "stale"),
+        (900, "error"),
+    ]
+
+
+def test_more_readings_than_a_journal_s_line_holds_are_a_gap_that_says_so() -> None:
+    trace = kept_of(*(Taken(0, 1.0) for _ in range(5)), most=3)
+    assert len(trace.values) == 3
+    assert {gap.reason for gap in trace.gaps} == {"more than 3 readings, more are not kept"}
+
+
+def test_sensors_that_would_give_too_many_readings_are_read_more_rarely() -> None:
+    fast, slow = sampler.Reader("waves", {}), sampler.Reader("waves", {})
+    for reader, period_s in ((fast, 0.001), (slow, 0.1)):
+        reader.channels, reader.period_s = (CHANNEL,), period_s
+    sampler._pace([fast, slow], 1.0)
+    assert (fast.period_s, slow.period_s) == (0.001, 0.1)
+    sampler._pace([fast, slow], 600.0)
+    wanted = 600.0 / fast.period_s + 600.0 / slow.period_s
+    assert wanted == pytest.approx(sampler._MOST_READINGS) and fast.most == sampler._MOST_READINGS // 2
