@@ -303,7 +303,8 @@ def _finish(folder: Path, record: Run, seconds: dict[str, float]) -> Path:
         made, journals, replies = store.measured(folder, record.plan.runtimes)
         store.save_frames(folder, journals)
         record = replace(record, calibration=store.compared_calibration(record, replies))
-        record = replace(analysis.analyse(record, made, journals, replies), status="done", failure=None)
+        meters = store.all_meters(folder, record.plan.runtimes)
+        record = replace(analysis.analyse(record, made, journals, replies, meters), status="done", failure=None)
     store.save(folder, replace(record, seconds=seconds))
     return folder
 

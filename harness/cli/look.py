@@ -117,4 +117,5 @@ def load(folder: Path) -> Run:
         return run
     from harness import analysis
 
-    return analysis.analyse(run, *store.measured(folder, run.plan.runtimes))
+    runtimes = run.plan.runtimes
+    return analysis.analyse(run, *store.measured(folder, runtimes), store.all_meters(folder, runtimes))

@@ -48,7 +48,8 @@ def take(folder: Path) -> Taken:
     found = {name: analysis.processes(job, journals[name]) for name, job in jobs.items() if job is not None}
     starts = {event.agent for events in journals.values() for event in events if isinstance(event, wire.StartEvent)}
     spins = {name: tuple(_spins(events)) for name, events in journals.items()}
-    return Taken(analysis.analyse(run, jobs, journals, replies), found, spins, frozenset(starts))
+    meters = store.all_meters(folder, run.plan.runtimes)
+    return Taken(analysis.analyse(run, jobs, journals, replies, meters), found, spins, frozenset(starts))
 
 
 def _spins(events: Sequence[wire.Event]) -> list[float]:

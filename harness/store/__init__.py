@@ -34,7 +34,7 @@ from harness.store.journals import (
     save_reply,
     set_journal_aside,
 )
-from harness.store.meters import meter_record, meters, meters_found
+from harness.store.meters import all_meters, meter_record, meters, meters_found
 from harness.store.places import find, folders, held, require_writable
 from harness.store.runs import SCHEMA, create, load, save
 from harness.store.writing import write
@@ -42,6 +42,7 @@ from harness.store.writing import write
 __all__ = [
     "SCHEMA",
     "Frames",
+    "all_meters",
     "append_journal",
     "calibration_of",
     "compared_calibration",

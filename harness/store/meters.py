@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,11 @@ from harness.store.writing import reported
 def meters(folder: Path, runtime: str) -> tuple[RemoteTrace, ...]:
     """Return the traces of a job's meters that the controller read, on the device's clock. Raises StoreError."""
     return meters_found(folder, runtime).traces
+
+
+def all_meters(folder: Path, runtimes: Iterable[str]) -> dict[str, tuple[RemoteTrace, ...]]:
+    """Return the same of several jobs, by runtime. Raises StoreError."""
+    return {runtime: meters(folder, runtime) for runtime in runtimes}
 
 
 def meters_found(folder: Path, runtime: str) -> Found:
