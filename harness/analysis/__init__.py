@@ -14,20 +14,28 @@ from dataclasses import replace
 from harness import findings, wire
 from harness.analysis import executed, losses, virtual
 from harness.analysis.jobs import Measured, processes
-from harness.analysis.rows import NO_ENERGY, summaries
-from harness.records import Run
+from harness.analysis.rows import summaries
+from harness.records import RemoteTrace, Run
 
 Jobs = Mapping[str, wire.Job | None]
 Journals = Mapping[str, Sequence[wire.Event]]
 Replies = Mapping[str, wire.Reply | None]
+Meters = Mapping[str, Sequence[RemoteTrace]]
 
-__all__ = ["NO_ENERGY", "Jobs", "Journals", "Measured", "Replies", "analyse", "processes", "summaries"]
+__all__ = ["Jobs", "Journals", "Measured", "Meters", "Replies", "analyse", "processes", "summaries"]
 
 
-def analyse(run: Run, jobs: Jobs, journals: Journals, replies: Replies) -> Run:
-    """Return the run with cases, job records and findings computed from what there is of each runtime."""
+def analyse(run: Run, jobs: Jobs, journals: Journals, replies: Replies, meters: Meters | None = None) -> Run:
+    """Return the run with cases, job records and findings computed from what there is of each runtime.
+
+    `meters`: what the controller's meters gave during each job, times on the device's clock.
+    """
+    read = meters or {}
     runtimes = dict.fromkeys(entry.case.runtime for entry in run.entries)
-    measured = {name: Measured.of(jobs.get(name), journals.get(name, ()), replies.get(name)) for name in runtimes}
+    measured = {
+        name: Measured.of(jobs.get(name), journals.get(name, ()), replies.get(name), read.get(name, ()))
+        for name in runtimes
+    }
     records = tuple(record for each in measured.values() for record in each.records())
     ceilings = () if run.virtual else executed.ceilings(journals.get(name, ()) for name in runtimes)
     found = losses.attach(summaries(run, measured))

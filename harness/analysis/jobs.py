@@ -8,12 +8,16 @@ from typing import Any
 
 from harness import stats, wire
 from harness.analysis import conditions
-from harness.records import Components, Estimate, JobRecord, Speedup
+from harness.analysis.energy import Energies
+from harness.records import Components, Estimate, JobRecord, RemoteTrace, Speedup
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A job with its journal by case, the cause of what failed for good, and what is known of the device."""
+    """A job with its journal by case, the cause of what failed for good, and what is known of the device.
+
+    `energy`: what its energy passes came to, None where none were asked for.
+    """
 
     job: wire.Job | None
     journal: Sequence[wire.Event]
@@ -24,10 +28,17 @@ class Measured:
     failed: Mapping[str, str]
     facts: Mapping[str, Any]
     blocks: int
+    energy: Energies | None = None
 
     @classmethod
-    def of(cls, job: wire.Job | None, journal: Sequence[wire.Event], reply: wire.Reply | None) -> Measured:
-        """What came of a job, as far as it came."""
+    def of(
+        cls,
+        job: wire.Job | None,
+        journal: Sequence[wire.Event],
+        reply: wire.Reply | None,
+        meters: Iterable[RemoteTrace] = (),
+    ) -> Measured:
+        """What came of a job, as far as it came; `meters` are those that the controller read meanwhile."""
         events = [event for event in journal if isinstance(event, wire.ProcessEvent)] if job else []
         starts = [event for event in journal if isinstance(event, wire.StartEvent)]
         ended = [event for event in journal if isinstance(event, wire.FailedEvent) and event.final]
@@ -41,6 +52,7 @@ class Measured:
             failed={event.case_id: f"{event.cause}: {event.detail}" for event in ended},
             facts=reply.facts if reply else starts[-1].facts if starts else {},
             blocks=reply.blocks if reply else _whole_blocks(journal),
+            energy=Energies.of(job, journal, meters),
         )
 
     @property
@@ -84,6 +96,7 @@ class Measured:
             facts=self.facts,
             versions=self.reply.versions if self.reply else versions if isinstance(versions, dict) else {},
             components=dict(self._components(self.job)),
+            energy=self.energy.record() if self.energy else None,
             **conditions.fields(self.job, self.journal, self.processes),
         )
 

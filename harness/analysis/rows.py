@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from harness import stats
+from harness.analysis.energy import unmeasured
 from harness.analysis.jobs import Measured
-from harness.records import Entry, Estimate, Run, Rung, Speedup, Summary
+from harness.records import Energy, Entry, Estimate, Run, Rung, Speedup, Summary
+from harness.stats.energy import WINDOWS
 
-NO_ENERGY = "no sensor: this version measures latency only"
 _SUMMARY_FIELDS = {field.name for field in fields(Summary)}
 
 
@@ -74,6 +75,7 @@ def _summary(run: Run, entry: Entry, measured: Measured, joint: tuple[float, flo
     ladder = next(ladder for ladder in run.ladders if ladder.name == entry.ladder)
     rung = ladder.rungs[entry.rung]
     result = _Result.of(entry, measured, joint)
+    energy, status, no_energy = _energy(run, entry, measured)
     return Summary(
         **_shared(ladder, rung, rung.cost, entry, entry.case)
         | {"model": rung.network}
@@ -85,15 +87,56 @@ def _summary(run: Run, entry: Entry, measured: Measured, joint: tuple[float, flo
             "speedup": result.speedup,
             "artifact_error": result.artifact_error,
             "effective": result.effective,
-            "energy_j": None,
-            "energy_status": NO_ENERGY,
+            "energy_j": energy,
+            "energy_status": status,
             "blocks": result.blocks,
             "contended": sum(process.contended for process in result.processes),
             "not_steady": sum(not process.settled for process in result.processes),
             "throttled": sum(process.throttled for process in result.processes),
-            "reasons": {**_static_reasons(rung, entry), **_measured_reasons(entry, result, measured)},
+            "reasons": {**_static_reasons(rung, entry), **_measured_reasons(entry, result, measured), **no_energy},
         }
     )
+
+
+def _energy(run: Run, entry: Entry, measured: Measured) -> tuple[Energy | None, str, dict[str, str]]:
+    """A row's energy with its status, and why what is null of it is null."""
+    if measured.energy is None:
+        status, reason = unmeasured(run, measured.job)
+    elif entry.failure:
+        status, reason = "unknown", "no artifact: " + entry.failure
+    elif entry.case.case_id in measured.failed:
+        status, reason = "unknown", "the case failed: " + measured.failed[entry.case.case_id]
+    else:
+        found = measured.energy.energy(entry.case.case_id, entry.reference)
+        if found is not None:
+            return found, "ok", _energy_reasons(entry, found)
+        status, reason = measured.energy.why(entry.case.case_id)
+    return None, status, {"energy_j": reason}
+
+
+def _energy_reasons(entry: Entry, energy: Energy) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    few = f"{energy.figures[energy.scenario].windows} windows: an interval needs {WINDOWS}"
+    if energy.gross.low is None:
+        reasons |= dict.fromkeys(("energy_j.gross.low", "energy_j.gross.high"), few)
+    if energy.net is None:
+        reasons["energy_j.net"] = "fewer than two blocks have an idle window that counts"
+    elif energy.net.low is None:
+        reasons |= dict.fromkeys(("energy_j.net.low", "energy_j.net.high"), few)
+    if energy.saving is None:
+        without = (
+            "no artifact"
+            if entry.reference is None
+            else "fewer than two windows in blocks that it shares with this case"
+        )
+        reasons["energy_j.saving"] = f"the reference, rung 0, has {without}"
+    elif energy.saving.verdict is None:
+        itself = "the reference itself"
+        reasons |= dict.fromkeys((f"energy_j.saving.{key}" for key in ("low", "high", "verdict")), itself)
+    elif energy.saving.low is None:
+        pairs = f"fewer than {WINDOWS} blocks hold both"
+        reasons |= dict.fromkeys(("energy_j.saving.low", "energy_j.saving.high"), pairs)
+    return reasons
 
 
 def _shared(*records: Any) -> dict[str, Any]:
@@ -110,7 +153,7 @@ def _shared(*records: Any) -> dict[str, Any]:
 
 
 def _static_reasons(rung: Rung, entry: Entry) -> dict[str, str]:
-    reasons = {**rung.reasons, "energy_j": NO_ENERGY}
+    reasons = dict(rung.reasons)
     if entry.method == "control":
         reasons |= dict.fromkeys(("rung", "removed", "eligible"), "a latency control, not a rung of a ladder")
     if entry.failure:

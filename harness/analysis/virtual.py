@@ -12,6 +12,7 @@ from typing import Any
 from harness.records import JobRecord, Operation, Summary
 
 REASON = "a virtual device: its times stand for no real one"
+NO_ENERGY = "a virtual device: its passes were made and its meters read, but they stand for no real energy"
 _TIMES = ("latency_ns", "speedup")
 _RATES = ("macs_per_s", "flops_per_s", "bytes_per_s", "of_compute", "of_copy")
 _OF_TIMES: Mapping[str, Any] = {
@@ -28,7 +29,10 @@ _OF_TIMES: Mapping[str, Any] = {
 
 
 def summary(found: Summary) -> Summary:
-    """Return a row without its times, and why they are null; a row that has none says why itself."""
+    """Return a row without its times and energy, and why they are null; a row that has none says why itself."""
+    if found.energy_j is not None:
+        reasons = {key: why for key, why in found.reasons.items() if key.partition(".")[0] != "energy_j"}
+        found = replace(found, energy_j=None, energy_status="virtual", reasons=reasons | {"energy_j": NO_ENERGY})
     if found.latency_ns is None:
         return found
     reasons = {key: why for key, why in found.reasons.items() if key.partition(".")[0] not in _TIMES}
@@ -64,5 +68,6 @@ def operators(told: Mapping[str, tuple[Operation, ...]]) -> dict[str, tuple[Oper
 
 
 def record(job: JobRecord) -> JobRecord:
-    """Return a job's record without what was made of its times."""
-    return replace(job, **_OF_TIMES)
+    """Return a job's record without what was made of its times and its power; which passes and meters there were stays."""
+    energy = job.energy and replace(job.energy, idle_w=None, idle_drift=None, sampler=None)
+    return replace(job, **_OF_TIMES, energy=energy)

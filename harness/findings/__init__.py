@@ -17,10 +17,16 @@
     swapped, warm-start    memory was short; blocks that began before the device had cooled
     heat-sensitive,        latency that goes along, from process to process, with temperature,
     load-sensitive           or with what others did
+    energy-lost            windows of energy passes without a figure: a sensor stopped, stalled, may not be read
+    sampler-disturbs       inferences beside the sampler take another time, by more than 2 %
+    idle-drifts            idle power differs between blocks that follow each other
+    late-paces             paced passes that could not keep their rate
+    faster-not-cheaper     faster than rung 0, and more energy
+    energy-rose            fewer layers than rung 0, and more energy
 
 `judge` sums up in one word whether a run can be believed.
 
-A finding about speed rests on a verdict `faster`, `slower` or `same`, never on `unclear`. The same finding on several
+A finding about speed or energy rests on a verdict, never on `unclear`. The same finding on several
 rungs of a ladder is one finding with several cases, its numbers those of the worst. A cause is named only when numbers
 support it; else it is "unknown". Sentences are plain ASCII, so that they survive any terminal and log.
 """
@@ -29,12 +35,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.findings import conditions, failures, quantisation, speed, structure, trust
+from harness.findings import conditions, energy, failures, quantisation, speed, structure, trust
 from harness.findings.verdict import judge
 from harness.findings.views import distinct, of_ladders
 from harness.records import Finding, JobRecord, Ladder, Operation, Severity, Summary
 
-ANALYSIS_VERSION = 8
+ANALYSIS_VERSION = 9
 
 __all__ = ["ANALYSIS_VERSION", "find", "for_case", "judge"]
 
@@ -52,12 +58,13 @@ def find(
     found = list(failures.failures(summaries, jobs))
     for view in views:
         found += (*speed.depth_without_speed(view), *quantisation.worse_after_folding(view))
+        found += (*energy.faster_not_cheaper(view), *energy.rose(view))
     for ladder in ladders:
         rows = tuple(row for view in views if view.ladder is ladder for row in view.rows)
         found += [finding for look in structure.LOOKS for finding in look(ladder, rows)]
     for job in jobs:
         cases = distinct(s for s in summaries if s.runtime == job.runtime and s.latency_ns is not None)
-        found += [finding for look in (*trust.LOOKS, *conditions.LOOKS) for finding in look(job, cases)]
+        found += [finding for look in (*trust.LOOKS, *conditions.LOOKS, *energy.LOOKS) for finding in look(job, cases)]
     return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
 
 

@@ -77,7 +77,8 @@ class EnergyRecord:
     `idle_w` is the mean over the blocks, `idle_drift` the greatest difference of two that follow each other, as a fraction.
     `sampler` is the latency with the sampler over that without, paired within passes. `passes` counts them: ok, contended,
     throttled, uncovered, failed. `clock_bound_s`: by how much a controller's meter may be off in time, None for a device's own.
-    `others`: every further channel and every meter that gave no figure, with why, by "sensor channel kind".
+    `others`: every further channel and every meter that gave no figure, with why, by "sensor channel kind". `lost`: windows
+    without a figure though their pass counts ("scenario case block"), by "status: reason".
     """
 
     scope: str | None
@@ -91,6 +92,7 @@ class EnergyRecord:
     passes: Mapping[str, int] = field(default_factory=dict)
     clock_bound_s: float | None = None
     others: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -274,12 +274,20 @@ def _counted(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
 
 
 def _knots(cut: _Cut) -> tuple[Floats, Floats, Floats]:
-    """When a counter is known to have had which value: middles of the spans in which it changed, values, spans (s)."""
+    """When a counter is known to have had which value: middles of the spans in which it changed, values, spans (s).
+
+    The first and the last reading, at most an update period old, serve where no change lies beyond an end of the window.
+    """
     new = 1 + np.flatnonzero(np.diff(cut.v))
-    span = cut.t[new] - cut.t[new - 1]
-    if cut.channel.update_s:
-        span = np.minimum(span, cut.channel.update_s)
-    return cut.t[new] - span / 2, cut.v[new], span
+    span, update = cut.t[new] - cut.t[new - 1], cut.channel.update_s
+    if update:
+        span = np.minimum(span, update)
+    at = cut.t[new] - span / 2
+    first = [0] if update and not (at <= 0).any() else []
+    last = [cut.t.size - 1] if update and not (at >= cut.length).any() and cut.t.size - 1 not in new else []
+    ends = (cut.t[first] - update / 2, at, cut.t[last] - update / 2)
+    spans = (np.full(len(first), update), span, np.full(len(last), update))
+    return np.concatenate(ends), np.concatenate((cut.v[first], cut.v[new], cut.v[last])), np.concatenate(spans)
 
 
 def _level(t: Floats, v: Floats, span: Floats, edge: float) -> tuple[float, float]:
