@@ -60,7 +60,7 @@ def _nothing(run: Run) -> StoreError:
         what = "a virtual device's energies stand for no real one, no figure"
         return StoreError(f"run {run.run}: {what}", "Measure on a board.")
     reasons = dict.fromkeys(basis.why(row) for row in run.cases if row.energy_j is None)
-    hint = f"See what its sensors lack with: harness check --device {run.device}"
+    hint = f"Which sensors can be read says: harness check --device {run.device}"
     return StoreError(f"run {run.run}: no energy: {'; '.join(reasons) or 'nothing measured'}", hint)
 
 

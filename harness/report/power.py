@@ -82,7 +82,7 @@ def draw(frames: store.Frames, out: Path, block: int = 1) -> tuple[Path, ...]:
         reasons = dict.fromkeys(basis.why(row) for row in run.cases if row.energy_j is None)
         raise StoreError(
             f"run {run.run}: no energy passes, no power over time: {'; '.join(reasons) or 'nothing measured'}",
-            f"See what its sensors lack with: harness check --device {run.device}",
+            f"Which sensors can be read says: harness check --device {run.device}",
         )
     if block not in there:
         raise UsageError(
