@@ -65,8 +65,8 @@ Profile = Annotated[
 Energy = Annotated[
     str,
     typer.Option(
-        help="Scenarios whose energy is measured, after the latencies; auto: both, where a sensor can be read.",
-        metavar="auto|both|paced|closed|none",
+        help="Energy, after the latencies: both scenarios, paced, closed or none; auto: both, where a sensor can be read.",
+        metavar="MODE",
     ),
 ]
 Windows = Annotated[int | None, typer.Option(help="Energy windows of each case and scenario; 5 at least.", metavar="N")]
