@@ -49,14 +49,15 @@ def disturbs(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
     effect = job.energy.sampler if job.energy else None
     if effect is None or effect.low is None or effect.high is None:
         return
-    if 1 - DISTURBS <= effect.high and effect.low <= 1 + DISTURBS:
+    if effect.high >= 1 - DISTURBS and effect.low <= 1 + DISTURBS:
         return
     yield Finding(
         "sampler-disturbs",
         "warning",
         tuple(s.case_id for s in cases if s.case_id),
         {"runtime": job.runtime, "ratio": effect.value, "low": effect.low, "high": effect.high},
-        f"On {job.runtime} inferences beside the sampler take {effect.value:.3g} times as long [{effect.low:.3g}, {effect.high:.3g}].",
+        f"On {job.runtime} inferences beside the sampler take {effect.value:.3g} times as long "
+        f"[{effect.low:.3g}, {effect.high:.3g}].",
         "Leave it a core of its own (fewer --threads), or read the sensor less often: energies are those beside it.",
     )
 
@@ -73,13 +74,13 @@ def drifts(job: JobRecord, cases: Sequence[Summary]) -> Iterator[Finding]:
         "idle-drifts",
         "warning",
         tuple(s.case_id for s in cases if s.case_id and s.energy_j),
-        {"runtime": job.runtime, "drift": record.idle_drift, "drift_w": watts} | _interval(record),
-        f"On {job.runtime} idle power differs by up to {percent(record.idle_drift)} ({watts:.2g} W) between blocks that follow each other.",
+        {"runtime": job.runtime, "drift": record.idle_drift, "drift_w": watts, **_interval(record)},
+        f"On {job.runtime} idle power differs by up to {percent(record.idle_drift)} ({watts:.2g} W) from one block to the next.",
         "Let the device cool down and keep other programs away: gross savings are paired within blocks, net ones are in doubt.",
     )
 
 
-def _interval(record: EnergyRecord) -> dict[str, float | None]:
+def _interval(record: EnergyRecord) -> dict[str, float | int | str | None]:
     idle = record.idle_w
     return {} if idle is None else {"idle_w": idle.value, "low": idle.low, "high": idle.high}
 
