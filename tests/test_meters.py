@@ -25,6 +25,7 @@ from test_ssh import address
 from harness import clocks, content, following, interrupt, meters, store, wire
 from harness.errors import DeviceError, StoreError
 from harness.meters import record
+from harness.records import Unread
 from harness.transport import Local
 from harness.transport.ssh import Ssh
 
@@ -200,6 +201,8 @@ def test_a_meter_that_cannot_be_opened_is_told_with_status_and_reason(
     found = store.meters_found(tmp_path, RUNTIME)
     assert [each.trace.channel.sensor for each in found.traces] == ["waves"]
     assert found.unread["odd"].startswith(f"{status}: ")
+    told = [each for each in store.all_meters(tmp_path, [RUNTIME])[RUNTIME] if isinstance(each, Unread)]
+    assert [(each.sensor, each.why) for each in told] == list(found.unread.items())
 
 
 def test_a_meter_without_a_file_is_told_too(tmp_path: Path) -> None:

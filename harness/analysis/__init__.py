@@ -15,12 +15,12 @@ from harness import findings, wire
 from harness.analysis import executed, losses, virtual
 from harness.analysis.jobs import Measured, processes
 from harness.analysis.rows import summaries
-from harness.records import RemoteTrace, Run
+from harness.records import Remote, Run
 
 Jobs = Mapping[str, wire.Job | None]
 Journals = Mapping[str, Sequence[wire.Event]]
 Replies = Mapping[str, wire.Reply | None]
-Meters = Mapping[str, Sequence[RemoteTrace]]
+Meters = Mapping[str, Sequence[Remote]]
 
 __all__ = ["Jobs", "Journals", "Measured", "Meters", "Replies", "analyse", "processes", "summaries"]
 

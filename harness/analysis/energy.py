@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from harness import wire
 from harness.analysis.passes import Channel, Event, Passes, Slot, channels
-from harness.records import Energy, EnergyRecord, Figure, Interval, RemoteTrace, Run, Saving
+from harness.records import Energy, EnergyRecord, Figure, Interval, Remote, Run, Saving
 from harness.stats.energy import Share, interval, net, paired, saving
 from harness.stats.windows import Blank, Drawn
 
@@ -43,7 +43,7 @@ class Energies:
     chosen: Channel | None
 
     @classmethod
-    def of(cls, job: wire.Job | None, journal: Sequence[wire.Event], remote: Iterable[RemoteTrace]) -> Energies | None:
+    def of(cls, job: wire.Job | None, journal: Sequence[wire.Event], remote: Iterable[Remote]) -> Energies | None:
         """What came of a job's passes; None where none were asked for."""
         if job is None or job.energy is None:
             return None

@@ -9,7 +9,7 @@ from typing import Any
 from harness import stats, wire
 from harness.analysis import conditions
 from harness.analysis.energy import Energies
-from harness.records import Components, Estimate, JobRecord, RemoteTrace, Speedup
+from harness.records import Components, Estimate, JobRecord, Remote, Speedup
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Measured:
         job: wire.Job | None,
         journal: Sequence[wire.Event],
         reply: wire.Reply | None,
-        meters: Iterable[RemoteTrace] = (),
+        meters: Iterable[Remote] = (),
     ) -> Measured:
         """What came of a job, as far as it came; `meters` are those that the controller read meanwhile."""
         events = [event for event in journal if isinstance(event, wire.ProcessEvent)] if job else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness import wire
-from harness.records import RemoteTrace
+from harness.records import Remote, RemoteTrace, Unread
 from harness.stats.windows import Blank, Drawn, Readings, energy
 
 Slot = tuple[str, str, int]  # scenario, case, block
@@ -27,10 +27,10 @@ class Passes:
     last: Mapping[Slot, Event]
     boots: Mapping[Slot, str | None]
     live: tuple[str, ...]
-    remote: tuple[RemoteTrace, ...]
+    remote: tuple[Remote, ...]
 
     @classmethod
-    def of(cls, job: wire.Job, journal: Sequence[wire.Event], remote: Iterable[RemoteTrace]) -> Passes:
+    def of(cls, job: wire.Job, journal: Sequence[wire.Event], remote: Iterable[Remote]) -> Passes:
         """What the journal holds of a job that has a plan for energy."""
         last: dict[Slot, Event] = {}
         boots: dict[Slot, str | None] = {}
@@ -66,9 +66,10 @@ class Passes:
 
     @cached_property
     def unopened(self) -> Mapping[str, str]:
-        """Sensors that could not be opened: status and reason, as last told."""
+        """Sensors that could not be opened, or whose readings are of no use: status and reason, as last told."""
         told = (event.unopened for event in self.last.values() if isinstance(event, wire.PassEvent))
-        return {sensor: why for each in told for sensor, why in each.items()}
+        unread = {each.sensor: each.why for each in self.remote if isinstance(each, Unread)}
+        return unread | {sensor: why for each in told for sensor, why in each.items()}
 
     @cached_property
     def slots(self) -> tuple[tuple[str, str], ...]:
@@ -116,7 +117,7 @@ def channels(passes: Passes) -> tuple[Channel, ...]:
         for trace in event.traces:
             known[_key(trace.channel)] = trace.channel
             traces[_key(trace.channel)][slot].append(Readings(trace))
-    for each in passes.remote:
+    for each in (each for each in passes.remote if isinstance(each, RemoteTrace)):
         key, readings = _key(each.trace.channel), Readings(each.trace, each.bound_s)
         known[key], bounds[key] = each.trace.channel, max(each.bound_s, bounds.get(key, 0.0))
         for slot in passes.counted:

@@ -27,7 +27,17 @@ from harness.records.asked import (
     System,
 )
 from harness.records.canonical import digest
-from harness.records.energy import Energy, EnergyRecord, EnergyVerdict, Figure, Interval, RemoteTrace, Saving
+from harness.records.energy import (
+    Energy,
+    EnergyRecord,
+    EnergyVerdict,
+    Figure,
+    Interval,
+    Remote,
+    RemoteTrace,
+    Saving,
+    Unread,
+)
 from harness.records.executed import Bound, Ceilings, Executed, Matched, Operation
 from harness.records.made import (
     FOLD_ERROR_F32,
@@ -119,6 +129,7 @@ __all__ = [
     "Plan",
     "PowerMode",
     "Profile",
+    "Remote",
     "RemoteTrace",
     "Run",
     "RunState",
@@ -133,6 +144,7 @@ __all__ = [
     "Summary",
     "System",
     "Tail",
+    "Unread",
     "Variant",
     "Verdict",
     "Wheel",

@@ -106,3 +106,14 @@ class RemoteTrace:
     trace: Trace
     bound_s: float
     boot_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A meter that the controller was to read and that gave no trace; `why` is "status: reason"."""
+
+    sensor: str
+    why: str
+
+
+Remote = RemoteTrace | Unread

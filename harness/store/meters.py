@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.meters import Found, Line, encode, found, read, whole_bytes
-from harness.records import RemoteTrace
+from harness.records import Remote, RemoteTrace, Unread
 from harness.store.journals import job_folder
 from harness.store.writing import reported
 
@@ -20,9 +20,12 @@ def meters(folder: Path, runtime: str) -> tuple[RemoteTrace, ...]:
     return meters_found(folder, runtime).traces
 
 
-def all_meters(folder: Path, runtimes: Iterable[str]) -> dict[str, tuple[RemoteTrace, ...]]:
-    """Return the same of several jobs, by runtime. Raises StoreError."""
-    return {runtime: meters(folder, runtime) for runtime in runtimes}
+def all_meters(folder: Path, runtimes: Iterable[str]) -> dict[str, tuple[Remote, ...]]:
+    """Return the same of several jobs by runtime, and beside them the meters that gave none. Raises StoreError."""
+    read = {runtime: meters_found(folder, runtime) for runtime in runtimes}
+    return {
+        runtime: (*found.traces, *(Unread(*each) for each in found.unread.items())) for runtime, found in read.items()
+    }
 
 
 def meters_found(folder: Path, runtime: str) -> Found:
