@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -291,3 +292,40 @@ def test_energy_by_name_is_refused_here_where_nothing_can_be_read_before_anythin
     done = cli("run", "--device", "here", "--model", "tiny", "--runtime", "empty", "--energy", "closed")
     assert done.code == 1 and "no sensor of device here can be read: pmic: " in done.err
     assert not cli.runs
+
+
+@pytest.mark.slow
+def test_passes_of_a_run_are_those_of_its_plan_and_stay_so_when_it_goes_on_without_its_sensors(
+    cli: Cli, content_of_tests: None
+) -> None:
+    """A job that was made keeps its plan; also where the inventory has other sensors by then, none of which can be read."""
+    text = "  wave: {profile: host, workdir: %s, sensors: {meter: , waves: {mean_w: 7}}}\n" % (cli.folder / "wave")
+    with (cli.folder / "inventory.yaml").open("a") as file:
+        file.write(text)
+    words = ("--model", "tiny", "--runtime", "empty", "--budget", "2", "--no-controls")
+    done = cli("run", "--device", "wave", *words, "--energy", "closed", "--window", "0.1")
+    assert done.code == 0, done.err
+    assert "energy: read by waves; left out: meter: unsupported: no meter is attached" in done.err
+    (folder,) = store.folders(cli.folder / "results")
+    job = store.load_job(folder, "empty")
+    assert job is not None and job.energy == wire.EnergyPlan(
+        (wire.Meter("waves", {"mean_w": 7}),), scenarios=("closed",), windows=5, window_s=0.1, lead_s=0.1
+    )
+    assert f"energy: {len(job.cases) + 1} passes x 5 windows x 2.3 s = " in done.err
+    passes = [event for event in store.events(folder, "empty") if isinstance(event, wire.PassEvent)]
+    assert {event.scenario for event in passes} == {"idle", "closed"} and {event.block for event in passes} == {
+        1,
+        2,
+        3,
+        4,
+        5,
+    }
+
+    kept = (cli.folder / "inventory.yaml").read_text()
+    (cli.folder / "inventory.yaml").write_text(kept.replace("{meter: , waves: {mean_w: 7}}", "{meter: }"))
+    (folder / "jobs" / "empty" / "reply.json").unlink()
+    store.save(folder, replace(store.load(folder), status="failed"))
+    shutil.rmtree(cli.folder / "wave" / "jobs")
+    again = cli("run", "--resume", folder.name)
+    assert again.code == 0, again.err
+    assert store.load_job(folder, "empty") == job and store.load(folder).sensors["waves"] == ("ok", "total of a wave")
