@@ -23,6 +23,7 @@ from lab.sshd import Sshd, why_not
 from test_ssh import address
 
 from harness import clocks, content, following, interrupt, meters, store, wire
+from harness.analysis.energy import Energies
 from harness.errors import DeviceError, StoreError
 from harness.meters import record
 from harness.records import Unread
@@ -453,7 +454,7 @@ def test_lines_that_contradict_each_other_are_damage(tmp_path: Path, written: tu
 
 # --- while a job is followed ---------------------------------------------------------------------------------------
 
-PLAN = wire.EnergyPlan((), ("waves",), windows=1, window_s=0.6, lead_s=0.1, rate_hz=50.0)
+PLAN = wire.EnergyPlan((), ("waves", "gone"), windows=1, window_s=0.6, lead_s=0.1, rate_hz=50.0)
 
 
 def _followed(bench: Bench, line: Any, folder: Path) -> tuple[list[wire.PassEvent], Any]:
@@ -462,7 +463,10 @@ def _followed(bench: Bench, line: Any, folder: Path) -> tuple[list[wire.PassEven
     line.start(following.agent_of(job), job)
     following.follow(line, folder, job, lambda progress: None, {"waves": WAVE})
     assert threads() == []
-    windows = [event for event in store.events(folder, job.runtime) if isinstance(event, wire.PassEvent)]
+    journal = store.events(folder, job.runtime)
+    windows = [event for event in journal if isinstance(event, wire.PassEvent)]
+    energies = Energies.of(job, journal, store.all_meters(folder, [job.runtime])[job.runtime])
+    assert energies is not None and 'no sensor "gone"' in energies.record().others["gone"]
     return windows, store.meters(folder, job.runtime)
 
 
