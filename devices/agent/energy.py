@@ -175,12 +175,12 @@ def _fields(outcome: Outcome, sampled: List[Outcome]) -> Dict[str, Any]:
         return {**outcome.result, "traces": ()}
     (sampler,) = sampled
     if sampler.result is None:
-        raise _FailedError(sampler._replace(detail="the sampler: " + sampler.detail))
+        raise _FailedError(sampler._replace(detail=passes.SAMPLER + sampler.detail))
     try:
         traces = tuple(build(wire.Trace, trace, "trace") for trace in sampler.result["traces"])
         _require_distinct(traces)
     except (WireError, ValueError) as error:
-        raise _FailedError(Outcome(None, "error", "the sampler: %s" % error, outcome.wall_ns)) from None
+        raise _FailedError(Outcome(None, "error", passes.SAMPLER + str(error), outcome.wall_ns)) from None
     told = {"unopened": sampler.result["unopened"], "sampler_cpus": sampler.result["cpus"]}
     return {**outcome.result, **told, "traces": traces}
 
@@ -188,7 +188,7 @@ def _fields(outcome: Outcome, sampled: List[Outcome]) -> Dict[str, Any]:
 def _blamed(outcome: Outcome, sampled: List[Outcome]) -> Outcome:
     """A window that failed for want of the sampler says what became of that."""
     if "SamplerError" in outcome.detail and sampled and sampled[0].result is None:
-        return sampled[0]._replace(detail="the sampler: " + sampled[0].detail)
+        return sampled[0]._replace(detail=passes.SAMPLER + sampled[0].detail)
     return outcome
 
 

@@ -2,7 +2,8 @@
 
 A slot is (scenario, case, block). It is settled by a pass that was valid, neither contended nor throttled, or by the last
 attempt allowed; its last attempt counts. Two failures in a row of one case and scenario end that pair; so does one that a
-second pass would repeat. A resumed job therefore repeats exactly the passes that are missing, at the same rate.
+second pass would repeat. Four in a row of the sampler end all: no pass can go well. A resumed job therefore repeats exactly
+the passes that are missing, at the same rate.
 """
 
 import math
@@ -13,6 +14,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
 from harness import wire
 
 MOST_FAILURES = 2
+MOST_LOST = 4
+SAMPLER = "the sampler: "  # how the detail of a failure begins that is the sampler's
 MOST_HZ = 1000.0  # nobody who sleeps is woken more exactly than in about a tenth of such a period
 
 
@@ -35,6 +38,7 @@ class Passes:
         self.clean: Set[PassSlot] = set()
         self.failures: Dict[Tuple[str, str], int] = {}  # in a row, by scenario and case
         self.ended: Set[Tuple[str, str]] = set()
+        self.lost = 0  # failures of the sampler in a row, whatever the pass
         self.rate_hz: Optional[float] = None
 
     def add(self, event: Union[wire.PassEvent, wire.PassFailedEvent]) -> None:
@@ -44,10 +48,12 @@ class Passes:
         self.attempts[slot] = event.attempt
         if isinstance(event, wire.PassFailedEvent):
             self.failures[pair] = self.failures.get(pair, 0) + 1
+            self.lost += event.detail.startswith(SAMPLER)
             if event.final:
                 self.ended.add(pair)
             return
         self.failures.pop(pair, None)
+        self.lost = 0
         self.made[slot] = self.made.get(slot, 0) + 1
         self.rate_hz = self.rate_hz or event.rate_hz
         if not event.contended and not forbidden(event.throttled, self.regime):
@@ -76,7 +82,8 @@ def pending(job: wire.Job, plan: wire.EnergyPlan, passes: Passes, live: Iterable
 def settled(plan: wire.EnergyPlan, passes: Passes, slot: PassSlot) -> bool:
     """Whether a slot needs no further pass."""
     tried_enough = passes.made.get(slot, 0) >= plan.attempts
-    return slot in passes.clean or tried_enough or (slot.scenario, slot.case_id) in passes.ended
+    ended = (slot.scenario, slot.case_id) in passes.ended or passes.lost >= MOST_LOST
+    return slot in passes.clean or tried_enough or ended
 
 
 def chance(job: wire.Job, *words: object) -> random.Random:

@@ -27,6 +27,8 @@ _ACK_S = 10.0
 _STRETCH_NS, _STRETCH_LEAST, _STRETCH_MOST_NS = 300_000_000, 10, 2_000_000_000
 _PACED_LEAST = 3  # inferences of a paced window
 _LATE = 0.1  # of a period
+_OVERRUN = 0.001  # of a window, or a period: so much later may its last inference end
+_BUSY = 0.9  # who infers for so much of the time cannot keep up
 
 Infer = Callable[[], object]
 
@@ -35,6 +37,10 @@ class TooSlowError(Exception):
     """A case cannot keep up with the rate that all are measured at."""
 
     cause = "too-slow"
+
+
+class HeldUpError(Exception):
+    """A paced window ran over its end for another reason: whatever it was, it need not come again."""
 
 
 class SamplerError(Exception):
@@ -130,8 +136,9 @@ def _closed(infer: Infer, window_ns: int) -> Dict[str, Any]:
 
 
 def _paced(infer: Infer, window_s: float, rate_hz: float) -> Dict[str, Any]:
-    """Infer at the rate; raises TooSlowError as soon as it is clear that the last ends more than a period too late."""
+    """Infer at the rate; raises TooSlowError or HeldUpError as soon as it is clear that the last ends too late."""
     count, period_ns = periods(window_s, rate_hz), 1e9 / rate_hz
+    most_ns = max(period_ns, _OVERRUN * count * period_ns)
     latencies, late, read = array.array("q"), 0, clock
     start = read()
     end = start + round(count * period_ns)
@@ -143,11 +150,18 @@ def _paced(infer: Infer, window_s: float, rate_hz: float) -> Dict[str, Any]:
         after = read()
         latencies.append(after - before)
         late += before - due > _LATE * period_ns
-        if after - end > period_ns:
-            words = "%g inferences per second were asked for, one takes %.6g ms"
-            raise TooSlowError(words % (rate_hz, statistics.median(latencies) / 1e6))
+        if after - end > most_ns:
+            raise _overrun(latencies, after - start, rate_hz)
     _sleep_until(end)
     return {"start_ns": start, "end_ns": end, "inferences": count, "late": late}
+
+
+def _overrun(latencies: Sequence[int], elapsed_ns: int, rate_hz: float) -> Exception:
+    """Why a window ran over its end: the case infers all the time, or something held it up."""
+    words = "%g inferences per second were asked for, one takes %.6g ms" % (rate_hz, statistics.median(latencies) / 1e6)
+    if sum(latencies) >= _BUSY * elapsed_ns and statistics.median(latencies) > _BUSY * 1e9 / rate_hz:
+        return TooSlowError(words)
+    return HeldUpError("its last inferences ended too late, of %d: %s" % (len(latencies), words))
 
 
 def periods(window_s: float, rate_hz: float) -> int:

@@ -221,12 +221,24 @@ def test_a_sensor_that_goes_away_in_a_window_leaves_gaps_and_no_numbers(bench: B
 
 def test_a_sensor_that_kills_the_sampler_costs_the_passes_and_never_the_latencies(bench: Bench) -> None:
     meters = (wire.Meter("vanishing", {"after_s": 0.05, "how": "die"}),)
-    job = bench.job(["fine"], energy=replace(SHORT, meters=meters, scenarios=("closed",)))
+    job = bench.job(["fine"], energy=replace(SHORT, meters=meters, windows=3, scenarios=("closed",)))
     events = run(bench, job)
     assert not passes(events) and counts(events).keys() == expected(job, 2)
     told = [(event.cause, event.final) for event in failures(events)]
     assert sorted(told) == [("signal", False), ("signal", False), ("signal", True), ("signal", True)]
     assert all(event.detail.startswith("the sampler: SIGKILL") for event in failures(events))
+
+
+def test_a_sampler_that_fails_four_times_in_a_row_ends_all_passes() -> None:
+    known = passing.Passes("burst")
+    failed = wire.PassFailedEvent(1, 1, 1, "pass-failed", "closed", "a" * 16, 1, 1, "signal", "the sampler: x", False)
+    done = wire.PassEvent(1, 1, 1, "pass", "idle", "", 1, 1, 1, 2, 0, 9, 1, 1, False, ())
+    other = passing.PassSlot("paced", "b" * 16, 1)
+    for event in (failed, failed, failed, replace(failed, detail="SIGSEGV"), done, failed, failed, failed):
+        known.add(event)
+        assert not passing.settled(PLAN, known, other)
+    known.add(failed)
+    assert passing.settled(PLAN, known, other)
 
 
 def test_a_case_that_crashes_in_its_passes_fails_there_and_the_others_go_on(bench: Bench) -> None:
@@ -280,7 +292,7 @@ def test_a_contended_pass_is_made_again_and_foreign_load_alone_is_no_reason() ->
 
 
 def test_a_killed_agent_leaves_no_sampler_and_the_job_goes_on_where_it_was(bench: Bench) -> None:
-    job = bench.job(["fine"], energy=replace(SHORT, window_s=0.5, rate_hz=None))
+    job = bench.job(["slow"], energy=replace(SHORT, window_s=0.5, rate_hz=None))
     with bench.begin(job) as agent:
         until_passes(bench, job, 1)
         until_sampled(bench)

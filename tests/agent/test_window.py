@@ -68,6 +68,18 @@ def test_a_case_that_cannot_keep_up_is_told_as_soon_as_that_is_clear() -> None:
     assert told.value.cause == "too-slow" and len(work.began) <= 3
 
 
+def test_a_case_that_is_held_up_once_at_the_end_is_not_called_too_slow() -> None:
+    work = Work(0.0)
+    stumbling = iter([0.0, 0.0, 0.0, 0.1])
+
+    def infer() -> None:
+        work.seconds = next(stumbling)
+        work()
+
+    with pytest.raises(window.HeldUpError, match="ended too late, of 4: 40 inferences per second were asked for"):
+        window._paced(infer, 0.1, 40.0)
+
+
 def test_an_idle_window_imports_no_runtime_and_takes_no_cpu_time() -> None:
     program = (
         "import json, sys, time\n"
