@@ -219,12 +219,12 @@ def _summary(ladder: Ladder, rung: Rung, runtime: str, entry: Entry, wide: float
         if reference
         else Speedup(ratio, ratio * math.exp(-half), ratio * math.exp(half), verdict),
         energy_j=None,
-        energy_status="no sensor: this version measures latency only",
+        energy_status="no-sensor",
         blocks=16,
         contended=2 if rung.rung == 4 and not control else 0,
         not_steady=0,
         reference=entry.reference,
-        reasons={**rung.reasons, "energy_j": "no sensor: this version measures latency only"},
+        reasons={**rung.reasons, "energy_j": "attach a meter and name it in the inventory, or energy is null"},
     )
 
 

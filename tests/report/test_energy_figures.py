@@ -129,7 +129,7 @@ def test_a_runtime_without_energy_has_no_panel():
 
 
 def test_a_run_without_energy_is_an_error_that_says_why_and_the_next_move(tmp_path):
-    with pytest.raises(StoreError, match="no energy: no sensor: this version measures latency only") as refused:
+    with pytest.raises(StoreError, match="no energy: no-sensor: attach a meter") as refused:
         report.draw_energy(example_run.run(), tmp_path / "energy.png")
     assert "harness check --device local" in refused.value.hint and not list(tmp_path.iterdir())
 

@@ -36,7 +36,7 @@ def with_record(run, **changes):
 def test_a_run_without_energy_has_no_column_of_it_and_says_why_once():
     text = shown(example_run.run())
     assert "/inference" not in text and "saving" not in text
-    assert text.count("this version measures latency only") == 1
+    assert text.count("attach a meter and name it in the inventory") == 1
 
 
 def test_a_wide_terminal_has_time_and_energy_of_a_rung_in_one_line():
