@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 
 def test_the_main_job_trains_folds_builds_measures_and_a_second_run_trains_nothing(tiny: Cli) -> None:
     shown = json.loads((tiny.folder / "shown.json").read_text())
-    keys = "schema run device status failure verdict cases findings jobs ceilings calibration"
+    keys = "schema run device status failure verdict cases findings jobs ceilings calibration sensors"
     assert set(shown) == set(keys.split())
     ladder = [case for case in shown["cases"] if case["rung"] is not None]
     controls = [case for case in shown["cases"] if case["rung"] is None]
