@@ -31,7 +31,7 @@ else:
     import _outcome
 
 WINDOW_S = (5.0, 20.0)
-OPTIONS: Dict[str, str] = {"period_s": "how often the counters are read, s: from 0.05 to 10, else 0.5"}
+OPTIONS: Dict[str, str] = {"period_s": "how often the counters are read, s: from 0.05 to 10, else 0.1"}
 
 _MOST_W = 2000.0  # of one package or its memory: several times what the largest may take, for a moment
 _STEP_J = 1e-6  # the files count in uJ
@@ -83,7 +83,7 @@ def _look(options: Mapping[str, Any]) -> Tuple[str, str]:
 def open(options: Mapping[str, Any]) -> Iterator["Session"]:
     """Give a session. Raises AbsentError, PermissionError, UnavailableError, ValueError."""
     _options.known(options, OPTIONS)
-    period_s = _options.number(options, "period_s", 0.5, 0.05, 10.0)
+    period_s = _options.number(options, "period_s", 0.1, 0.05, 10.0)
     packages, memories = _zones(sysroot() / "sys/class/powercap")
     _require_readable([*packages, *memories])
     alive = len(memories) == len(packages) and all(map(_moves, memories))

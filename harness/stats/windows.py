@@ -71,7 +71,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Blank:
-    """A window without a figure: uncovered, too-slow, or what its sensor said (stale, permission, error, unsupported)."""
+    """A window without a figure: uncovered, too-slow, or what its sensor said (stale, permission, error, unsupported).
+
+    Reasons hold no numbers of one window, so that those of several can be counted.
+    """
 
     status: str
     reason: str
@@ -168,17 +171,12 @@ def _blank(said: Counter[tuple[str, str]], status: str, reason: str, coverage: f
 
 def _hole(cut: _Cut, said: Counter[tuple[str, str]], coverage: float) -> Blank | None:
     if coverage < COVERED:
-        return _blank(said, "uncovered", f"readings cover {100 * coverage:.0f} % of a window", coverage)
+        return _blank(said, "uncovered", "readings cover less than 95 % of it", coverage)
     return None
 
 
-def _slow(cut: _Cut, values: int) -> Blank:
-    least = LEAST * max(cut.readings.period_s, cut.length / max(values, 1))
-    return Blank(
-        "too-slow",
-        f"a window of {cut.length:g} s holds {values} new values: windows of {least:.3g} s and more may do (--window)",
-        1.0,
-    )
+def _slow() -> Blank:
+    return Blank("too-slow", f"it holds fewer than {LEAST} new values of its meter: lengthen it (--window)", 1.0)
 
 
 # --- power ---------------------------------------------------------------------------------------------------------
@@ -192,7 +190,7 @@ def _integrated(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
     cut = _fresh(cut)
     values = cut.v[cut.inside]
     if values.size < LEAST:
-        return _slow(cut, values.size)
+        return _slow()
     times = np.concatenate(((0.0,), cut.t[cut.inside], (cut.length,)))
     drawn = float(np.trapezoid(np.interp(times, cut.t, cut.v), times))
     steps, blur = [_step(cut, edge, inward) for edge, inward in ((0.0, 1), (cut.length, -1))], _blur_s(cut)
@@ -254,11 +252,11 @@ def _counted(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
     t, v, span = _knots(cut)
     within = int(np.count_nonzero((t >= 0) & (t <= cut.length)))
     if within < LEAST:
-        return _slow(cut, within)
+        return _slow()
     longest = _PERIODS * max(cut.readings.period_s, float(np.median(np.diff(t))))
     still = max(t[0], cut.length - t[-1])
     if still > longest:
-        return Blank("stale", f"the counter stood still for {still:.3g} s at an end of the window", coverage)
+        return Blank("stale", "the counter stood still at an end of it", coverage)
     (first, first_span), (last, last_span) = (_level(t, v, span, edge) for edge in (0.0, cut.length))
     bends = [_bend(t, v, edge) for edge in (0.0, cut.length)]
     drawn = last - bends[1][0] - (first - bends[0][0])
