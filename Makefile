@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+JOBS   ?= $(shell expr 2 \* $$(nproc))# tests wait for processes of theirs about half of the time
 
 .PHONY: runtimes run test test-slow check format docs bench lab lab-down clean help
 
@@ -21,10 +22,10 @@ run: $(READY)    ## the main job on this machine: train, fold, build, measure, s
 	$(BIN)/harness run --device local
 
 test: $(READY)   ## the fast tests
-	$(BIN)/pytest -n logical --dist worksteal
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
-	$(BIN)/pytest -n logical --dist worksteal -m 'not lab'
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not lab'
 	$(BIN)/pytest -m lab  # virtual devices share this machine: one test at a time
 
 check: $(READY)  ## format, lint, types, import rules

@@ -30,6 +30,7 @@ def test_there_is_a_worked_example_per_kind_of_addition(own: Path) -> None:
     assert all(any(content.find(kind, name).is_relative_to(own) for name in content.names(kind)) for kind in kinds)
 
 
+@pytest.mark.slow
 def test_the_examples_model_task_method_runtime_and_device_do_the_main_job_together(own: Path) -> None:
     profile = own / "profiles" / "fanless-box.yaml"
     profile.write_text(

@@ -96,6 +96,7 @@ def test_a_run_is_shown_as_a_table_drawn_as_a_figure_and_loaded_as_frames(tiny: 
     assert len(frames.cases) == len(told)
 
 
+@pytest.mark.slow
 def test_several_methods_and_runtimes_share_one_run_and_order_trains_nothing(cli: Cli) -> None:
     done = cli(
         *(*TINY, "--method", "order,easier", "--runtime", "torch,empty", "--no-controls", "--budget", "6", "--json"),
@@ -112,6 +113,7 @@ def test_several_methods_and_runtimes_share_one_run_and_order_trains_nothing(cli
         assert case["accuracy"] is not None or "weights are random" in case["reasons"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_precisions_whose_artifacts_are_the_same_bytes_keep_bounds_of_their_own(cli: Cli) -> None:
     done = cli(
         *("run", "--device", "local", "--model", "tiny", "--method", "order", "--no-controls", "--budget", "3"),
@@ -144,7 +146,7 @@ def test_a_case_that_fails_leaves_the_others_alone_and_the_command_exits_1(
     )
     empty = (Path(harness.__file__).parent.parent / "devices" / "runtimes" / "empty.py").read_text()
     (own / "runtimes" / "empty.py").write_text(empty + victim + crash)
-    done = cli("--content", str(own), *TINY, "--method", "order", "--runtime", "empty", "--budget", "5", "--json")
+    done = cli("--content", str(own), *TINY, "--method", "order", "--runtime", "empty", "--budget", "20", "--json")
     assert done.code == 1, done.err
     failed = [case for case in done.json["cases"] if case["status"] == "failed"]
     assert len(failed) == 1

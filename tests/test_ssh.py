@@ -483,6 +483,7 @@ def inventory(cli: Cli, server: Sshd, **more: object) -> None:
 MAIN = ("run", "--device", "board", "--model", "tiny", "--method", "order", "--budget", "8")
 
 
+@pytest.mark.slow
 def test_the_main_job_over_ssh_and_its_second_time(cli: Cli, sshd: Sshd) -> None:
     inventory(cli, sshd)
     done = cli(*MAIN, "--json")
@@ -508,6 +509,7 @@ def test_neither_a_run_nor_what_it_says_holds_a_key(cli: Cli, sshd: Sshd, monkey
     assert len(texts) > 10 and not any(secret in text for secret in secrets for text in texts)
 
 
+@pytest.mark.slow
 def test_a_virtual_board_s_run_shows_equality_and_no_times(cli: Cli, sshd: Sshd) -> None:
     inventory(cli, sshd, virtual="true")
     done = cli(*MAIN, "--json")

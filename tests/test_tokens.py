@@ -52,6 +52,7 @@ def load(data_dir=None):
 '''
 
 
+@pytest.mark.slow
 def test_a_reader_is_trained_folded_and_measured(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "own/models/tasks").mkdir(parents=True)
     (tmp_path / "own/models/reader.py").write_text(MODEL)

@@ -138,6 +138,7 @@ def test_the_other_entropy_goes_on_from_the_same_trained_network(easier: Ladder)
     assert not told.heard("rung 0")
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_ladder_even_when_interrupted(
     easier: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +154,7 @@ def test_the_same_seed_makes_the_same_ladder_even_when_interrupted(
     assert not told.heard("rung 1")
 
 
+@pytest.mark.slow
 def test_a_ladder_trained_again_after_the_cache_was_cleaned_has_the_same_variants(easier: Ladder) -> None:
     cache.trim(cap=0)
     assert not cache.entries()

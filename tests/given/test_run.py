@@ -116,6 +116,7 @@ def test_a_wrong_word_or_file_exits_2_with_one_message_and_writes_nothing(
     assert not cli.runs and not list((cli.folder / "workdir").glob("jobs/*"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_finished_from_the_cache_though_its_files_are_gone(cli: Cli) -> None:
     write(cli.folder)
     with cli.start(*RUN, *FILES, "--runtime", "empty") as process:

@@ -114,6 +114,7 @@ def test_outputs_are_the_network_s_own_and_settings_are_read_back(
             del session  # the next one makes another pool
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes_with_nothing_of_this_machine(tmp_path: Path, repository: Path) -> None:
     variant = saved(Residual(), tmp_path)
     written = []

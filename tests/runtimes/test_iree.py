@@ -150,6 +150,7 @@ def test_threads_are_those_that_were_asked_for(
     assert error(found, variants["residual"], x) < BOUNDS["fp32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", BOUNDS)
 def test_the_same_network_gives_the_same_bytes_with_nothing_of_this_machine(
     precision: str, runtime: ModuleType, variants: dict[str, Variant], tmp_path: Path, repository: Path

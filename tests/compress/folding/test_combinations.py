@@ -85,6 +85,7 @@ def test_the_jacobian_agrees_with_every_form(number: int) -> None:
         assert all(torch.allclose(one, two, rtol=0, atol=1e-11) for one, two in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_the_combinations_are_of_every_kind() -> None:
     kinds: Counter[str] = Counter()
     for number in range(0, COMBINATIONS, 4):
