@@ -131,6 +131,7 @@ class Passes:
             "meters": [asdict(meter) for meter in plan.meters],
             "cpus": _sampler_cpus(case),
             "expected_s": length_s,
+            "rate_hz": self._rate_hz if slot.scenario == "paced" else 0.0,
         }
         request, asked = {**request, "go": go_in, "ack": ack_out}, {**asked, "go": go, "ack": ack}
         with Child("sampler-worker", asked, 1, self._bench.folder / "sampler.log", (go, ack)) as sampler:

@@ -9,6 +9,10 @@ when the sampler has to stop ("end"). So it does when that process dies: the end
 
 A line of a journal is bounded, so all traces of a pass together are: readings are taken more rarely where they would be too
 many, and cease, with a gap that says so, where that was not enough. Of like gaps in a row the first and the last are kept.
+
+Paced inferences come in a strict beat, and a sensor that tells the power of a moment, read in the same beat or in a simple
+fraction of it, would see the same part of each: every reading of a window the work, or every one the pause behind it. So a
+sensor is read in a period, up to half as long again as it asks for, that comes as evenly as possible at all parts of the beat.
 """
 
 import contextlib
@@ -28,12 +32,13 @@ _PATIENCE_S = 8.0  # for sensors to open, and for their first readings
 _LAST_S = 3.0  # for the last reading, and to close
 _MOST_READINGS = 300_000  # in a pass, over all channels: about 12 MB of a line
 _MOST_CHANNELS, _MOST_GAPS, _MOST_WORDS = 64, 1000, 300
+_BEATS = 51  # over so many beats a step between two must not come to a whole number
 
 
 def sample(request: Dict[str, Any]) -> Dict[str, Any]:
     """Read the meters until the pipe `go` ends; returns {"traces", "unopened", "cpus"}, the CPUs "" where it was not pinned."""
     cpus = _pinned(request["cpus"])
-    sampling = Sampling(request["meters"], request["expected_s"])
+    sampling = Sampling(request["meters"], request["expected_s"], request["rate_hz"])
     opened = sampling.open()
     with os.fdopen(request["go"], "rb", 0) as go, os.fdopen(request["ack"], "wb", 0) as ack:
         _tell(ack, {"opened": opened})
@@ -45,11 +50,14 @@ def sample(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 class Sampling:
-    """Sensors that are read, each in a thread, inside the block; `meters` as in a request, for about `expected_s`."""
+    """Sensors that are read, each in a thread, inside the block; `meters` as in a request, for about `expected_s`.
 
-    def __init__(self, meters: Sequence[Dict[str, Any]], expected_s: float) -> None:
+    `rate_hz`: of what goes on meanwhile in a beat, 0 where there is none.
+    """
+
+    def __init__(self, meters: Sequence[Dict[str, Any]], expected_s: float, rate_hz: float = 0.0) -> None:
         self._readers = [Reader(each["sensor"], each["options"]) for each in meters]
-        self._expected_s = expected_s
+        self._expected_s, self._rate_hz = expected_s, rate_hz
 
     def __enter__(self) -> "Sampling":
         self.open()
@@ -68,7 +76,7 @@ class Sampling:
 
     def begin(self) -> float:
         """Let all read; returns the longest time between two updates (s) once the first readings are in, or after 8 s."""
-        _pace(self._readers, self._expected_s)
+        _pace(self._readers, self._expected_s, self._rate_hz)
         for reader in self._readers:
             reader.go.set()
         _all([reader.begun for reader in self._readers], _PATIENCE_S)
@@ -107,13 +115,27 @@ def _tell(ack: Any, words: Dict[str, Any]) -> None:
         ack.write((json.dumps(words) + "\n").encode())
 
 
-def _pace(readers: List["Reader"], expected_s: float) -> None:
-    """Let all read more rarely where they would take more readings than a pass may hold."""
+def _pace(readers: List["Reader"], expected_s: float, rate_hz: float = 0.0) -> None:
+    """Let all read more rarely where they would take more readings than a pass may hold, and out of step with a beat."""
     periods = [reader.period_s or reader.update_s or 0.01 for reader in readers]
     wanted = sum(len(reader.channels) / period for reader, period in zip(readers, periods)) * expected_s
     for reader in readers:
-        reader.period_s *= max(1.0, wanted / _MOST_READINGS)
+        reader.period_s = off_beat(reader.period_s * max(1.0, wanted / _MOST_READINGS), rate_hz)
         reader.most = _MOST_READINGS // sum(len(each.channels) for each in readers) if reader.channels else 0
+
+
+def off_beat(period_s: float, rate_hz: float) -> float:
+    """Return the period, from this one to half as much again, whose multiples fall most evenly upon a beat of `rate_hz`.
+
+    That is the one whose number of beats is farthest from all simple fractions: the greatest min over q of q |q x - whole|.
+    """
+    if not period_s * rate_hz:
+        return period_s
+
+    def evenness(beats: float) -> float:
+        return min(q * abs(q * beats - round(q * beats)) for q in range(1, _BEATS))
+
+    return max((period_s * (1 + n / 200) for n in range(101)), key=lambda each: evenness(each * rate_hz))
 
 
 class Reader(threading.Thread):

@@ -30,7 +30,15 @@ class Ruled:
         go, self.go = os.pipe()
         self.ack, ack = os.pipe()
         named = [{"sensor": sensor, "options": options} for sensor, options in meters]
-        request = {"meters": named, "cpus": cpus, "expected_s": 1.0, "go": go, "ack": ack, "parent": os.getpid()}
+        request = {
+            "meters": named,
+            "cpus": cpus,
+            "expected_s": 1.0,
+            "rate_hz": 0.0,
+            "go": go,
+            "ack": ack,
+            "parent": os.getpid(),
+        }
         command = bench.command("sampler-worker")
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(go, ack))
@@ -188,3 +196,18 @@ def test_sensors_that_would_give_too_many_readings_are_read_more_rarely() -> Non
     sampler._pace([fast, slow], 600.0)
     wanted = 600.0 / fast.period_s + 600.0 / slow.period_s
     assert wanted == pytest.approx(sampler._MOST_READINGS) and fast.most == sampler._MOST_READINGS // 2
+
+
+@pytest.mark.parametrize("rate_hz", [1.0, 5.0, 10.0, 19.98, 20.0, 40.0, 150.0])
+@pytest.mark.parametrize("period_s", [0.02, 0.05, 0.1])
+def test_readings_come_evenly_upon_all_parts_of_a_paced_beat(period_s: float, rate_hz: float) -> None:
+    reader = sampler.Reader("waves", {})
+    reader.channels, reader.period_s = (CHANNEL,), period_s
+    sampler._pace([reader], 20.0, rate_hz)
+    assert period_s <= reader.period_s <= 1.5 * period_s
+    parts = sorted(math.fmod(n * reader.period_s * rate_hz, 1) for n in range(int(20 / reader.period_s)))
+    assert max(abs(part - n / len(parts)) for n, part in enumerate(parts)) < 0.05  # 0.5 where both beats are one
+
+
+def test_where_nothing_goes_in_a_beat_a_sensor_is_read_as_it_asks() -> None:
+    assert (sampler.off_beat(0.05, 0.0), sampler.off_beat(0.0, 10.0)) == (0.05, 0.0)
