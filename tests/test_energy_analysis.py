@@ -181,6 +181,12 @@ def test_few_windows_give_a_value_without_interval_and_no_verdict(run):
     assert reasons["energy_j.saving.low"] == "fewer than 5 blocks hold both"
 
 
+def test_windows_that_are_covered_are_so_also_where_they_are_too_few_for_a_figure(run):
+    made = analysed(run, Passes(run).blocks(1))
+    assert row(made, 1).energy_j is None and "two are needed" in row(made, 1).reasons["energy_j"]
+    assert made.jobs[0].energy.passes == {"ok": 7, "contended": 0, "throttled": 0, "uncovered": 0, "failed": 0}
+
+
 # --- which channel -------------------------------------------------------------------------------------------------
 
 

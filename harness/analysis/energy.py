@@ -54,6 +54,11 @@ class Energies:
         return cls(passes, found, next((each for score, each in scores if score == best > 0), None))
 
     @cached_property
+    def _judged(self) -> Channel | None:
+        """The channel by which windows are judged: the chosen one, else the total that would have come first."""
+        return self.chosen or next((each for each in self.channels if each.channel.total), None)
+
+    @cached_property
     def scenario(self) -> str:
         """The one that is compared: the first for which there are figures."""
         asked = [scenario for scenario in wire.SCENARIOS if scenario in self.passes.plan.scenarios]
@@ -138,11 +143,10 @@ class Energies:
         disturbed = self.passes.disturbed(event)
         if disturbed:
             return "uncovered", f"{_DISTURBED[disturbed]} to the last attempt"
-        preferred = self.chosen or next((each for each in self.channels if each.channel.total), None)
-        if preferred is None:
+        if self._judged is None:
             return self._silent()
-        found = preferred.windows[slot]
-        return (found.status, f"{preferred.channel.sensor}: {found.reason}") if isinstance(found, Blank) else None
+        found = self._judged.windows[slot]
+        return (found.status, f"{self._judged.channel.sensor}: {found.reason}") if isinstance(found, Blank) else None
 
     def _silent(self) -> tuple[str, str]:
         """Why no channel gave anything."""
@@ -183,15 +187,14 @@ class Energies:
             if isinstance(event, wire.PassFailedEvent):
                 found["failed"] += 1
             else:
-                covered = self.chosen is not None and isinstance(self.chosen.windows.get(slot), Drawn)
+                covered = self._judged is not None and isinstance(self._judged.windows.get(slot), Drawn)
                 found[self.passes.disturbed(event) or ("ok" if covered else "uncovered")] += 1
         return found
 
     def _losses(self) -> dict[str, tuple[str, ...]]:
         """Windows without a figure though their pass counts, by "status: reason"."""
         found: dict[str, tuple[str, ...]] = {}
-        preferred = self.chosen or next((each for each in self.channels if each.channel.total), None)
-        for (scenario, case, block), blank in preferred.blanks if preferred else ():
+        for (scenario, case, block), blank in self._judged.blanks if self._judged else ():
             said = f"{blank.status}: {blank.reason}"
             found[said] = (*found.get(said, ()), " ".join(filter(None, (scenario, case, str(block)))))
         return found
