@@ -380,6 +380,7 @@ def test_a_pass_that_cannot_be_is_refused(fields: dict[str, object], message: st
         ({"t_ns": [10]}, "equally long"),
         ({"t_ns": [20, 10]}, "must not go backwards"),
         ({"gaps": [{"t_ns": 1, "status": "ok", "reason": ""}]}, "a gap's status must be one of"),
+        ({"values": [1e308, -1e308]}, "values must be at most 1e\\+15"),
     ],
 )
 def test_a_trace_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
@@ -390,7 +391,11 @@ def test_a_trace_that_cannot_be_is_refused(fields: dict[str, object], message: s
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"scope": "planet"}, "scope must be one of"), ({"kind": "power"}, "kind must be one of")],
+    [
+        ({"scope": "planet"}, "scope must be one of"),
+        ({"kind": "power"}, "kind must be one of"),
+        ({"update_s": 1e300}, "update_s must be from 0 to 1e\\+15"),
+    ],
 )
 def test_a_channel_says_what_it_measures_in_known_words(fields: dict[str, object], message: str) -> None:
     channel = {**json.loads(wire.encode(RAIL)), **fields}

@@ -17,7 +17,6 @@ sensor is read in a period, up to half as long again as it asks for, that comes 
 
 import contextlib
 import json
-import math
 import os
 import threading
 from dataclasses import asdict
@@ -231,7 +230,7 @@ class _Kept:
         t_ns = taken.t_ns or middle_ns
         if taken.value is None or taken.status != "ok":
             self.gap(taken.status, taken.reason, t_ns)
-        elif not math.isfinite(taken.value):
+        elif not abs(taken.value) <= wire.MAX_VALUE:  # nan is not, either
             self.gap("error", "it gave %r" % taken.value, t_ns)
         elif self.t_ns and t_ns < self.t_ns[-1]:
             self.gap("error", "it gave a time before that of its last reading", t_ns)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 else:
     import _probing
 
-STALL_S, STALL_READINGS = 10.0, 20  # equal to the last digit for so long: converters are never that quiet
+STALL_S, STALL_READINGS = 4.0, 20  # equal to the last digit for so long: converters are never that quiet
+"""Shorter than the shortest window: a pass opens its sensors anew, and one that always stands still must be seen in each."""
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _SHUNT_UV = 163_840  # the greatest voltage over a shunt that these chips can tell, uV
 _AMPERE_MA = 100_000  # the greatest current that is believed where the shunt is not known, mA
@@ -150,7 +151,7 @@ class Session:
         self.period_s = period_s
         self._groups = groups
         self._words = words
-        self._still = [Still() for _ in groups]
+        self._still = [Still(channel.update_s) for channel, _ in groups]
 
     def describe(self) -> str:
         """Tell the channels in words."""
@@ -209,9 +210,10 @@ def _see(rail: Rail) -> _Seen:
 
 
 class Still:
-    """Notices numbers that have not changed for longer than a converter's noise lets them."""
+    """Notices numbers that have not changed for longer than a converter's noise lets them, which is new every `update_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, update_s: float = 0.0) -> None:
+        self._limit_s = max(STALL_S, STALL_READINGS * update_s)
         self._last: object = None
         self._since_ns = 0
         self._count = 0
@@ -222,6 +224,6 @@ class Still:
             self._last, self._since_ns, self._count = raw, t_ns, 0
         self._count += 1
         still_s = (t_ns - self._since_ns) / 1e9
-        if still_s >= STALL_S and self._count >= STALL_READINGS:
+        if still_s >= self._limit_s and self._count >= STALL_READINGS:
             return "stale", "the same numbers for %.0f s: nothing is measured any more" % still_s
         return "ok", ""

@@ -209,7 +209,7 @@ class _Meter(threading.Thread):
         status, reason = taken.status, taken.reason
         if t_ns < self._last_ns.get(n, 0):
             status, reason, t_ns = "error", "the meter's time went back", self._last_ns[n]
-        elif status == "ok" and (taken.value is None or not math.isfinite(taken.value)):
+        elif status == "ok" and (taken.value is None or not abs(taken.value) <= wire.MAX_VALUE):
             status, reason = "error", f"{taken.value} is no reading"
         self._last_ns[n] = t_ns
         if status == "ok" and taken.value is not None:

@@ -146,7 +146,10 @@ def energy(readings: Readings, start_ns: int, end_ns: int) -> Drawn | Blank:
     if cut.t.size == 0:
         return _blank(said, "uncovered", "no reading in or near the window", 0.0)
     kinds: dict[str, Callable[[_Cut, Counter[tuple[str, str]]], Drawn | Blank]] = {"energy_counter": _counted}
-    return kinds.get(cut.channel.kind, _integrated)(cut, said)
+    found = kinds.get(cut.channel.kind, _integrated)(cut, said)
+    if isinstance(found, Drawn) and found.energy_j <= 0:  # many plugs say 0 W of what they are too coarse for
+        return Blank("error", "by its meter nothing was drawn, and what is switched on draws more", found.coverage)
+    return found
 
 
 def _said(readings: Readings, start_ns: int, end_ns: int) -> Counter[tuple[str, str]]:

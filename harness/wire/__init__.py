@@ -43,7 +43,7 @@ from harness.wire.job import (
 )
 from harness.wire.names import VERSION, require_name
 from harness.wire.plans import IDLE, SCENARIOS, EnergyPlan, Meter
-from harness.wire.power import MAX_READINGS, SCOPES, STATUSES, UNITS, Channel, Gap, Stepped, Trace
+from harness.wire.power import MAX_READINGS, MAX_VALUE, SCOPES, STATUSES, UNITS, Channel, Gap, Stepped, Trace
 from harness.wire.reading import (
     EVENTS,
     MAX_LINE_BYTES,
@@ -66,6 +66,7 @@ __all__ = [
     "MAX_OPERATORS",
     "MAX_READINGS",
     "MAX_SAMPLES",
+    "MAX_VALUE",
     "MAX_WORDS",
     "REGIMES",
     "SCENARIOS",

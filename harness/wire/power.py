@@ -10,6 +10,9 @@ SCOPES = ("rail", "gpu", "package", "package_dram", "module", "board_partial", "
 UNITS: Dict[str, str] = {"energy_counter": "J", "instant_power": "W", "averaged_power": "W"}  # by kind
 STATUSES = ("ok", "unsupported", "permission", "stale", "error")
 MAX_READINGS = 200_000  # per channel and trace
+MAX_VALUE = (
+    1e15  # of a reading, and of what a channel says of itself: the sun gives more, and sums of squares stay finite
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ class Channel:
         require(self.scope in SCOPES, "scope must be one of " + ", ".join(SCOPES), self.scope)
         require(self.kind in UNITS, "kind must be one of " + ", ".join(UNITS), self.kind)
         for name in ("update_s", "resolution", "average_s"):
-            require(getattr(self, name) >= 0, name + " must not be negative", getattr(self, name))
+            require(
+                0 <= getattr(self, name) <= MAX_VALUE,
+                "%s must be from 0 to %g" % (name, MAX_VALUE),
+                getattr(self, name),
+            )
 
     @property
     def unit(self) -> str:
@@ -70,6 +77,10 @@ class Trace:
             max(count, len(self.gaps)) <= MAX_READINGS, "a trace must have at most %d readings" % MAX_READINGS, count
         )
         require(all(map(operator.le, self.t_ns, self.t_ns[1:])), "t_ns must not go backwards", "")
+        extremes = (min(self.values, default=0.0), max(self.values, default=0.0))
+        require(
+            -MAX_VALUE <= extremes[0] <= extremes[1] <= MAX_VALUE, "values must be at most %g" % MAX_VALUE, extremes
+        )
 
 
 @dataclass(frozen=True)

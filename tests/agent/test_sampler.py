@@ -156,12 +156,13 @@ def test_a_reading_has_the_sensor_s_own_time_or_the_middle_of_the_read() -> None
     [
         (Taken(0, math.nan), "it gave nan"),
         (Taken(0, math.inf), "it gave inf"),
+        (Taken(0, 1e300), "it gave 1e+300"),
         (Taken(0, 1.0, t_ns=50), "it gave a time before that of its last reading"),
         (Taken(0, None, "error", "bus"), "bus"),
         (Taken(0, None, "broken", ""), "no reason was given"),
         (Taken(0, 3.0, "stale", "old"), "old"),
     ],
-    ids=["nan", "infinite", "backwards", "none", "unknown status", "a number that is stale"],
+    ids=["nan", "infinite", "nobody has so much", "backwards", "none", "unknown status", "a number that is stale"],
 )
 def test_what_is_no_number_is_a_gap_and_never_one(taken: Taken, reason: str) -> None:
     trace = kept_of(Taken(0, 1.0), taken, Taken(0, 2.0))

@@ -269,9 +269,21 @@ def test_what_may_not_be_read_is_a_matter_of_permission_with_the_command_that_he
 def test_numbers_that_never_change_are_stale_until_they_do(sensor: Any) -> None:
     still = sensor._hwmon.Still()
     second = 10**9
-    judged = [still.judge((5000, 960), n * second // 2)[0] for n in range(30)]
-    assert judged == ["ok"] * 20 + ["stale"] * 10  # ten seconds of two a second
+    judged = [still.judge((5000, 960), n * second // 10)[0] for n in range(60)]
+    assert judged == ["ok"] * 40 + ["stale"] * 20  # four seconds of ten a second
     assert still.judge((5000, 968), 15 * second) == ("ok", "")
+
+
+def test_a_chip_that_always_stands_still_is_seen_in_the_shortest_window(sensor: Any) -> None:
+    still, length_s = sensor._hwmon.Still(0.007), 0.5 + sensor.WINDOW_S[0] + 0.5
+    statuses = [still.judge((4832, 904), int(n * 5e7))[0] for n in range(int(length_s / 0.05))]
+    within = statuses[10:-10]
+    assert within.count("stale") > 0.05 * len(within)
+
+
+def test_a_slow_converter_may_say_the_same_twenty_times(sensor: Any) -> None:
+    still = sensor._hwmon.Still(0.422)
+    assert {still.judge((5000, 960), n * 10**8)[0] for n in range(84)} == {"ok"}
 
 
 def test_few_readings_are_no_stall_however_long_they_take(sensor: Any) -> None:

@@ -153,6 +153,12 @@ def test_a_counter_that_failed_within_its_window_has_no_figure_however_well_it_i
     assert isinstance(drawn(channel("energy_counter", 0.1), times, 5 * times, [gap(-0.5, status)]), Drawn)
 
 
+@pytest.mark.parametrize("kind", ["instant_power", "energy_counter"])
+def test_a_meter_too_coarse_for_a_device_gives_no_joules_rather_than_none(kind):
+    found = drawn(channel(kind, update_s=0.1, resolution=1.0), np.arange(-1, 11, 0.1), np.zeros(120))
+    assert isinstance(found, Blank) and found.status in ("error", "too-slow")
+
+
 def test_a_counter_that_goes_backwards_has_no_figure():
     times = np.arange(-1, 11, 0.1)
     assert "backwards" in blank(drawn(channel("energy_counter"), times, 5 * times % 30), "error").reason
