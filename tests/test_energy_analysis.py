@@ -374,7 +374,15 @@ def test_a_virtual_device_shows_its_passes_and_no_energy(run):
     )
     record = made.jobs[0].energy
     assert record.passes["ok"] == 35 and record.sensor == "ina3221"
-    assert record.idle_w is record.idle_drift is record.sampler is None
+    assert record.idle_w is record.idle_drift is record.sampler is record.rate_hz is None
+
+
+def test_a_virtual_device_that_cannot_keep_the_pace_does_not_tell_its_times(run):
+    passes = Passes(run).blocks(without={("paced", 2)})
+    for block in (1, 2):
+        passes.fail("paced", 2, block, cause="too-slow", final=True)
+    made = analysed(replace(run, virtual=True), passes)
+    assert row(made, 2).energy_status == "virtual" and row(made, 2).reasons["energy_j"].startswith("a virtual device")
 
 
 def test_journals_of_other_tests_come_to_the_power_that_they_were_made_with():

@@ -30,7 +30,7 @@ _OF_TIMES: Mapping[str, Any] = {
 
 def summary(found: Summary) -> Summary:
     """Return a row without its times and energy, and why they are null; a row that has none says why itself."""
-    if found.energy_j is not None:
+    if found.energy_j is not None or found.energy_status == "too-slow":  # the words of the latter tell times
         reasons = {key: why for key, why in found.reasons.items() if key.partition(".")[0] != "energy_j"}
         found = replace(found, energy_j=None, energy_status="virtual", reasons=reasons | {"energy_j": NO_ENERGY})
     if found.latency_ns is None:
@@ -69,5 +69,5 @@ def operators(told: Mapping[str, tuple[Operation, ...]]) -> dict[str, tuple[Oper
 
 def record(job: JobRecord) -> JobRecord:
     """Return a job's record without what was made of its times and its power; which passes and meters there were stays."""
-    energy = job.energy and replace(job.energy, idle_w=None, idle_drift=None, sampler=None)
+    energy = job.energy and replace(job.energy, rate_hz=None, idle_w=None, idle_drift=None, sampler=None)
     return replace(job, **_OF_TIMES, energy=energy)
