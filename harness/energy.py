@@ -60,7 +60,7 @@ def ask(mode: str, windows: int | None, window_s: float | None, rate_hz: float |
 
 def _require_range(flag: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise UsageError(f"{flag} {value:g}: must be from {low:g} to {high:g}")
+        raise UsageError(f"{flag} {value:g}: must be from {low:g} to {high:.0f}")
 
 
 # --- a device's sensors --------------------------------------------------------------------------------------------

@@ -101,9 +101,9 @@ class Passes:
             **{"contended": False, **busy, **fields},
         )
 
-    def fail(self, scenario, rung, block, attempt=1, cause="crash", *, final=False):
+    def fail(self, scenario, rung, block, attempt=1, cause="crash", *, detail="exit status 1", final=False):
         where = {"scenario": scenario, "case_id": case(self.run, rung), "block": block, "attempt": attempt}
-        self.note(wire.PassFailedEvent, **where, cause=cause, detail="exit status 1", final=final)
+        self.note(wire.PassFailedEvent, **where, cause=cause, detail=detail, final=final)
 
     def blocks(self, count=5, without=()):
         for block in range(1, count + 1):
@@ -270,8 +270,8 @@ def test_a_last_attempt_that_is_disturbed_takes_the_figure_of_the_block_with_it(
     for block in range(1, 6):
         passes.one("paced", 1, block, contended=True)
     made = analysed(run, passes)
-    assert row(made, 1).energy_j is None and row(made, 1).energy_status == "uncovered"
-    assert row(made, 1).reasons["energy_j"] == "5 of 5 windows: something else used the machine to the last attempt"
+    assert row(made, 1).energy_j is None and row(made, 1).energy_status == "contended"
+    assert row(made, 1).reasons["energy_j"] == "something else used the machine beside its windows, to the last attempt"
     assert row(made, 2).energy_status == "ok"
 
 
@@ -297,7 +297,7 @@ def test_a_sensor_that_disappears_gives_status_and_reason_and_never_a_number(run
         passes.one("paced", 1, block, change=holed)
     made = analysed(run, passes)
     assert row(made, 1).energy_j is None and row(made, 1).energy_status == "error"
-    assert row(made, 1).reasons["energy_j"].startswith("5 of 5 windows: ina3221: No such device (readings cover")
+    assert row(made, 1).reasons["energy_j"].startswith("ina3221: No such device (readings cover")
     (said,) = made.jobs[0].energy.lost
     assert said.startswith("error: No such device") and len(made.jobs[0].energy.lost[said]) == 5
     (finding,) = (f for f in made.findings if f.kind == "energy-lost")
@@ -316,10 +316,31 @@ def test_a_sensor_that_could_not_be_opened_is_told_with_its_own_words(run):
 
 def test_a_case_that_cannot_keep_the_pace_is_too_slow(run):
     passes = Passes(run).blocks(without={("paced", 1)})
-    passes.fail("paced", 1, 1, cause="too-slow", final=True)
+    told = "TooSlowError: 150 inferences per second were asked for, one takes 9.1 ms [window.py:63 > window.py:154]"
+    passes.fail("paced", 1, 1, cause="too-slow", detail=told, final=True)
     made = analysed(run, passes)
+    asked = "150 inferences per second were asked for, one takes 9.1 ms"
+    assert row(made, 1).reasons["energy_j"] == f"{asked}: say a lower --rate"
     assert row(made, 1).energy_status == "too-slow" and made.jobs[0].energy.passes["failed"] == 1
     assert row(made, 2).energy_j.scenario == "paced"
+
+
+def test_windows_that_were_held_up_have_one_reason_whatever_their_numbers(run):
+    passes = Passes(run).blocks(without={("paced", 1), ("paced", 2)})
+    for block, rung in ((1, 1), (2, 1), (1, 2)):
+        told = f"HeldUpError: its last inferences ended too late, of {block}{rung}: [window.py:63]"
+        passes.fail("paced", rung, block, cause="held-up", detail=told)
+    made = analysed(run, passes)
+    assert {row(made, rung).energy_status for rung in (1, 2)} == {"held-up"}
+    assert row(made, 1).reasons["energy_j"] == row(made, 2).reasons["energy_j"]
+    assert "ended too late" in row(made, 1).reasons["energy_j"] and ":" not in row(made, 1).reasons["energy_j"]
+
+
+def test_a_meter_is_not_blamed_where_no_pass_counts(run):
+    passes = Passes(run)
+    for block in range(1, 6):
+        passes.one("paced", 0, block, contended=True)
+    assert analysed(run, passes).jobs[0].energy.others == {}
 
 
 def test_a_job_that_ended_before_its_passes_says_so(run):

@@ -42,6 +42,8 @@ class TooSlowError(Exception):
 class HeldUpError(Exception):
     """A paced window ran over its end for another reason: whatever it was, it need not come again."""
 
+    cause = "held-up"
+
 
 class SamplerError(Exception):
     """The sampler did not answer."""

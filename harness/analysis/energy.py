@@ -11,6 +11,7 @@ do not cover. Nothing is filled in for them.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,12 @@ _STATUSES = (
     "unsupported",
 )  # of sensors that cannot be read: the one to be mended first
 _PART = "a part of what its sensor measures: kept and drawn, never added"
-_DISTURBED = {"contended": "something else used the machine", "throttled": "the device was throttled"}
+_DISTURBED = {
+    "contended": "something else used the machine beside its windows, to the last attempt",
+    "throttled": "the device was throttled beside its windows, to the last attempt",
+}
+_HELD_UP = "something held up its paced windows, whose last inferences ended too late"
+_RAISED = re.compile(r"\w+: (?P<words>.*?)( \[[^]]*\])?", re.DOTALL)  # how a process tells what it raised, and where
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,23 +132,23 @@ class Energies:
     # --- why there is none -----------------------------------------------------------------------------------------
 
     def why(self, case: str) -> tuple[str, str]:
-        """Status and reason of a case without energy."""
+        """Status and reason of a case without energy: what took most of its windows. How many is in the job's record."""
         mine = {slot: event for slot, event in self.passes.last.items() if slot[:2] == (self.scenario, case)}
         if not mine:
             return "unknown", f"no {self.scenario} pass of it was made: the job ended before, or the case failed"
-        told = Counter(why for slot, event in mine.items() if (why := self._lost(slot, event)) is not None)
+        told = [why for slot, event in mine.items() if (why := self._lost(slot, event)) is not None]
         if not told:
             return "uncovered", f"one of {self.passes.plan.windows} windows has a figure, two are needed"
-        (status, reason), often = told.most_common(1)[0]
-        return status, f"{often} of {len(mine)} windows: {reason}"
+        worst = Counter(status for status, _ in told).most_common(1)[0][0]
+        return Counter(why for why in told if why[0] == worst).most_common(1)[0][0]
 
     def _lost(self, slot: Slot, event: Event) -> tuple[str, str] | None:
         """Status and reason of a pass without a figure."""
         if isinstance(event, wire.PassFailedEvent):
-            return "too-slow" if event.cause == "too-slow" else "error", f"{event.cause}: {event.detail}"
+            return _failed(event)
         disturbed = self.passes.disturbed(event)
         if disturbed:
-            return "uncovered", f"{_DISTURBED[disturbed]} to the last attempt"
+            return disturbed, _DISTURBED[disturbed]
         if self._judged is None:
             return self._silent()
         found = self._judged.windows[slot]
@@ -206,7 +212,7 @@ class Energies:
                 yield " ".join(each.key), self._passed_over(each)
         heard = {each.channel.sensor for each in self.channels}
         for name in (*(meter.sensor for meter in self.passes.plan.meters), *self.passes.plan.remote):
-            if name not in heard and self.passes.last:
+            if name not in heard and (self.passes.counted or name in self.passes.unopened):
                 yield name, self.passes.unopened.get(name, "it gave no reading in any pass that counts")
 
     def _passed_over(self, each: Channel) -> str:
@@ -217,6 +223,16 @@ class Energies:
             return blanks.most_common(1)[0][0] if blanks else "too few windows have a figure"
         assert self.chosen is not None
         return f"scope {each.channel.scope}: the figures rest on {' '.join(self.chosen.key)}"
+
+
+def _failed(event: wire.PassFailedEvent) -> tuple[str, str]:
+    """Status and reason of a pass that came to nothing; in words that are the same for several, where it can come again."""
+    if event.cause == "held-up":
+        return event.cause, _HELD_UP
+    if event.cause == "too-slow":
+        told = _RAISED.fullmatch(event.detail)
+        return event.cause, f"{told['words'] if told else event.detail}: say a lower --rate"
+    return "error", event.detail if event.cause == "error" else f"{event.cause}: {event.detail}"
 
 
 def _drift(idle_w: Sequence[float]) -> float | None:

@@ -19,7 +19,7 @@ _ADVICE = {
     "permission": "Let the agent's user read it (the reason says what is refused), then measure again.",
     "stale": "Read it by hand for a while: a sensor that stands still needs its driver reloaded, or another meter.",
     "error": "Find out why it ceased to answer (the cable, the driver, the network), then measure again.",
-    "too-slow": "Lengthen the windows (--window), or choose a meter that gives values oftener.",
+    "too-short": "Lengthen the windows (--window), or choose a meter that gives values oftener.",
     "unsupported": "Choose another of the device's sensors in the inventory.",
     "uncovered": "Keep the device and the meter free of other work while passes run, or read the meter less often.",
 }

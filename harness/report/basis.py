@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.records import Energy, EnergyRecord, Run, Summary
-from harness.report.rows import Panel
+from harness.report.rows import Panel, label
 from harness.report.text import Glyphs, digits, thousandths, with_interval
 
 _REFUSED = {
@@ -19,10 +19,20 @@ _REFUSED = {
 def words(panel: Panel, glyphs: Glyphs) -> str:
     """What a panel's energies rest on; where it has none, why."""
     found = [row.energy_j for row in panel.rows if row.energy_j]
-    if not found:
-        return f"Energy: {'; '.join(dict.fromkeys(map(why, panel.rows)))}."
     record = panel.job.energy if panel.job else None
+    if not found:
+        return " ".join((f"Energy: {_none(panel)}.", *(_refused(record) if record else ())))
     return " ".join((_figure(found), *(_conditions(record, glyphs) if record else ())))
+
+
+def _none(panel: Panel) -> str:
+    """Why no row has energy: each reason once, with its rows where there are several."""
+    rows: dict[str, list[str]] = {}
+    for row in panel.rows:
+        rows.setdefault(why(row), []).append(label(row))
+    if len(rows) < 2:
+        return "".join(rows)
+    return "; ".join(f"{', '.join(labels)}: {reason}" for reason, labels in rows.items())
 
 
 def scope(panel: Panel) -> str:
@@ -67,9 +77,14 @@ def _conditions(record: EnergyRecord, glyphs: Glyphs) -> Iterator[str]:
         yield f"Latency with the sampler over that without: {effect}."
     if record.clock_bound_s is not None:
         yield f"The meter's clock is known to {glyphs.plus_minus}{digits(1e3 * record.clock_bound_s, 2)} ms."
+    yield from _refused(record)
+
+
+def _refused(record: EnergyRecord) -> Iterator[str]:
+    """How many passes came to nothing, of all, and what became of them."""
     refused = [f"{count} {_REFUSED[name]}" for name, count in record.passes.items() if count and name in _REFUSED]
     if refused:
-        yield f"Passes that do not count: {', '.join(refused)}."
+        yield f"Of {sum(record.passes.values())} passes do not count: {', '.join(refused)}."
 
 
 def left_out(run: Run) -> Iterator[str]:

@@ -71,7 +71,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Blank:
-    """A window without a figure: uncovered, too-slow, or what its sensor said (stale, permission, error, unsupported).
+    """A window without a figure: uncovered, too-short, or what its sensor said (stale, permission, error, unsupported).
 
     Reasons hold no numbers of one window, so that those of several can be counted.
     """
@@ -179,7 +179,7 @@ def _hole(cut: _Cut, said: Counter[tuple[str, str]], coverage: float) -> Blank |
 
 
 def _slow() -> Blank:
-    return Blank("too-slow", f"it holds fewer than {LEAST} new values of its meter: lengthen it (--window)", 1.0)
+    return Blank("too-short", f"it holds fewer than {LEAST} new values of its meter: lengthen it (--window)", 1.0)
 
 
 # --- power ---------------------------------------------------------------------------------------------------------

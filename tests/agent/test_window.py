@@ -76,8 +76,11 @@ def test_a_case_that_is_held_up_once_at_the_end_is_not_called_too_slow() -> None
         work.seconds = next(stumbling)
         work()
 
-    with pytest.raises(window.HeldUpError, match="ended too late, of 4: 40 inferences per second were asked for"):
+    with pytest.raises(
+        window.HeldUpError, match="ended too late, of 4: 40 inferences per second were asked for"
+    ) as told:
         window._paced(infer, 0.1, 40.0)
+    assert told.value.cause == "held-up"
 
 
 def test_an_idle_window_imports_no_runtime_and_takes_no_cpu_time() -> None:

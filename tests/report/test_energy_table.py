@@ -88,7 +88,7 @@ def test_the_text_below_says_what_the_figures_rest_on():
     assert "scope module (ina3221 VDD_IN, instant power); paced at 150 Hz, 5 windows x 20 s" in text
     assert "Idle: 2.90 [2.89, 2.91] W, from block to block by up to 0.40 % another." in text
     assert "Latency with the sampler over that without: 1.004 [0.999, 1.009]." in text
-    assert "Passes that do not count: 2 contended." in text and "meter's clock" not in text
+    assert "Of 127 passes do not count: 2 contended." in text and "meter's clock" not in text
 
 
 def test_a_controllers_meter_says_how_well_its_clock_is_known():
@@ -109,6 +109,15 @@ def test_a_rung_without_energy_shows_a_dash_and_says_why_once():
     _, line = lines_of(text, "3")
     assert line.split() == ["3", *["-"] * 6]
     assert text.count("no pass gave a whole trace") == 1 and "-  energy of rung 3: no pass gave" in text
+
+
+def test_where_no_row_has_energy_each_reason_stands_once_with_its_rows_and_the_passes_are_counted():
+    lost = example.without(RUN, reason="something else used the machine")
+    cases = tuple(replace(s, energy_status="held-up" if s.rung == 8 else "contended") for s in lost.cases)
+    text = flat(with_record(replace(lost, cases=cases), passes={"ok": 1, "contended": 30, "failed": 2}))
+    assert text.count("contended: something else used the machine") == 1
+    assert "; 8: held-up: something else" in text
+    assert "Of 33 passes do not count: 30 contended, 2 failed." in text
 
 
 def test_channels_and_meters_left_out_are_told_by_reason():

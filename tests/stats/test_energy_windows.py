@@ -156,7 +156,7 @@ def test_a_counter_that_failed_within_its_window_has_no_figure_however_well_it_i
 @pytest.mark.parametrize("kind", ["instant_power", "energy_counter"])
 def test_a_meter_too_coarse_for_a_device_gives_no_joules_rather_than_none(kind):
     found = drawn(channel(kind, update_s=0.1, resolution=1.0), np.arange(-1, 11, 0.1), np.zeros(120))
-    assert isinstance(found, Blank) and found.status in ("error", "too-slow")
+    assert isinstance(found, Blank) and found.status in ("error", "too-short")
 
 
 def test_a_counter_that_goes_backwards_has_no_figure():
@@ -172,7 +172,7 @@ def test_a_counter_that_stands_still_before_the_end_is_stale():
 @pytest.mark.parametrize("kind", sorted(wire.UNITS))
 def test_a_window_that_holds_too_few_new_values_says_how_long_it_ought_to_be(kind):
     times = np.arange(-12, 22, 6.0)
-    assert "--window" in blank(drawn(channel(kind, 6.0, 0.1), times, 50 + 5 * times), "too-slow").reason
+    assert "--window" in blank(drawn(channel(kind, 6.0, 0.1), times, 50 + 5 * times), "too-short").reason
 
 
 @pytest.mark.parametrize("kind", sorted(wire.UNITS))
