@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -75,6 +76,7 @@ class Measured:
 def measured(lab_rootfs: Path, lab_key: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     folder = tmp_path_factory.mktemp("energy")
     with Device("jetson", lab_rootfs, lab_key) as jetson:
+        os.sched_setscheduler(jetson.first, os.SCHED_RR, os.sched_param(1))  # a board waits for nobody else's processes
         made = Boards(folder / "home", folder / "cache", jetson)
         onnx_files.convolution(made.folder / "net.onnx")
         with waves.chip(jetson.path(CHIP), folder / "truth"):
@@ -87,7 +89,7 @@ def followed(process: subprocess.Popen[str], jetson: Device) -> str:
     with process:
         flowing = Flow(jetson.path(CHIP) / "curr1_input")
         while process.poll() is None:
-            if flowing.since_s() > INTO_S and len(settled(jetson)) >= SLOTS * (WINDOWS - 1):
+            if 0 < flowing.since_s() - INTO_S < 0.5 and len(settled(jetson)) >= SLOTS * (WINDOWS - 1):
                 vanish(jetson, 1.0)
             time.sleep(0.02)
         out, err = process.communicate()
@@ -226,10 +228,10 @@ def test_a_chip_that_vanishes_in_mid_window_gives_no_figure_for_it_and_a_finding
     for event in (each for each in measured.passes if each.block == WINDOWS):
         (trace,) = event.traces
         within = [gap for gap in trace.gaps if event.start_ns < gap.t_ns < event.end_ns]
-        assert {gap.status for gap in within} == {"error"} and all(CHIP in gap.reason for gap in within)
+        assert {gap.status for gap in within} == {"error"} and all("hwmon1/" in gap.reason for gap in within)
         assert trace.t_ns[-1] > event.end_ns, "it came back"
         found = energy(Readings(trace), event.start_ns, event.end_ns)
-        assert isinstance(found, Blank) and found.status == "error" and CHIP in found.reason
+        assert isinstance(found, Blank) and found.status == "error" and "hwmon1/" in found.reason
     assert all(event.traces[0].gaps == () for event in measured.passes if event.block < WINDOWS)
     energies = measured.energies
     told = energies.energy(measured.job.cases[0].case_id, None)

@@ -109,5 +109,5 @@ class Truth:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # closes the log
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # a chip waits for no processor
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))  # a chip waits for no processor
     write(Path(sys.argv[1]), Path(sys.argv[2]))
