@@ -101,11 +101,15 @@ def _send(process: "subprocess.Popen[bytes]", message: bytes) -> None:
 def _await(process: "subprocess.Popen[bytes]", limit_s: float, watch: Optional[Callable[[], Any]]) -> bytes:
     """Wait, blocked but for `watch`; return the answer. Raises subprocess.TimeoutExpired."""
     now = time.monotonic()
-    end, following = now + limit_s, now + (_WATCH_S if watch else limit_s)
+    end, following = now + limit_s, now + _WATCH_S
     while True:
         try:
             return process.communicate(timeout=max(0.0, min(end, following) - time.monotonic()))[0]
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
+            if (
+                process.poll() is not None and error.output
+            ):  # what it has left behind holds its output open: all is here
+                return bytes(error.output)
             if time.monotonic() >= end:
                 raise
         if watch is not None:

@@ -25,12 +25,14 @@ from typing import Any, Dict, List, Optional, Sequence
 from devices.agent import pinning, worker
 from devices.agent.journal import now_ns
 from harness import wire
-from harness.sensing import AbsentError, Taken
+from harness.sensing import AbsentError, Taken, UnavailableError
 
 _PATIENCE_S = 8.0  # for sensors to open, and for their first readings
 _LAST_S = 3.0  # for the last reading, and to close
 _MOST_READINGS = 300_000  # in a pass, over all channels: about 12 MB of a line
 _MOST_CHANNELS, _MOST_GAPS, _MOST_WORDS = 64, 1000, 300
+_MOST_PERIOD_S = 3600.0
+_UNOPENED = "it was not open after %g s" % _PATIENCE_S
 _BEATS = 51  # over so many beats a step between two must not come to a whole number
 
 
@@ -157,6 +159,8 @@ class Reader(threading.Thread):
                 self._take_over(session)
                 self.opened.set()
                 self.go.wait()
+                if not self.most and not self._stop_reading.is_set():  # the others did not wait for it
+                    raise UnavailableError(_UNOPENED)
                 self._read_on(session)
         except (Exception, SystemExit) as error:
             self._refuse(error)
@@ -172,7 +176,7 @@ class Reader(threading.Thread):
     def traces(self) -> List[Dict[str, Any]]:
         """Return what was read of each channel, and that a read has not come back, where it has not."""
         if not self.opened.is_set():
-            self.refused = self.refused or "error: it was not open after %g s" % _PATIENCE_S
+            self.refused = self.refused or "error: " + _UNOPENED
         if not self.over.is_set():
             for kept in self._kept:
                 kept.gap("stale", "a read did not come back before the pass was over")
@@ -182,6 +186,8 @@ class Reader(threading.Thread):
         channels = tuple(session.channels)
         if not channels or len(channels) > _MOST_CHANNELS or not all(isinstance(c, wire.Channel) for c in channels):
             raise ValueError("its file gives no channels, or more than %d" % _MOST_CHANNELS)
+        if not 0 <= session.period_s <= _MOST_PERIOD_S:
+            raise ValueError("its file gives a period of %r s" % session.period_s)
         self._kept = [_Kept(channel) for channel in channels]
         self.period_s, self.update_s = float(session.period_s), max(channel.update_s for channel in channels)
         self.channels = channels
@@ -210,6 +216,8 @@ class Reader(threading.Thread):
             found = session.read()
             middle = (before + now_ns()) // 2
             for taken in found:
+                if not 0 <= taken.channel < len(self._kept):
+                    raise UnavailableError("its file gives a reading of a channel %r" % taken.channel)
                 self._kept[taken.channel].add(taken, middle, self.most)
         except (Exception, SystemExit) as error:
             for kept in self._kept:
@@ -228,9 +236,11 @@ class _Kept:
     def add(self, taken: Taken, middle_ns: int, most: int) -> None:
         """Keep a reading, or why there is none."""
         t_ns = taken.t_ns or middle_ns
-        if taken.value is None or taken.status != "ok":
+        if not 0 < t_ns <= now_ns():
+            self.gap("error", "it gave a time of another clock")
+        elif taken.value is None or taken.status != "ok":
             self.gap(taken.status, taken.reason, t_ns)
-        elif not abs(taken.value) <= wire.MAX_VALUE:  # nan is not, either
+        elif isinstance(taken.value, bool) or not abs(taken.value) <= wire.MAX_VALUE:  # nan is not, either
             self.gap("error", "it gave %r" % taken.value, t_ns)
         elif self.t_ns and t_ns < self.t_ns[-1]:
             self.gap("error", "it gave a time before that of its last reading", t_ns)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import math
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 from agent_jobs import CONTENT, Bench
 
-from devices.agent import sampler
+from devices.agent import launch, sampler
 from harness import wire
 from harness.decode import build
 from harness.sensing import Taken
@@ -157,17 +160,76 @@ def test_a_reading_has_the_sensor_s_own_time_or_the_middle_of_the_read() -> None
         (Taken(0, math.nan), "it gave nan"),
         (Taken(0, math.inf), "it gave inf"),
         (Taken(0, 1e300), "it gave 1e+300"),
+        (Taken(0, True), "it gave True"),
+        (Taken(0, 1.0, t_ns=10**30), "it gave a time of another clock"),
+        (Taken(0, None, "stale", "old", t_ns=-1), "it gave a time of another clock"),
         (Taken(0, 1.0, t_ns=50), "it gave a time before that of its last reading"),
         (Taken(0, None, "error", "bus"), "bus"),
         (Taken(0, None, "broken", ""), "no reason was given"),
         (Taken(0, 3.0, "stale", "old"), "old"),
     ],
-    ids=["nan", "infinite", "nobody has so much", "backwards", "none", "unknown status", "a number that is stale"],
+    ids=[
+        "nan",
+        "infinite",
+        "nobody has so much",
+        "a word",
+        "future",
+        "before the boot",
+        "backwards",
+        "none",
+        "unknown status",
+        "a number that is stale",
+    ],
 )
 def test_what_is_no_number_is_a_gap_and_never_one(taken: Taken, reason: str) -> None:
     trace = kept_of(Taken(0, 1.0), taken, Taken(0, 2.0))
     assert trace.values == (1.0, 2.0) and [gap.reason for gap in trace.gaps] == [reason]
     assert trace.gaps[0].status == ("stale" if reason == "old" else "error")
+
+
+class Odd:
+    """A session as somebody's file might give it."""
+
+    channels = (CHANNEL, dataclasses.replace(CHANNEL, name="other"))
+
+    def __init__(self, period_s: float = 0.1) -> None:
+        self.period_s = period_s
+
+    def read(self) -> Sequence[Taken]:
+        return (Taken(-1, 5.0),)
+
+
+@pytest.mark.parametrize("period_s", [math.nan, math.inf, -1.0])
+def test_a_period_that_is_none_is_told_of_its_sensor_alone(period_s: float) -> None:
+    with pytest.raises(ValueError, match="a period of"):
+        sampler.Reader("odd", {})._take_over(Odd(period_s))
+
+
+def test_a_reading_of_a_channel_that_there_is_not_is_no_other_channel_s() -> None:
+    reader, session = sampler.Reader("odd", {}), Odd()
+    reader._take_over(session)
+    reader._read(session)
+    assert [kept.values for kept in reader._kept] == [[], []]
+    assert {gap.reason for kept in reader._kept for gap in kept.gaps} == {"its file gives a reading of a channel -1"}
+
+
+def test_a_sensor_that_opens_when_the_others_are_read_already_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(sampler.worker, "load_part", lambda *_: Slow)
+    with sampler.Sampling([{"sensor": "slow", "options": {}}], 1.0) as sampling:
+        time.sleep(0.2)
+    reasons = {gap["reason"] for trace in sampling.told()["traces"] for gap in trace["gaps"]}
+    assert reasons == {"it was not open after 8 s"}
+
+
+class Slow:
+    """A sensor's file whose meter takes long to open."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def open(options: Mapping[str, Any]) -> Iterator[Odd]:
+        time.sleep(0.15)
+        yield Odd()
 
 
 def test_of_like_gaps_in_a_row_the_first_and_the_last_are_kept() -> None:
@@ -212,3 +274,9 @@ def test_readings_come_evenly_upon_all_parts_of_a_paced_beat(period_s: float, ra
 
 def test_where_nothing_goes_in_a_beat_a_sensor_is_read_as_it_asks() -> None:
     assert (sampler.off_beat(0.05, 0.0), sampler.off_beat(0.0, 10.0)) == (0.05, 0.0)
+
+
+def test_an_answer_counts_although_a_sensor_left_a_process_behind() -> None:
+    leaving = "import os, time\nif os.fork() == 0: time.sleep(4); os._exit(0)\nos.write(1, b'the answer')"
+    with subprocess.Popen([sys.executable, "-c", leaving], stdout=subprocess.PIPE) as process:
+        assert launch._await(process, 3.0, None) == b"the answer"
