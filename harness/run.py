@@ -9,21 +9,16 @@ same road, on which the cache and the device's journal answer for all that is al
 
 from __future__ import annotations
 
-import functools
-import platform
 import secrets
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from harness import analysis, build, cache, content, energy, following, given, jobs, rows, store, transport
+from harness import analysis, build, cache, energy, following, given, jobs, provenance, rows, store, transport
 from harness import preflight as making_ready
 from harness.child import OnProgress, Progress
 from harness.compress import client
@@ -73,7 +68,7 @@ def start(
         created=now.isoformat(timespec="seconds"),
         command=tuple(command),
         plan=plan,
-        provenance=provenance(),
+        provenance=provenance.told(),
         calibration=store.calibration_of(results, plan),
         sensors=ready.sensors,
     )
@@ -123,39 +118,6 @@ def preflight(
     store.require_writable(results)
     build.require_room(_CACHE_FREE_BYTES)
     return making_ready.make(device, plan.runtimes, tell, busy, line, plan.energy)
-
-
-def provenance() -> dict[str, Any]:
-    """Return what made the numbers: commit, Python, platform and the versions of the packages that matter."""
-    return {**_provenance()}
-
-
-@functools.cache
-def _provenance() -> dict[str, Any]:
-    """Once for all runs of an invocation: it asks git and reads the metadata of packages."""
-    packages = ("edge-harness", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "scipy", "scikit-learn")
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in packages},
-    }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with `+` when files differ from it; None outside a checkout of ours."""
-    if not (content.ROOT / ".git").exists():  # installed: a repository around it would be somebody else's
-        return None
-    try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", "-C", str(content.ROOT), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 # --- one run, stage by stage ---------------------------------------------------------------------------------------
