@@ -111,8 +111,8 @@ def _sensors(device: Device, asked: EnergyRequest, seen: Mapping[str, Any], tell
         return {}
     found = sensors(device, seen)
     meters = energy.usable(device, found)
-    tell(Progress(energy.say_found(asked, device, meters)))
     energy.require_readable(asked, device, meters)
+    tell(Progress(energy.say_found(asked, device, meters)))
     energy.plan(asked, device, found)  # a window that is too short for a sensor is found now
     return found
 

@@ -39,6 +39,8 @@ class Answer(NamedTuple):
 def host(options: Mapping[str, Any]) -> str:
     """Return the option `host`: a name or an address, with or without a port. Raises ValueError."""
     value = options.get("host")
+    if value is None:
+        raise ValueError("option host must be given: the meter's name or address, such as 192.168.1.20")
     if isinstance(value, str) and "@" in value:
         raise ValueError("option host must not carry a user or a password: that is what password_env is for")
     found = _HOST.fullmatch(value) if isinstance(value, str) else None

@@ -36,6 +36,8 @@ from harness.report.text import UNICODE
 _MARGIN = 0.09  # inches
 _CHARACTER = 0.018  # of the width of an axis
 
+_DISTURBED = {"contended", "throttled", "held-up"}  # statuses of rows whose sensors could be read
+
 
 def draw(run: Run, out: Path) -> tuple[Path, ...]:
     """Draw energy against depth and latency to `out`, a row per runtime and precision, and its points to the CSV; return both.
@@ -61,6 +63,8 @@ def _nothing(run: Run) -> StoreError:
         return StoreError(f"run {run.run}: {what}", "Measure on a board.")
     reasons = dict.fromkeys(basis.why(row) for row in run.cases if row.energy_j is None)
     hint = f"Which sensors can be read says: harness check --device {run.device}"
+    if {row.energy_status for row in run.cases} & _DISTURBED:
+        hint = "Measure again when nothing else uses the device. What was read is drawn by --kind power."
     return StoreError(f"run {run.run}: no energy: {'; '.join(reasons) or 'nothing measured'}", hint)
 
 

@@ -157,23 +157,25 @@ def _csv(shown: Sequence[Pane], block: int) -> str:
 
 
 def _figure(run: Run, shown: Sequence[Pane], block: int) -> Figure:
-    lines = list(_lines(shown))
+    scenarios = [scenario for scenario in SCENARIOS if any(pane.scenario == scenario for pane in shown)]
+    lines = [_line(line, scenarios) for line in _lines(shown)]
     figure = Figure(figsize=(10.4, 1.4 + 1.35 * len(lines)), layout="constrained")
-    width = max(map(len, lines))
+    width = max(1, len(scenarios))
     grid = figure.subplots(len(lines), width, squeeze=False, sharey=True, sharex=True)
     looks = _looks(run, shown)
     several = len({pane.runtime for pane in shown}) > 1
     for cells, line in zip(grid, lines, strict=True):
-        for axes, pane in zip(cells, line, strict=False):
-            _draw(axes, pane, looks, f"{pane.runtime} " * several)
-        for axes in cells[len(line) :]:
-            axes.set_axis_off()
+        for axes, pane in zip(cells, line, strict=True):
+            if pane is None:
+                axes.set_axis_off()
+            else:
+                _draw(axes, pane, looks, f"{pane.runtime} " * several)
     tops = [axes.dataLim.ymax for axes in figure.axes if axes.lines]
     grid[0][0].set_ylim(0, 1.08 * max((top for top in tops if np.isfinite(top) and top > 0), default=1.0))
     for axes in grid[-1]:
         axes.set_xlabel("time from the window's start (s)")
     for column in range(width):  # axes that have none below them keep their numbers
-        lowest = max(n for n, line in enumerate(lines) if len(line) > column)
+        lowest = max(n for n, line in enumerate(lines) if line[column])
         grid[lowest][column].tick_params(labelbottom=True)
     scopes = " and ".join(dict.fromkeys(name.scope for name in looks)) or "unknown"
     figure.supylabel(f"power (W), scope {scopes}", fontsize=9)
@@ -188,6 +190,14 @@ def _lines(shown: Sequence[Pane]) -> Iterator[list[Pane]]:
     """Panes that stand side by side: those of one case."""
     for key in dict.fromkeys((pane.runtime, pane.case_id) for pane in shown):
         yield [pane for pane in shown if (pane.runtime, pane.case_id) == key]
+
+
+def _line(found: Sequence[Pane], scenarios: Sequence[str]) -> list[Pane | None]:
+    """A column for each scenario, whatever is missing; what is idle stands in the first."""
+    if found[0].scenario == IDLE:
+        return [found[0], *[None] * (len(scenarios) - 1)]
+    named = {pane.scenario: pane for pane in found}
+    return [named.get(scenario) for scenario in scenarios]
 
 
 def _looks(run: Run, shown: Sequence[Pane]) -> dict[Name, _Look]:

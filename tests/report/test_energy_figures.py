@@ -139,6 +139,13 @@ def test_a_virtual_devices_energies_have_no_figure(tmp_path):
         report.draw_energy(replace(RUN, virtual=True), tmp_path / "energy.png")
 
 
+def test_where_sensors_could_be_read_nobody_is_sent_to_check_them(tmp_path):
+    lost = replace(RUN, cases=tuple(replace(s, energy_j=None, energy_status="contended") for s in RUN.cases))
+    with pytest.raises(StoreError) as told:
+        report.draw_energy(lost, tmp_path / "energy.png")
+    assert "--kind power" in str(told.value.hint) and "check" not in str(told.value.hint)
+
+
 def test_another_suffix_is_refused(tmp_path):
     for refuse in (
         lambda: report.draw_energy(RUN, tmp_path / "energy.jpeg"),
@@ -155,6 +162,16 @@ def test_each_pass_has_its_small_picture_idle_first():
     found = [pane.title for pane in power.panes(framed(), 2)]
     expected = [f"rung {n}, {scenario}" for n in range(4) for scenario in ("paced", "closed")]
     assert found == ["idle", *expected]
+
+
+def test_scenarios_keep_their_columns_where_a_pass_is_missing():
+    def paced_of_rung_1(event):
+        return event.block == 1 and event.case_id == RUN.cases[1].case_id and event.scenario == "paced"
+
+    kept = {"onnxruntime": [event for event in JOURNALS["onnxruntime"] if not paced_of_rung_1(event)]}
+    axes = drawn_power(framed(kept)).axes
+    titled = [each.get_title(loc="left") for each in axes]
+    assert titled[:6] == ["idle", "", "rung 0, paced", "rung 0, closed", "", "rung 1, closed"]
 
 
 def test_the_window_is_shaded_and_the_readings_reach_beyond_it():
@@ -252,7 +269,7 @@ def test_a_block_that_there_is_not_is_the_users_mistake_and_says_which_there_are
 
 
 def test_a_run_without_passes_says_why_it_has_no_power_over_time(tmp_path):
-    with pytest.raises(StoreError, match="no energy passes, no power over time: no sensor"):
+    with pytest.raises(StoreError, match="no energy passes, no power over time: no-sensor: attach"):
         report.draw_power(framed({}, example_run.run()), tmp_path / "power.png")
 
 

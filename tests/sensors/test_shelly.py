@@ -357,7 +357,7 @@ def test_no_reason_tells_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({}, "option host must be the meter's name or address"),
+        ({}, "option host must be given: the meter's name or address"),
         ({"host": "http://192.168.1.20"}, "option host must be"),
         ({"host": "192.168.1.20/rpc"}, "option host must be"),
         ({"host": "a b"}, "option host must be"),
