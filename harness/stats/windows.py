@@ -36,6 +36,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -47,6 +48,7 @@ from harness.stats.processes import Floats
 COVERED = 0.95  # the least part of a window that readings must cover
 LEAST = 3  # new values within a window: fewer tell nothing of its edges
 _AROUND = 5  # values on each side of an edge that tell its power
+_BREAKS = frozenset(("error", "permission"))  # nobody knows what a counter counted meanwhile
 _PERIODS = 3.0  # a longer pause between two readings is a hole
 
 
@@ -140,7 +142,7 @@ def energy(readings: Readings, start_ns: int, end_ns: int) -> Drawn | Blank:
     """Return the energy of the window, or why there is none. Formulas above."""
     length = (end_ns - start_ns) / 1e9
     reach = int(1e9 * (length + 60))  # a trace of a whole job is long; readings a minute away say nothing of a window
-    near = slice(*np.searchsorted(readings.at_ns, (start_ns - reach, end_ns + reach)))
+    near = slice(*np.searchsorted(readings.at_ns, _unbroken(readings, start_ns, end_ns, reach)))
     cut = _Cut(readings, (readings.at_ns[near] - start_ns) / 1e9, readings.values[near], length)
     said = _said(readings, start_ns, end_ns)
     if cut.t.size == 0:
@@ -150,6 +152,16 @@ def energy(readings: Readings, start_ns: int, end_ns: int) -> Drawn | Blank:
     if isinstance(found, Drawn) and found.energy_j <= 0:  # many plugs say 0 W of what they are too coarse for
         return Blank("error", "by its meter nothing was drawn, and what is switched on draws more", found.coverage)
     return found
+
+
+def _unbroken(readings: Readings, start_ns: int, end_ns: int, reach_ns: int) -> tuple[int, int]:
+    """From when to when readings tell of the window: a counter's beyond its next break count something else."""
+    first, last = start_ns - reach_ns, end_ns + reach_ns
+    if readings.trace.channel.kind == "energy_counter":
+        broken = [gap.t_ns for gap in readings.trace.gaps if gap.status in _BREAKS]
+        first = max([first, *(at for at in broken if at < start_ns)])
+        last = min([last, *(at for at in broken if at > end_ns)])
+    return first, last
 
 
 def _said(readings: Readings, start_ns: int, end_ns: int) -> Counter[tuple[str, str]]:
@@ -206,8 +218,18 @@ def _integrated(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
         seconds=cut.length,
         coverage=coverage,
         bias_j=blur * sum(map(abs, steps)) / 2 + late + lost + abs(drawn) / cut.length * cut.readings.bound_s,
-        quantum_j=cut.length * cut.channel.resolution / math.sqrt(12) * math.sqrt(float(shares @ shares)),
+        quantum_j=cut.length * _step_size_w(cut) / math.sqrt(12) * math.sqrt(float(shares @ shares)),
     )
+
+
+def _step_size_w(cut: _Cut) -> float:
+    """The meter's smallest step; where it is not told, the smallest between two values, or a unit of one value's last digit."""
+    if cut.channel.resolution:
+        return cut.channel.resolution
+    values = np.unique(cut.v)
+    if values.size > 1:
+        return float(np.diff(values).min())
+    return 10.0 ** min(0, int(Decimal(repr(float(values[0]))).normalize().as_tuple().exponent))
 
 
 def _fresh(cut: _Cut) -> _Cut:
@@ -244,7 +266,7 @@ def _step(cut: _Cut, edge: float, inward: int) -> float:
 
 def _counted(cut: _Cut, said: Counter[tuple[str, str]]) -> Drawn | Blank:
     coverage = cut.coverage()
-    if {status for status, _ in said} & {"error", "permission"}:
+    if _BREAKS.intersection(status for status, _ in said):
         return _blank(said, "error", "within a counter's window", coverage)
     hole = _hole(cut, said, coverage)
     if hole is not None:
