@@ -263,7 +263,7 @@ def _finish(folder: Path, record: Run, seconds: dict[str, float]) -> Path:
     """Write the frames and the analysed record; return the folder."""
     with _timed(seconds, "store"):
         made, journals, replies = store.measured(folder, record.plan.runtimes)
-        store.save_frames(folder, journals)
+        store.save_frames(folder, journals, record.plan.regime)
         record = replace(record, calibration=store.compared_calibration(record, replies))
         meters = store.all_meters(folder, record.plan.runtimes)
         record = replace(analysis.analyse(record, made, journals, replies, meters), status="done", failure=None)

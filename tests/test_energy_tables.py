@@ -75,6 +75,8 @@ def test_only_the_last_attempt_of_a_pass_is_valid_and_only_where_it_was_not_dist
     ]
     frame = tables.windows({"onnxruntime": journal})
     assert list(frame.valid) == [False, True, False, True]
+    lasting = tables.windows({"onnxruntime": journal}, "sustained")
+    assert list(lasting.valid) == [False, True, True, True], "under a lasting load throttling is part of it"
     assert list(frame.throttled) == ["", "", "the clock fell to 600 MHz", ""]
     assert frame.iloc[3].isna().loc[["case_id", "rate_hz", "unsampled_ns"]].all()
     assert frame.iloc[1].inferences == journal[1].inferences and frame.iloc[1].rate_hz == example.RATE_HZ

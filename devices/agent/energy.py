@@ -101,7 +101,7 @@ class Passes:
             usage=beside.usage(outcome.used),
             rate_hz=self._rate_hz if slot.scenario == "paced" else None,
         )
-        if passes.forbidden(throttled, self._job.protocol.regime):
+        if wire.forbidden(throttled, self._job.protocol.regime):
             self._bench.cool(slot.block, energy=True)
 
     def _failed(self, where: Dict[str, Any], outcome: Outcome) -> None:

@@ -56,13 +56,8 @@ class Passes:
         self.lost = 0
         self.made[slot] = self.made.get(slot, 0) + 1
         self.rate_hz = self.rate_hz or event.rate_hz
-        if not event.contended and not forbidden(event.throttled, self.regime):
+        if not event.contended and not wire.forbidden(event.throttled, self.regime):
             self.clean.add(slot)
-
-
-def forbidden(throttled: Iterable[str], regime: str) -> bool:
-    """Whether what was seen of the device forbids to count a process: throttling in a cool regime, sleep in any."""
-    return any(regime == "burst" or sentence.startswith(wire.SUSPENDED) for sentence in throttled)
 
 
 def order(job: wire.Job, plan: wire.EnergyPlan, live: Iterable[str], block: int) -> List[PassSlot]:

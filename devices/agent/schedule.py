@@ -12,7 +12,7 @@ from statistics import median
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from devices.agent import stopping
-from devices.agent.passes import Passes, forbidden
+from devices.agent.passes import Passes
 from harness import wire
 
 MOST_FAILURES = 2  # failed processes in a row, of one case, after which it is given up
@@ -86,7 +86,7 @@ class History:
         self.measured[slot] = self.measured.get(slot, 0) + 1
         self.failures.pop(event.case_id, None)
         self.log_median[slot] = math.log(max(1.0, median(event.latency_ns)))
-        if not event.contended and not forbidden(event.throttled, self.regime):
+        if not event.contended and not wire.forbidden(event.throttled, self.regime):
             self.clean.add(slot)
 
     def _failed(self, event: wire.FailedEvent) -> None:

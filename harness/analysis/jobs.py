@@ -140,11 +140,7 @@ def processes(job: wire.Job, journal: Iterable[wire.Event]) -> Mapping[str, tupl
     contended = _contention(job, starts, events)
     found: dict[str, list[stats.Process]] = {}
     for event in events:
-        # Under a lasting load throttling is part of what is measured: it is told, and makes nothing invalid; sleep does.
-        evidence = [
-            said for said in event.throttled if job.protocol.regime == "burst" or said.startswith(wire.SUSPENDED)
-        ]
-        slowed = bool(evidence)
+        slowed = wire.forbidden(event.throttled, job.protocol.regime)
         process = stats.Process.of(event, contended=contended[event.seq], throttled=slowed)
         found.setdefault(event.case_id, []).append(process)
     return {case: tuple(group) for case, group in found.items()}

@@ -59,8 +59,7 @@ class Passes:
 
     def disturbed(self, event: wire.PassEvent) -> str:
         """What keeps a pass from counting, "" where nothing does."""
-        burst = self.job.protocol.regime == "burst"  # under a lasting load throttling is part of what is measured
-        if any(burst or said.startswith(wire.SUSPENDED) for said in event.throttled):
+        if wire.forbidden(event.throttled, self.job.protocol.regime):
             return "throttled"
         return "contended" if event.contended else ""
 

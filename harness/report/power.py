@@ -129,7 +129,10 @@ def _pane(power: pd.DataFrame, window: Any, name: str) -> Pane:
     readings = power[(power.runtime == window.runtime) & (own.fillna(value=False) | remote)]
     readings = readings.assign(at_s=(readings.start_ns - window.start_ns).astype("float64") / 1e9)
     why = ["contended"] * bool(window.contended) + ["throttled"] * bool(window.throttled)
-    words = (*filter(None, (name, window.scenario)), *(f"{each}: not counted" for each in why))
+    words = (
+        *filter(None, (name, window.scenario)),
+        *(each if window.valid else f"{each}: not counted" for each in why),
+    )
     length_s = (window.end_ns - window.start_ns) / 1e9
     return Pane(window.runtime, case, window.scenario, ", ".join(words), length_s, bool(window.valid), readings)
 

@@ -61,7 +61,7 @@ def _kept(file: Path, empty: pd.DataFrame) -> pd.DataFrame:
         raise StoreError(f"{file}: cannot be read: {error}", "Its journal, beside it, may still be whole.") from None
 
 
-def save_frames(folder: Path, journals: Mapping[str, Sequence[wire.Event]]) -> None:
+def save_frames(folder: Path, journals: Mapping[str, Sequence[wire.Event]], regime: str = "burst") -> None:
     """Write samples, processes, state, power and windows as Parquet, from the journals by runtime and the controller's meters.
 
     Raises StoreError: cannot be written, or the record of the meters is damaged.
@@ -73,7 +73,7 @@ def save_frames(folder: Path, journals: Mapping[str, Sequence[wire.Event]]) -> N
         "processes": tables.processes(events),
         "state": tables.state(events),
         "power": tables.power(journals, read),
-        "windows": tables.windows(journals),
+        "windows": tables.windows(journals, regime),
     }
     for name, table in found.items():
         write(folder / f"{name}.parquet", table.to_parquet(index=False))

@@ -28,6 +28,7 @@ from harness.wire.events import (
     TuneEvent,
     Usage,
     WaitEvent,
+    forbidden,
 )
 from harness.wire.graphs import MAX_OPERATORS, MAX_WORDS, CeilingsEvent, GraphEvent, Operator
 from harness.wire.job import (
@@ -111,6 +112,7 @@ __all__ = [
     "decode",
     "decode_event",
     "encode",
+    "forbidden",
     "parse",
     "read_journal",
     "require_name",

@@ -2,7 +2,7 @@
 
 import operator
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple
 
 from harness.decode import require
 from harness.wire.job import MAX_SAMPLES, Place
@@ -12,6 +12,14 @@ ENDS = ("decided", "reference-failed", "budget", "blocks", "failed")
 
 
 SUSPENDED = "the device was suspended"  # how the evidence of that begins: no regime makes such a process valid
+
+
+def forbidden(throttled: Iterable[str], regime: str) -> bool:
+    """Whether what was seen of the device forbids to count a process: throttling in a cool regime, sleep in any.
+
+    Under a lasting load throttling is part of what is measured: it is told, and makes nothing invalid.
+    """
+    return any(regime == "burst" or sentence.startswith(SUSPENDED) for sentence in throttled)
 
 
 @dataclass(frozen=True)
