@@ -7,10 +7,17 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from command import Cli
 
 pytest_plugins = ("lab.fixtures",)
+
+# How long an example takes says something of the machine, which others use too, and nothing of the code.
+hypothesis.settings.register_profile(
+    "shared machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared machine")
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN

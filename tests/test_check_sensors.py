@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +11,6 @@ import pytest
 from agent_jobs import CONTENT
 from command import Cli
 
-from devices.agent import lock
 from harness import inventory, transport
 from harness.check.steps import stepped
 
@@ -42,11 +43,11 @@ def test_a_step_of_load_waits_for_nobody_s_work_and_puts_none_on_a_busy_device(
     monkeypatch.setenv("HARNESS_CONTENT", str(CONTENT))
     device = inventory.select(("here",), with_sensors(tmp_path, "own_work"))[0]
     (tmp_path / "there").mkdir()
-    fd = lock.acquire(tmp_path / "there" / "lock")
-    try:
-        lock.sign(fd, "somebody-s-run", "their-job", os.getpid(), "agent-0.pyz")
+    name = {"run": "somebody-s-run", "job": "their-job", "pid": os.getpid(), "agent": "agent-0.pyz", "since": 0}
+    with (tmp_path / "there" / "lock").open("w") as held:  # as an agent holds it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write(json.dumps(name))
+        held.flush()
         found = {"own_work": ("ok", "")}
         points = list(stepped(device, found, transport.connect(device), lambda _: None))
-    finally:
-        os.close(fd)
     assert [point.severity for point in points] == ["missing"] and "somebody-s-run" in points[0].found
