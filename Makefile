@@ -25,7 +25,7 @@ test: $(READY)   ## the fast tests
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not lab'
+	$(BIN)/pytest -n logical --dist worksteal -m 'not lab'  # slow ones mind a crowd
 	$(BIN)/pytest -m lab  # virtual devices share this machine: one test at a time
 
 check: $(READY)  ## format, lint, types, import rules
