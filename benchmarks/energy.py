@@ -21,7 +21,8 @@ from harness import wire
 from harness.records import Interval
 from harness.stats import Floats
 from harness.stats.energy import WINDOWS, Share, interval, net, saving
-from harness.stats.windows import Drawn, Readings, energy
+from harness.stats.readings import Drawn, Readings
+from harness.stats.windows import energy
 
 BAR, ACCURATE = 0.93, 0.005
 _GRID_S, _LONG_GRID_S = 0.01, 0.1  # of the noise, in windows of less and more than 100 s

@@ -22,7 +22,7 @@ from harness import wire
 from harness.analysis.passes import Channel, Event, Passes, Slot, channels
 from harness.records import Energy, EnergyRecord, Figure, Interval, Remote, Run, Saving
 from harness.stats.energy import Share, interval, net, paired, saving
-from harness.stats.windows import Blank, Drawn
+from harness.stats.readings import Blank, Drawn
 
 _FIRST_VERSION = 9  # of the analysis: runs that were analysed by an older one asked for no energy
 _STATUSES = (

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from harness import wire
 from harness.records import Remote, RemoteTrace, Unread
-from harness.stats.windows import Blank, Drawn, Readings, energy
+from harness.stats.readings import Blank, Drawn, Readings
+from harness.stats.windows import energy
 
 Slot = tuple[str, str, int]  # scenario, case, block
 Key = tuple[str, str, str]  # sensor, channel, kind

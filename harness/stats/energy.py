@@ -27,7 +27,7 @@ import numpy as np
 from harness.records import EnergyVerdict, Interval, Saving
 from harness.stats import widths
 from harness.stats.comparisons import verdict
-from harness.stats.windows import Drawn
+from harness.stats.readings import Drawn
 
 WINDOWS = 5  # windows, or pairs of them, below which there is no interval
 _Z = 1.959964  # of a normal, two-sided 95 %

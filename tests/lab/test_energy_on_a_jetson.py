@@ -21,7 +21,8 @@ import pytest
 from harness import store, wire
 from harness.analysis.energy import Energies
 from harness.records import Interval
-from harness.stats.windows import Blank, Drawn, Readings, energy
+from harness.stats.readings import Blank, Drawn, Readings
+from harness.stats.windows import energy
 from lab import boards, waves
 from lab.device import Device
 from lab.runs import Boards, journal

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.stats.energy import Share, interval, net, paired, saving
-from harness.stats.windows import Drawn
+from harness.stats.readings import Drawn
 
 VALUES = (1.00, 1.02, 0.99, 1.01, 0.98)
 

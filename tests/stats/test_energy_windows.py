@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harness import wire
-from harness.stats.windows import Blank, Drawn, Readings, energy
+from harness.stats.readings import Blank, Drawn, Readings
+from harness.stats.windows import energy
 
 START, LENGTH = 7 * 10**15, 10.0  # ns after a boot 81 days ago: a float of that has no nanoseconds
 END = START + int(LENGTH * 1e9)
