@@ -162,7 +162,7 @@ class Reader(threading.Thread):
                 if not self.most and not self._stop_reading.is_set():  # the others did not wait for it
                     raise UnavailableError(_UNOPENED)
                 self._read_on(session)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # this thread's own: nobody interrupts it from outside
             self._refuse(error)
         finally:
             for event in (self.opened, self.begun, self.over):
@@ -195,7 +195,7 @@ class Reader(threading.Thread):
     def _refuse(self, error: BaseException) -> None:
         """Keep why it could not be opened, or what went wrong at its closing."""
         if not self.channels:
-            self.refused = "%s: %s" % (_status(error), _words(error))
+            self.refused = "%s: %s" % (_status(error), _plain(_words(error)))
         for kept in self._kept:
             kept.gap(_status(error), _words(error))
 
@@ -219,7 +219,7 @@ class Reader(threading.Thread):
                 if not 0 <= taken.channel < len(self._kept):
                     raise UnavailableError("its file gives a reading of a channel %r" % taken.channel)
                 self._kept[taken.channel].add(taken, middle, self.most)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             for kept in self._kept:
                 kept.gap(_status(error), _words(error))
 
@@ -253,7 +253,7 @@ class _Kept:
     def gap(self, status: str, reason: str, t_ns: Optional[int] = None) -> None:
         """Keep a gap; of like ones in a row with no reading between, the first and the last."""
         status = status if status in wire.STATUSES[1:] else "error"
-        new = wire.Gap(now_ns() if t_ns is None else int(t_ns), status, reason[:_MOST_WORDS] or "no reason was given")
+        new = wire.Gap(now_ns() if t_ns is None else int(t_ns), status, _plain(reason) or "no reason was given")
         last = self.t_ns[-1] if self.t_ns else 0
         alike = [gap for gap in self.gaps[-2:] if (gap.status, gap.reason) == (status, new.reason) and gap.t_ns >= last]
         if len(alike) == 2 or len(self.gaps) >= _MOST_GAPS:
@@ -272,6 +272,11 @@ def _status(error: BaseException) -> str:
     if isinstance(error, (AbsentError, FileNotFoundError, NotADirectoryError)):
         return "unsupported"
     return "permission" if isinstance(error, PermissionError) else "error"
+
+
+def _plain(reason: str) -> str:
+    """What a sensor says, in a line of bounded length that moves no cursor."""
+    return "".join(each if each.isprintable() else " " for each in str(reason)[:_MOST_WORDS]).strip()
 
 
 def _words(error: BaseException) -> str:

@@ -213,6 +213,17 @@ def test_a_reading_of_a_channel_that_there_is_not_is_no_other_channel_s() -> Non
     assert {gap.reason for kept in reader._kept for gap in kept.gaps} == {"its file gives a reading of a channel -1"}
 
 
+def test_whatever_a_read_raises_is_a_gap_whose_words_move_no_cursor() -> None:
+    class Rude(Odd):
+        def read(self) -> Sequence[Taken]:
+            raise KeyboardInterrupt("gone\x1b[2J\nfor good")
+
+    reader, session = sampler.Reader("odd", {}), Rude()
+    reader._take_over(session)
+    reader._read(session)
+    assert [gap.reason for gap in reader._kept[0].gaps] == ["gone [2J for good"]
+
+
 def test_a_sensor_that_opens_when_the_others_are_read_already_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(sampler.worker, "load_part", lambda *_: Slow)
