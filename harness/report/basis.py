@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from harness.records import Energy, EnergyRecord, Run, Summary
 from harness.report.rows import Panel, label
@@ -60,11 +60,17 @@ def _figure(found: Sequence[Energy]) -> str:
     how = " and ".join(dict.fromkeys(map(scenario, found)))
     counts = sorted({figure.windows for each in found if (figure := each.figures.get(each.scenario))})
     windows = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
-    lengths = " and ".join(f"{length:g} s" for length in dict.fromkeys(each.window_s for each in found))
+    lengths = lasting(each.window_s for each in found)
     return (
-        f"Energy, gross: scope {of}; {how}, {windows} windows x {lengths}; "
+        f"Energy, gross: scope {of}; {how}, {windows} windows x {lengths} s; "
         "saving: rung 0's energy over the row's, paired within blocks."
     )
+
+
+def lasting(seconds: Iterable[float]) -> str:
+    """How long windows are, s: 20, or 20 to 21.5. Closed ones end with an inference, so that no two are quite equal."""
+    found = sorted(seconds)
+    return " to ".join(dict.fromkeys(f"{round(length, 2):g}" for length in (found[0], found[-1])))
 
 
 def _conditions(record: EnergyRecord, glyphs: Glyphs) -> Iterator[str]:

@@ -99,7 +99,8 @@ def _panel(pair: Sequence[Axes], panel: Panel, table: Sequence[Spot], looks: Map
     scale, unit = cells.joules((p.gross_j for p in table), UNICODE)
     by_depth, by_latency = pair
     first = table[0]
-    of = f"scope {first.scope} ({first.sensor} {first.channel}), {first.windows} windows x {first.window_s:g} s"
+    lengths = basis.lasting(p.window_s for p in table if p.compared)
+    of = f"scope {first.scope} ({first.sensor} {first.channel}), {first.windows} windows x {lengths} s"
     by_depth.set_title(style.plain(f"{panel.title}\n{of}"), loc="left")
     by_latency.set_title(f"{_scenarios(table, compared=True)}\nagainst latency, 95 % intervals of both", loc="left")
     for axes in pair:

@@ -91,6 +91,14 @@ def test_the_text_below_says_what_the_figures_rest_on():
     assert "Of 127 passes do not count: 2 contended." in text and "meter's clock" not in text
 
 
+def test_windows_that_end_with_an_inference_have_a_length_that_can_be_read():
+    lengths = [20.00002 + (0.9 if s.rung == 8 else 0) for s in RUN.cases]
+    cases = tuple(
+        replace(s, energy_j=replace(s.energy_j, window_s=each)) for s, each in zip(RUN.cases, lengths, strict=True)
+    )
+    assert "5 windows x 20 to 20.9 s; saving" in flat(replace(RUN, cases=cases))
+
+
 def test_a_controllers_meter_says_how_well_its_clock_is_known():
     assert "The meter's clock is known to +-0.40 ms." in flat(with_record(RUN, clock_bound_s=0.0004))
 
