@@ -233,6 +233,19 @@ def test_without_an_interval_an_energy_is_unclear():
     assert found.verdict == "unclear" and found.low is None and found.high is None
 
 
+def test_closed_windows_may_differ_by_an_inference_for_they_end_with_one():
+    row = example_energy_run.run(scenarios=("closed",)).cases[0]
+    figure = row.energy_j.figures["closed"]
+    took_s = figure.gross.value / figure.power_w.value
+    short = replace(row, energy_j=replace(row.energy_j, window_s=took_s * 10))
+    within, beyond = (
+        replace(row, energy_j=replace(row.energy_j, window_s=took_s * (10 + more))) for more in (0.9, 1.1)
+    )
+    assert energies([(short, within)])[0][0] is not None
+    found, reason = energies([(short, beyond)])[0]
+    assert found is None and "(give both runs one --window)" in reason
+
+
 UNLIKE_ENERGY = {
     "scope": ({"scope": "wall"}, "scope module in A, wall in B"),
     "sensor": ({"sensor": "tegrastats"}, "sensor ina3221 in A, tegrastats in B"),
