@@ -93,6 +93,15 @@ def _refused(record: EnergyRecord) -> Iterator[str]:
         yield f"Of {sum(record.passes.values())} passes do not count: {', '.join(refused)}."
 
 
+def unsaved(panel: Panel) -> Iterator[str]:
+    """Why rows that have an energy are not compared by it, a line per reason."""
+    told: dict[str, list[str]] = {}
+    for row in panel.rows:
+        if row.energy_j and row.energy_j.saving is None:
+            told.setdefault(row.reasons.get("energy_j.saving", "unknown"), []).append(label(row))
+    yield from (f"saving of {', '.join(labels)}: {reason}" for reason, labels in told.items())
+
+
 def left_out(run: Run) -> Iterator[str]:
     """What is not in any figure, a line per reason: channels, meters that gave nothing; and scopes that must not be compared."""
     scopes = {job.runtime: job.energy.scope for job in run.jobs if job.energy and job.energy.scope}

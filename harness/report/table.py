@@ -207,6 +207,7 @@ def _absence_lines(run: Run, glyphs: Glyphs) -> Iterator[str]:
         for keys, names, reason in rows.absences(panel, (*shown, *metered)):
             named = keys.replace("latency_ns", "latency").replace("energy_j", "energy")
             yield f"{glyphs.null}  {named} of {names}{where}: {reason}"
+        yield from (f"{glyphs.null}  {line}{where}" for line in basis.unsaved(panel))
     yield from (f"{glyphs.null}  {line}" for line in basis.left_out(run))
 
 

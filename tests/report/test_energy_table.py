@@ -119,6 +119,15 @@ def test_a_rung_without_energy_shows_a_dash_and_says_why_once():
     assert text.count("no pass gave a whole trace") == 1 and "-  energy of rung 3: no pass gave" in text
 
 
+def test_a_row_with_energy_and_without_a_saving_says_why():
+    bare = [
+        replace(s, energy_j=replace(s.energy_j, saving=None), reasons={"energy_j.saving": "too few"})
+        for s in RUN.cases[1:3]
+    ]
+    text = shown(replace(RUN, cases=(RUN.cases[0], *bare, *RUN.cases[3:])))
+    assert text.count("saving of 1, 2: too few") == 1 and "saving of" not in shown(RUN)
+
+
 def test_where_no_row_has_energy_each_reason_stands_once_with_its_rows_and_the_passes_are_counted():
     lost = example.without(RUN, reason="something else used the machine")
     cases = tuple(replace(s, energy_status="held-up" if s.rung == 8 else "contended") for s in lost.cases)
