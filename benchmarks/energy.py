@@ -17,6 +17,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from benchmarks.figures import Figure, table
+from devices.agent.sampler import off_beat
 from harness import wire
 from harness.records import Interval
 from harness.stats import Floats
@@ -33,7 +34,8 @@ _MARGIN_S = 10.0  # how far a pass reaches beyond its window
 class Meter:
     """A sensor: its channel, how often it is read, the window, over how long a new instant value averages (all s).
 
-    `pushed`: it says each new value by itself, at once; `jitter`: of the times of reading, in periods.
+    `pushed`: it says each new value by itself, at once; `remote`: the controller reads it, which keeps out of no beat;
+    `jitter`: of the times of reading, in periods.
     """
 
     channel: wire.Channel
@@ -43,6 +45,7 @@ class Meter:
     jitter: float = 0.05
     lead_s: float = 0.5
     pushed: bool = False
+    remote: bool = False
 
 
 def _meter(name: str, scope: str, kind: str, update_s: float, step: float, average_s: float = 0.0) -> wire.Channel:
@@ -53,12 +56,12 @@ METERS = {
     "ina3221": Meter(_meter("ina3221", "module", "instant_power", 0.0066, 0.04), 0.02, 5, 0.0066),
     "ina3221, 100 mW": Meter(_meter("ina3221", "module", "averaged_power", 0.0704, 0.1, 0.0704), 0.02, 5),
     "tegrastats": Meter(_meter("tegrastats", "module", "averaged_power", 0.1, 0.04, 0.1), 0.1, 20, pushed=True),
-    "pmic": Meter(_meter("pmic", "board_partial", "instant_power", 0.0, 0.0), 0.1, 30, 0.005),
+    "pmic": Meter(_meter("pmic", "board_partial", "instant_power", 0.0, 0.0), 0.1, 45, 0.005),
     "nvml counter": Meter(_meter("nvml", "gpu", "energy_counter", 0.1, 0.001), 0.1, 10, lead_s=1.5),
     "nvml average": Meter(_meter("nvml", "gpu", "averaged_power", 0.1, 0.001, 1.0), 0.1, 30, lead_s=1.5),
     "rapl": Meter(_meter("rapl", "package", "energy_counter", 0.001, 6.1e-5), 0.1, 5),
-    "shelly counter": Meter(_meter("shelly", "wall", "energy_counter", 1.0, 3.6), 1.0, 300, lead_s=2),
-    "shelly power": Meter(_meter("shelly", "wall", "instant_power", 1.0, 0.1), 1.0, 300, 1.0, lead_s=2),
+    "shelly counter": Meter(_meter("shelly", "wall", "energy_counter", 1.0, 3.6), 1.0, 300, lead_s=2, remote=True),
+    "shelly power": Meter(_meter("shelly", "wall", "instant_power", 1.0, 0.1), 1.0, 300, 1.0, lead_s=2, remote=True),
 }
 
 
@@ -88,6 +91,7 @@ class World:
 WORLDS = {
     "closed": World(),
     "paced 3.7 Hz": World(rate_hz=3.7),
+    "paced 10 Hz": World(rate_hz=10),  # in the beat of every meter here
     "paced 31 Hz": World(rate_hz=31),
     "no steps": World(rate_hz=13, step=False),
     "drift": World(walk=0.03),
@@ -143,9 +147,10 @@ class Pass:
 def read(meter: Meter, made: Pass, rng: np.random.Generator) -> Readings:
     """What a meter gives of a pass, from its lead before the window to as much behind it."""
     channel = meter.channel
-    begin, end = -meter.lead_s - meter.poll_s * rng.random(), made.length + meter.lead_s + meter.poll_s
-    count = int((end - begin) / meter.poll_s) + 1
-    at = np.sort(begin + meter.poll_s * (np.arange(count) + meter.jitter * rng.random(count)))
+    poll_s = meter.poll_s if meter.pushed or meter.remote or made.idle else off_beat(meter.poll_s, made.world.rate_hz)
+    begin, end = -meter.lead_s - poll_s * rng.random(), made.length + meter.lead_s + poll_s
+    count = int((end - begin) / poll_s) + 1
+    at = np.sort(begin + poll_s * (np.arange(count) + meter.jitter * rng.random(count)))
     new = at if meter.pushed or not channel.update_s else _updates(at, channel.update_s, rng.random())
     step = channel.resolution or 1e-9
     if channel.kind == "energy_counter":
@@ -237,7 +242,7 @@ def _within(low: float | None, high: float | None, truth: float) -> bool:
 
 
 def measure(tries: int = 150) -> list[Figure]:
-    """Return the figures of this file, two minutes' work of two idle cores."""
+    """Return the figures of this file, three minutes' work of two idle cores."""
     with ProcessPoolExecutor(2) as pool:
         begun = [pool.submit(tried, meter, world, tries) for meter in METERS for world in WORLDS]
         found = [each.result() for each in begun]
