@@ -225,7 +225,9 @@ def describe(request: EnergyRequest, device: Device, jobs: int, cases: int | Non
         "energy_s_per_case": per_case_s,
         "energy_s_idle": jobs * seconds(planned, 0),
         "energy_on": dict.fromkeys(names, "scope unknown until the device is asked"),
-        "energy_said": _unmeasured(request, device) if planned is None else say(planned, cases, jobs),
+        "energy_said": _unmeasured(request, device)
+        if planned is None
+        else f"{say(planned, cases, jobs)}, if it can be read",
     }
 
 
