@@ -13,7 +13,7 @@ def last(curve: Sequence[Tuple[float, float]], seconds: float) -> Curve:
 def per_minute(curve: Sequence[Tuple[float, float]]) -> Optional[float]:
     """Return the least-squares slope per minute; None below two moments. Averages out the steps of a coarse sensor."""
     n = len(curve)
-    times, values = [t for t, _ in curve], [v for _, v in curve]
+    times, values = [t for t, _ in curve], [v - curve[0][1] for _, v in curve]  # of what is level, exactly 0
     if n < 2 or times[-1] <= times[0]:
         return None
     middle, mean = sum(times) / n, sum(values) / n

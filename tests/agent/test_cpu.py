@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from trees import write
 
 from devices.agent import cpu, trend, worker
@@ -74,3 +77,9 @@ def test_a_trend_is_read_through_the_steps_of_a_coarse_sensor() -> None:
     assert level is not None and abs(level) < 0.1 and steep is not None and abs(steep - 3) < 0.1
     assert trend.per_minute(still[:1]) is None and trend.per_minute([]) is None
     assert trend.last(still, 10.0) == still[-6:]
+
+
+@given(st.floats(-50, 120), st.lists(st.floats(0.01, 3), min_size=2, max_size=20))
+def test_what_stands_still_moves_by_exactly_nothing(level: float, waits: list[float]) -> None:
+    curve = [(t, level) for t in itertools.accumulate(waits)]
+    assert f"{trend.per_minute(curve):+.2f}" == "+0.00"
