@@ -17,5 +17,5 @@ def per_minute(curve: Sequence[Tuple[float, float]]) -> Optional[float]:
     if n < 2 or times[-1] <= times[0]:
         return None
     middle, mean = sum(times) / n, sum(values) / n
-    rise = sum((t - middle) * (v - mean) for t, v in curve)
+    rise = sum((t - middle) * (v - mean) for t, v in zip(times, values))
     return 60 * rise / sum((t - middle) ** 2 for t in times)
