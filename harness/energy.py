@@ -155,9 +155,12 @@ def require_readable(request: EnergyRequest, device: Device, meters: Meters) -> 
 
 
 def plan(request: EnergyRequest, device: Device, found: Found) -> wire.EnergyPlan | None:
-    """Return how a job's passes go; None where none is asked for, or no sensor can be read. Raises UsageError."""
+    """Return how a job's passes go; None where none is asked for, or no sensor can be read. Raises UsageError.
+
+    What a virtual device's sensors say stands for no energy, so its passes are made only where they are asked for by name.
+    """
     meters = usable(device, found)
-    if request.mode == "none" or not meters.names:
+    if request.mode == "none" or _only_by_name(request, device) or not meters.names:
         return None
     options, names = listed(device), meters.names
     window_s = _window_s(request, names)
@@ -175,6 +178,10 @@ def plan(request: EnergyRequest, device: Device, found: Found) -> wire.EnergyPla
         lead_s=max(content.constant("sensor", name, "LEAD_S", default=wire.EnergyPlan.lead_s) for name in names),
         rate_hz=request.rate_hz,
     )
+
+
+def _only_by_name(request: EnergyRequest, device: Device) -> bool:
+    return device.virtual and request.mode == "auto"
 
 
 def _window_s(request: EnergyRequest, names: Iterable[str]) -> float:
@@ -246,6 +253,8 @@ def say(planned: wire.EnergyPlan, cases: int | None, jobs: int = 1) -> str:
 
 def say_found(request: EnergyRequest, device: Device, meters: Meters) -> str:
     """Return in words which sensors are read, and why the others are not."""
+    if _only_by_name(request, device):
+        return _unmeasured(request, device)
     if not meters.names:
         return f"energy is null: {_reasons(meters)}" if device.sensors else _unmeasured(request, device)
     others = f"; left out: {_reasons(meters)}" if meters.left_out else ""
@@ -259,6 +268,8 @@ def _reasons(meters: Meters) -> str:
 def _unmeasured(request: EnergyRequest, device: Device) -> str:
     if request.mode == "none":
         return "energy: not asked for (--energy none)"
+    if _only_by_name(request, device):
+        return "energy is null: a virtual device's stands for nothing real; --energy both makes its passes all the same"
     names = ", ".join(device.sensors)
     return f"energy is null: {names}: {_UNSUPPORTED}" if names else f"energy: {_NONE}"
 

@@ -48,6 +48,15 @@ def test_what_is_said_of_energy_stands_in_the_plan() -> None:
     assert planned.energy == EnergyRequest("paced", 7, 30.0, 2.5)
 
 
+def test_a_virtual_device_s_passes_are_made_only_where_they_are_asked_for_by_name() -> None:
+    virtual, found = replace(JETSON, virtual=True), {"ina3221": OK, "tegrastats": OK}
+    assert energy.plan(AUTO, virtual, found) is None and energy.plan(AUTO, JETSON, found) is not None
+    asked = energy.plan(replace(AUTO, mode="both"), virtual, found)
+    assert asked is not None and asked.scenarios == wire.SCENARIOS
+    assert "stands for nothing real" in energy.describe(AUTO, virtual, 1, 3)["energy_said"]
+    assert "stands for nothing real" in energy.say_found(AUTO, virtual, energy.usable(virtual, found))
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [

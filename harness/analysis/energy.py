@@ -250,6 +250,11 @@ def unmeasured(run: Run, job: wire.Job | None) -> tuple[str, str]:
     """Status and reason of rows whose job made no energy passes."""
     if run.plan.energy.mode == "none":
         return "not-asked", "not asked for (--energy none)"
+    if run.virtual and run.plan.energy.mode == "auto":
+        return (
+            "virtual",
+            "a virtual device's energy stands for nothing real; --energy both makes its passes all the same",
+        )
     if 0 < run.analysis_version < _FIRST_VERSION:
         return "not-asked", "this run is of a version that measured latency only"
     if not run.sensors:
