@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def test_a_step_of_load_tells_a_meter_that_answers_from_one_with_something_else_
     assert done.code == 0, done.err
     points = {point["what"]: point for point in done.json["points"]}
     answer = points["own_work total"]
-    assert answer["severity"] == "ok" and "2.00 W idle" in answer["found"] and "returns to idle" in answer["found"]
+    idle = re.match(r"(\d\.\d\d) W idle", answer["found"])
+    assert idle and float(idle[1]) == pytest.approx(2, abs=0.2), "2 W, and what it works while it reads"
+    assert answer["severity"] == "ok" and "returns to idle" in answer["found"]
     assert points["wrong_plug total"]["severity"] == "differs" and "plug" in points["wrong_plug total"]["advice"]
     assert points["sensor broken_meter"]["severity"] == "missing" and "broken_meter total" not in points
 
