@@ -31,7 +31,8 @@ from harness import stats, store
 from harness.errors import StoreError, UsageError
 from harness.records import Run
 from harness.report import papers, rows, style
-from harness.report.points import Point, points, to_csv
+from harness.report.plotted import to_csv
+from harness.report.points import Point, points
 from harness.report.rows import Panel
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -64,7 +65,7 @@ def draw(run: Run, out: Path, published: papers.Published | None = None, also: S
             picture = io.BytesIO()
             figure.savefig(picture, format=suffix[1:], metadata=UNDATED.get(suffix))
             store.write(out.with_suffix(suffix), picture.getvalue(), "or give another file with --out.")
-    store.write(out.with_suffix(".csv"), to_csv(table).encode(), "or give another file with --out.")
+    store.write(out.with_suffix(".csv"), to_csv(Point, table).encode(), "or give another file with --out.")
     return out, out.with_suffix(".csv")
 
 

@@ -29,8 +29,9 @@ from harness.errors import StoreError, UsageError
 from harness.records import Interval, Run
 from harness.report import basis, cells, rows, style
 from harness.report.depth import SUFFIXES, UNDATED
+from harness.report.plotted import to_csv
 from harness.report.rows import Panel
-from harness.report.spots import Spot, spots, to_csv
+from harness.report.spots import Spot, spots
 from harness.report.text import UNICODE
 
 _MARGIN = 0.09  # inches
@@ -53,7 +54,7 @@ def draw(run: Run, out: Path) -> tuple[Path, ...]:
         picture = io.BytesIO()
         _figure(run, table).savefig(picture, format=out.suffix[1:], metadata=UNDATED.get(out.suffix))
     store.write(out, picture.getvalue(), "or give another file with --out.")
-    store.write(out.with_suffix(".csv"), to_csv(table).encode(), "or give another file with --out.")
+    store.write(out.with_suffix(".csv"), to_csv(Spot, table).encode(), "or give another file with --out.")
     return out, out.with_suffix(".csv")
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 from harness import findings
 from harness.records import Run, Summary
 from harness.report import rows
+from harness.report.plotted import ms
 from harness.report.rows import Panel
 
 _SPREAD = 0.34  # rungs of equal depth share the width of one layer, this much to each side
@@ -62,9 +61,9 @@ def _point(run: Run, panel: Panel, summary: Summary, depth: int, x: float) -> Po
         control=summary.method == "control",
         depth=depth,
         x=x,
-        latency_ms=_ms(estimate.median) if estimate else None,
-        low_ms=_ms(estimate.low) if estimate else None,
-        high_ms=_ms(estimate.high) if estimate else None,
+        latency_ms=ms(estimate.median) if estimate else None,
+        low_ms=ms(estimate.low) if estimate else None,
+        high_ms=ms(estimate.high) if estimate else None,
         mmacs=_mega(summary.macs),
         mmacs_useful=_mega(summary.macs_useful),
         weight_mb=summary.weight_bytes / 1e6,
@@ -94,18 +93,5 @@ def _spread(place: int, places: int, reach: float) -> float:
     return reach * (1 - 2 * place / (places - 1)) if places > 1 else 0.0
 
 
-def _ms(ns: float | None) -> float | None:
-    return None if ns is None else ns / 1e6
-
-
 def _mega(count: int | None) -> float | None:
     return None if count is None else count / 1e6
-
-
-def to_csv(table: Sequence[Point]) -> str:
-    """The points as CSV, a column per field; what is None is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(point) for point in table)
-    return text.getvalue()

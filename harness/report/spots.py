@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.records import Figure, Run, Summary
 from harness.report import rows
+from harness.report.plotted import ms
 from harness.report.points import points
 
 
@@ -69,9 +68,9 @@ def _spot(row: Summary, x: float, scenario: str, figure: Figure) -> Spot:
         control=row.method == "control",
         depth=row.depth,
         x=x,
-        latency_ms=_ms(latency.median if latency else None),
-        latency_low_ms=_ms(latency.low if latency else None),
-        latency_high_ms=_ms(latency.high if latency else None),
+        latency_ms=ms(latency.median if latency else None),
+        latency_low_ms=ms(latency.low if latency else None),
+        latency_high_ms=ms(latency.high if latency else None),
         scenario=scenario,
         compared=scenario == energy.scenario,
         rate_hz=figure.rate_hz,
@@ -89,16 +88,3 @@ def _spot(row: Summary, x: float, scenario: str, figure: Figure) -> Spot:
         channel=energy.channel,
         verdict=figure.saving.verdict if figure.saving else None,
     )
-
-
-def _ms(ns: float | None) -> float | None:
-    return None if ns is None else ns / 1e6
-
-
-def to_csv(table: Sequence[Spot]) -> str:
-    """The spots as CSV, a column per field; what is None is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Spot)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(spot) for spot in table)
-    return text.getvalue()

@@ -12,9 +12,11 @@ def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
         _options.known({"totl": ["VDD_IN"]}, {"total": "", "rails": ""})
 
 
-def test_known_options_pass() -> None:
-    _options.known({"total": 1}, {"total": "", "rails": ""})
-    _options.known({}, {})
+@pytest.mark.parametrize("said", [{}, {"total": 1}, {"total": 1, "rails": 2}], ids=["none", "one", "all"])
+def test_known_options_pass_and_one_more_does_not(said: dict[str, object]) -> None:
+    _options.known(said, {"total": "", "rails": ""})
+    with pytest.raises(ValueError, match="colour"):
+        _options.known({**said, "colour": 3}, {"total": "", "rails": ""})
 
 
 def test_a_missing_option_is_its_default_and_without_one_it_is_asked_for() -> None:
