@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import grid_rows, matrix_rows
 from harness import content, inventory, report, store
+from harness.cli import look
 from harness.inventory import editors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +61,7 @@ def example() -> str:
     folder = next(
         f for f in store.folders(ROOT / "results" / "examples") if store.load(f).plan.ladders[0].method == "easier"
     )
-    run = store.load(folder)
+    run = look.load(folder)  # as `harness show` has it: by the analysis of now
     path = folder.relative_to(ROOT).as_posix()
     facts = run.jobs[0].facts
     machine = (
