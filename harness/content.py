@@ -82,6 +82,11 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
     "task": {"VOCABULARY": _NUMBER},
+    "method": {
+        "CHAINS": _FLAG,
+        "FRESH": _FLAG,
+        **dict.fromkeys(("check", "units", "budget", "begin", "shorten", "tune", "finish"), _FUNCTION),
+    },
     "sensor": {"WHERE": _PLACE, "LEAD_S": _SECONDS, "REPLACES": _TUPLE},
     "runtime": {
         "FORMS": _TUPLE,
@@ -110,17 +115,21 @@ def folders(kind: Kind) -> tuple[Path, ...]:
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """Return every name of `kind`, sorted. Nothing is imported."""
+    """Return every name of `kind`, sorted. Nothing is imported.
+
+    A method is called as the papers write it, with hyphens, `layer-folding`; its file has underscores for them.
+    """
     suffix = ".yaml" if kind == "profile" else ".py"
     files = (file for folder in folders(kind) if folder.is_dir() for file in folder.glob("*" + suffix))
-    return tuple(sorted({file.stem for file in files if not file.name.startswith("_")}))
+    stems = {file.stem for file in files if not file.name.startswith("_")}
+    return tuple(sorted(stem.replace("_", "-") if kind == "method" else stem for stem in stems))
 
 
 def find(kind: Kind, name: str) -> Path:
     """Return the file of `name`. Raises UsageError naming the nearest known name."""
     require_known(kind, name, names(kind))
-    suffix = ".yaml" if kind == "profile" else ".py"
-    return next(folder / (name + suffix) for folder in folders(kind) if (folder / (name + suffix)).is_file())
+    file = name + ".yaml" if kind == "profile" else (name.replace("-", "_") if kind == "method" else name) + ".py"
+    return next(folder / file for folder in folders(kind) if (folder / file).is_file())
 
 
 def load(kind: Kind, name: str) -> ModuleType:

@@ -75,6 +75,7 @@ def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, 
         seconds=round(time.monotonic() - began, 3),
         cached=cached,
         test_examples=outline.test_examples,
+        ended=outline.ended,
         **about,
     )
 

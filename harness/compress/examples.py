@@ -30,13 +30,16 @@ def read(key: str) -> Examples | None:
 def make(task: str, data: str | None, key: str) -> None:
     """Write the task's examples into the cache under `key`. Raises ContentError (the task's own code), StoreError."""
     import numpy as np
+    import torch
+
+    from harness.compress import state
 
     module = content.load("task", task)
     with content.blaming(content.find("task", task)):
         parts = module.load(data)
         tensors = {
-            _CALIBRATION: parts.train.images[:CALIBRATING],
-            _INPUTS: parts.test.images,
+            _CALIBRATION: state.inputs(parts.train, torch.arange(min(CALIBRATING, len(parts.train.labels)))),
+            _INPUTS: state.inputs(parts.test, torch.arange(len(parts.test.labels))),
             _LABELS: parts.test.labels,
         }
     with cache.storing(), cache.put("examples", key) as folder:

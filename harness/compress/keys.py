@@ -8,19 +8,24 @@ same network.
 from __future__ import annotations
 
 import functools
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from harness import content
-from harness.compress import recipes
+from harness.compress import recipes, schedules
 from harness.content import Kind
 from harness.records import Choice, Cost, Group, LadderRequest, Rung, Variant, digest
 
 _HERE = Path(__file__).resolve().parent
 _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
-_LADDER = (*_FOLDING, "models.py", "ladder.py", "state.py", "train.py")
+_LADDER = (
+    *_FOLDING,
+    *(f"{name}.py" for name in ("models", "ladder", "climber", "edits", "state", "train", "schedules", "ranking")),
+    *(f"{name}.py" for name in ("blocks", "channels", "slopes")),  # what edits are made of
+)
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)
 _PACKAGES = ("numpy", "scikit-learn", "scipy")  # they split the digits and draw the bootstrap's resamples
@@ -28,14 +33,23 @@ _PACKAGES = ("numpy", "scikit-learn", "scipy")  # they split the digits and draw
 
 def ladder(request: LadderRequest) -> str:
     """Key of a whole ladder. Raises UsageError for unknown names and settings."""
-    return digest({"ladder": _shared(request), "eligible": request.eligible, "method": _method(request)})
+    ends = {"rungs": request.rungs, "budget_epochs": request.budget_epochs, "delta": request.delta}
+    return digest({"ladder": _shared(request), "ends": ends, **_chosen(request)})
 
 
-def rung(request: LadderRequest, number: int, above: str | None) -> str:
-    """Key of rung `number`, below the rung whose variant is named `above` (None for rung 0)."""
+def rung(request: LadderRequest, number: int, above: str | None, tuning: Mapping[str, Any] | None = None) -> str:
+    """Key of rung `number`, below the rung whose variant is named `above` (None for rung 0).
+
+    `tuning` holds schedule and epochs of what comes after full depth.
+    """
     trains = content.constant("method", request.method, "TRAINS")
-    chosen = {"method": _method(request), "eligible": request.eligible} if number > 0 else None
+    chosen = {**_chosen(request), "tuning": dict(tuning or {})} if number > 0 else None
     return digest({"rung": number, "above": above, "trained": trains, "chosen": chosen, **_shared(request)})
+
+
+def begun(request: LadderRequest, full: str, tuning: Mapping[str, Any]) -> str:
+    """Key of the full network (its variant's name) as a method trains it before its first choice."""
+    return digest({"begun": full, "tuning": tuning["begin"], **_chosen(request), **_shared(request)})
 
 
 def controls(model: str, task: str, seed: int) -> str:
@@ -73,9 +87,22 @@ def _shared(request: LadderRequest) -> dict[str, Any]:
     asked = {
         "forms": list(request.forms),
         "threads": request.threads,
+        "train_on": request.train_on,
+        "full_depth": asdict(schedules.named(request.schedule, request.model).full),
         **_data(request.data),
     }
     return {**_network(request.model, request.task, request.seed, _LADDER), **asked}
+
+
+def _chosen(request: LadderRequest) -> dict[str, Any]:
+    """What rungs below full depth depend on besides."""
+    return {
+        "method": _method(request),
+        "eligible": request.eligible,
+        "step": request.step,
+        "distil": request.distil,
+        "schedule": asdict(schedules.named(request.schedule, request.model).rung),
+    }
 
 
 def _data(folder: str | None) -> dict[str, Any]:

@@ -32,10 +32,11 @@ def plain(recipe: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
 
 
-def ladder_name(method: str, recipe: Any) -> str:
-    """Return a short name, one per method and recipe: `easier`, `easier-position`, `order-3f9c2a`."""
+def ladder_name(method: str, recipe: Any, seed: int = 0) -> str:
+    """Return a short name, one per method, recipe and seed: `easier`, `easier-position`, `order-3f9c2a`, `easier-s1`."""
     default, said = plain(type(recipe)()), plain(recipe)
-    return "-".join([method, *(_word(said[name]) for name in said if said[name] != default[name])])
+    words = [method, *(_word(said[name]) for name in said if said[name] != default[name])]
+    return "-".join([*words, f"s{seed}"] if seed else words)
 
 
 def _word(value: Any) -> str:

@@ -2,8 +2,10 @@
 
 rung/<key>/rung.json      the Rung; its program's path is relative to this folder
 rung/<key>/program.pt2    the folded network as torch.export wrote it
-rung/<key>/state.pt       the trainable network's state_dict, to go on from (not for controls)
-ladder/<key>/ladder.json  name, recipe, size of the test split, eligible activations, and the keys of the rungs
+rung/<key>/state.pt       the trainable network's state_dict, to go on from (not for controls; see `drop_states`)
+rung/<key>/edits.json     what was done to the full network to get there
+begun/<key>/...           state.pt and edits.json of a full network as a method trained it before its first choice
+ladder/<key>/ladder.json  name, recipe, size of the test split, eligible units, why it ended, and the keys of the rungs
 
 Ladders share rung 0, whose record says how many activations were eligible in the ladder that made it; `read_ladder`
 says for each ladder its own.
@@ -13,15 +15,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import cache
 from harness.errors import StoreError
 from harness.records import Rung
+
+if TYPE_CHECKING:  # whoever looks for a finished ladder needs no torch
+    from torch import nn
+
+    from harness.compress.edits import Edit
 
 PROGRAM = "program.pt2"
 STATE = "state.pt"
@@ -37,6 +45,7 @@ class Outline:
     recipe: Mapping[str, Any]
     test_examples: int | None
     eligible: int
+    ended: str = ""
 
 
 def read(key: str) -> Rung | None:
@@ -52,6 +61,22 @@ def require(key: str) -> Rung:
             f"rung {key[:12]} has left the cache", "Give the cache more room (HARNESS_CACHE_GB); run again."
         )
     return rung
+
+
+def standing(key: str) -> Rung | None:
+    """Return the rung of `key` if a climb can go on from it: with its weights. One without counts as absent, and goes."""
+    rung = read(key)
+    if rung is None or Path(rung.variant.program).with_name(STATE).exists():
+        return rung
+    shutil.rmtree(Path(rung.variant.program).parent, ignore_errors=True)
+    return None
+
+
+def edits_of(key: str) -> tuple[Edit, ...]:
+    """Return what was done to the full network to get to this rung. Raises StoreError when the cache has dropped it."""
+    from harness.compress import edits
+
+    return edits.read(state_file(key).parent)
 
 
 def state_file(key: str) -> Path:
@@ -91,6 +116,46 @@ def write_ladder(key: str, outline: Outline, rung_keys: Sequence[str]) -> None:
     stored = {**outline.__dict__, "rungs": list(rung_keys)}
     with cache.storing(), cache.put("ladder", key) as folder:
         (folder / _LADDER).write_text(json.dumps(stored, indent=1))
+
+
+def drop_states(keys: Sequence[str]) -> int:
+    """Delete the weights that finished rungs could be gone on from, if the cache is more than half full; how many bytes.
+
+    A ladder that is finished needs them no more; one that is asked for differently is climbed again from full depth.
+    """
+    if 2 * sum(entry.size_bytes for entry in cache.entries()) <= cache.cap_bytes():
+        return 0
+    freed = 0
+    for key in keys:
+        rung = read(key)
+        state = Path(rung.variant.program).with_name(STATE) if rung else None
+        if state is not None and state.exists():
+            freed += state.stat().st_size
+            state.unlink()
+    return freed
+
+
+def begun(key: str) -> tuple[Edit, ...] | None:
+    """Return the edits of a network that a method has begun with, or None when it is not cached whole."""
+    from harness.compress import edits
+
+    return cache.read("begun", key, edits.read)
+
+
+def begun_file(key: str) -> Path:
+    """Return the state_dict file of such a network."""
+    return cache.root() / "begun" / key / STATE
+
+
+def write_begun(key: str, network: nn.Module, made: Sequence[Edit]) -> None:
+    """Keep a network that a method has begun with. Raises StoreError."""
+    import torch
+
+    from harness.compress import edits
+
+    with cache.storing(), cache.put("begun", key) as folder:
+        torch.save(network.state_dict(), folder / STATE)
+        edits.write(folder, made)
 
 
 def _parse_rung(folder: Path) -> Rung:

@@ -114,6 +114,9 @@ class LadderRequest:
     """One ladder to make: method with its recipe (only what differs from the method's defaults) on a model and its task.
 
     `data` is a folder for tasks that read one; `threads` train; `forms` are folding's forms beyond the default ones.
+    `schedule` names how networks are trained, `budget_epochs` the epochs of the whole ladder beyond full depth. At most
+    `rungs` rungs of `step` units each; the ladder ends where accuracy on the validation part is more than `delta` (a
+    fraction) below that of the control `continue`. `distil` is the full network's share of the loss. `train_on`: cpu, cuda.
     """
 
     method: Method
@@ -125,6 +128,13 @@ class LadderRequest:
     threads: int = 2
     data: str | None = None
     forms: tuple[str, ...] = ()
+    schedule: str = "quick"
+    budget_epochs: int | None = None
+    rungs: int | None = None
+    step: int = 1
+    delta: float | None = None
+    distil: float | None = None
+    train_on: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,10 @@ class Rung:
     Of a given network nobody says what was removed, moved and folded: these are None. Its `difference` is the relative
     max-abs difference of its outputs from rung 0's, in float32. `layers` are the variant's convolution and linear layers in
     the order in which they run; () in runs of older versions.
+
+    `epochs` and `seconds` are those of training, of full depth included, and of making this rung; `accuracy_validation` is
+    on the part that methods choose by. `correct` says of each test example whether it was classified correctly: bits in
+    hexadecimal, the first example highest. None or empty: not trained, or of an older version.
     """
 
     rung: int
@@ -148,19 +152,25 @@ class Rung:
     reasons: Mapping[str, str] = field(default_factory=dict)
     difference: float | None = None
     layers: tuple[Layer, ...] = ()
+    epochs: int | None = None
+    seconds: float | None = None
+    accuracy_validation: float | None = None
+    correct: str = ""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Why a method took this activation: the score per candidate (lowest first out), and whether the data settle it.
+    """What a method took (activations or blocks) and why: the score per candidate, lowest first out.
 
-    `gap` is the difference between the first two candidates; `gap_error` its bootstrap standard error (None: no data).
+    `gap` lies between the last that went and the first that stayed; `gap_error` is its bootstrap standard error (None: no
+    data). `setting` is the method's own scalar at this rung: a sparsity, a threshold, a width.
     """
 
-    chosen: str
+    chosen: tuple[str, ...]
     scores: Mapping[str, float]
     gap: float | None
     gap_error: float | None
+    setting: float | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +205,7 @@ class Ladder:
     """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`.
 
     So do given networks, method `onnx`, which have no task. `test_examples` is the size of the test split: what one step
-    of an accuracy is worth.
+    of an accuracy is worth. `ended`: why there are no more rungs, where it was not for want of candidates.
     """
 
     name: str
@@ -208,6 +218,7 @@ class Ladder:
     seconds: float = 0.0
     cached: bool = False
     test_examples: int | None = None
+    ended: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,20 @@ from harness.store.writing import reported, write
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA = 1
-_UPGRADES: dict[int, Any] = {}  # from version n: a function from the JSON tree of version n to that of version n + 1
+SCHEMA = 2
+
+
+def _choices_of_many(tree: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 to 2: what a rung's choice took became a list."""
+    for ladder in tree["ladders"]:
+        for rung in ladder["rungs"]:
+            if rung["choice"] is not None:
+                rung["choice"]["chosen"] = [rung["choice"]["chosen"]]
+    return {**tree, "schema": 2}
+
+
+# From version n: a function from the JSON tree of version n to that of version n + 1.
+_UPGRADES = {1: _choices_of_many}
 
 
 def create(root: Path, run: Run) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from harness import content
@@ -14,8 +15,8 @@ ELIGIBLE = ("layer1.0.relu1", "layer1.1.relu1", "layer2.0.relu1")
 
 
 def chosen(recipe: object, candidates: tuple[str, ...] = ELIGIBLE) -> str | None:
-    choice = order.choose(State(nn.Identity(), ELIGIBLE, candidates, None, 0), recipe)
-    return None if choice is None else str(choice.chosen)
+    choice = order.choose(State(nn.Identity(), torch.zeros(2), ELIGIBLE, candidates), recipe)
+    return None if choice is None else ",".join(choice.chosen)
 
 
 def test_the_deepest_goes_first_by_default() -> None:

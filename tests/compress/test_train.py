@@ -10,9 +10,10 @@ from torch import nn
 
 from harness import content
 from harness.compress import train
+from harness.compress.schedules import Schedule
 from harness.errors import TrainError
 
-LONGER = train.Schedule(epochs=20, peak=0.1)
+LONGER = Schedule(epochs=20, peak=0.1)
 
 
 def silent(epoch: int, loss: float) -> None:
@@ -38,7 +39,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others() -> None
 
     def trained(seed: int) -> list[torch.Tensor]:
         network = tiny()
-        train.fit(network, data.train, train.Schedule(2, 0.05), seed, silent)
+        train.fit(network, data.train, Schedule(2, 0.05), seed, silent)
         return list(network.state_dict().values())
 
     first, again, other = trained(0), trained(0), trained(1)
@@ -49,13 +50,13 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others() -> None
 def test_a_loss_that_is_not_finite_is_an_error_that_says_so() -> None:
     data = content.load("task", "tiny").load(None)
     with pytest.raises(TrainError, match=r"the loss became (nan|inf) at step \d+ of 20"):
-        train.fit(tiny(), data.train, train.Schedule(10, 1e30), 0, silent)
+        train.fit(tiny(), data.train, Schedule(10, 1e30), 0, silent)
 
 
 def test_progress_is_told_after_each_epoch_with_the_mean_loss() -> None:
     data = content.load("task", "tiny").load(None)
     told: list[tuple[int, float]] = []
-    train.fit(tiny(), data.train, train.Schedule(3, 0.01), 0, lambda epoch, loss: told.append((epoch, loss)))
+    train.fit(tiny(), data.train, Schedule(3, 0.01), 0, lambda epoch, loss: told.append((epoch, loss)))
     assert [epoch for epoch, _ in told] == [0, 1, 2]
     assert all(math.isfinite(loss) for _, loss in told)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.compress.ranking import lowest
 from harness.records import Choice
 
 if TYPE_CHECKING:  # the controller reads Recipe, and torch stays out of it
@@ -45,29 +46,30 @@ def choose(state: State, recipe: Recipe) -> Choice | None:
 
     The gap to the second least carries the bootstrap standard error over images, paired: both see the same resamples.
     """
-    if not state.candidates:
-        return None
     entropies = _entropies(state, recipe)
-    ranked = sorted(state.candidates, key=lambda name: float(entropies[name][0]))
-    scores = {name: float(entropies[name][0]) for name in ranked}
-    if len(ranked) == 1:
-        return Choice(ranked[0], scores, gap=None, gap_error=None)
-    gaps = entropies[ranked[1]] - entropies[ranked[0]]
-    return Choice(ranked[0], scores, gap=float(gaps[0]), gap_error=float(gaps[1:].std(ddof=1)))
+    scores = {name: float(entropies[name][0]) for name in state.candidates}
+    ranked = sorted(scores, key=lambda name: scores[name])
+    error = None
+    if len(ranked) > state.step:
+        error = float((entropies[ranked[state.step]] - entropies[ranked[state.step - 1]])[1:].std(ddof=1))
+    return lowest(scores, state.step, error)
 
 
 def _entropies(state: State, recipe: Recipe) -> dict[str, NDArray[np.float64]]:
     """Mean entropy per candidate: of the images as they are (first), then of each resample."""
     import torch
 
-    assert state.images is not None
-    images, weights = state.images, torch.from_numpy(_weights(len(state.images), state.seed))
+    from harness.compress.state import batches
+
+    assert state.held_out is not None
+    images = len(state.held_out.labels)
+    weights = torch.from_numpy(_weights(images, state.seed))
     on: dict[str, Tensor] = {}
-    for some, weight in zip(torch.split(images, BATCH), torch.split(weights, BATCH, dim=1), strict=True):
+    for (some, _), weight in zip(batches(state.held_out, BATCH), torch.split(weights, BATCH, dim=1), strict=True):
         for name, z in _inputs(state.network, state.candidates, some).items():
             counts = (weight @ (z >= 0).flatten(1).float()).reshape(-1, *z.shape[1:])
             on[name] = on[name] + counts if name in on else counts
-    return {name: mean_entropy(counts.double() / len(images), recipe.entropy).numpy() for name, counts in on.items()}
+    return {name: mean_entropy(counts.double() / images, recipe.entropy).numpy() for name, counts in on.items()}
 
 
 def mean_entropy(p: Tensor, definition: str) -> Tensor:

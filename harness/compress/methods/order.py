@@ -41,4 +41,4 @@ def choose(state: State, recipe: Recipe) -> Choice | None:
     """Choose the next of the order, its place as the score; None at its end."""
     order = recipe.order or state.eligible[::-1]
     left = {name: float(place) for place, name in enumerate(order) if name in state.candidates}
-    return Choice(next(iter(left)), left, gap=None, gap_error=None) if left else None
+    return Choice(tuple(left)[: state.step], left, gap=None, gap_error=None) if left else None

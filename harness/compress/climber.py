@@ -1,0 +1,179 @@
+"""What a ladder is made of, loaded when first needed: method, data, full network, eligible units, schedules, epochs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from harness import cache, content
+from harness.child import OnProgress, Progress
+from harness.compress import activations, mergeable, models, recipes, schedules, train
+from harness.compress.schedules import Budget, Schedule, Schedules
+from harness.compress.state import AfterStep, Data, Penalty, State
+from harness.errors import UsageError
+from harness.records import LadderRequest
+
+LEARNING = "training"  # the folder of checkpoints in the cache
+
+
+class Means:
+    """A request with all that it takes to make its rungs."""
+
+    def __init__(self, request: LadderRequest, on_progress: OnProgress) -> None:
+        self.request = request
+        self.on_progress = on_progress
+        self.recipe = recipes.resolve(request.method, request.recipe)
+        self.name = recipes.ladder_name(request.method, self.recipe, request.seed)
+        self.method = content.load("method", request.method)
+        self.trains: bool = self.method.TRAINS
+        self.task = content.load("task", request.task)
+        self.example = models.example(self.task, request.seed)
+
+    @cached_property
+    def data(self) -> Data:
+        """The task's images, loaded when first needed."""
+        with content.blaming(content.find("task", self.request.task)):
+            data: Data = self.task.load(self.request.data)
+        return data
+
+    @cached_property
+    def activations(self) -> tuple[str, ...]:
+        """All activations of the full network, in forward order."""
+        return activations(self.build())
+
+    @cached_property
+    def eligible(self) -> tuple[str, ...]:
+        """The activations that this ladder may remove, in forward order."""
+        return self.activations if self.request.eligible == "all" else mergeable(self.build(), self.example)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """What the method takes one by one: activations, or what its `units` says. Raises UsageError: it finds none."""
+        own: Callable[[State, Any], tuple[str, ...]] | None = self.hook("units")
+        if own is None:
+            return self.eligible
+        with self.blaming():
+            return own(State(self.build().eval(), self.example, self.eligible, (), controls=self.controls), self.recipe)
+
+    @cached_property
+    def rungs(self) -> int:
+        """The most rungs there will be below full depth."""
+        return min(math.ceil(len(self.units) / self.request.step), self.request.rungs or len(self.units))
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """How this ladder's networks are trained."""
+        return schedules.named(self.request.schedule, self.request.model)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The epochs of this ladder, as its method shares them out. Raises UsageError: too few for one rung."""
+        asked = self.request.budget_epochs
+        total = self.rungs * self.schedules.rung.epochs if asked is None else asked
+        share: Callable[[int, int, Any], Budget] | None = self.hook("budget")
+        if not self.trains:
+            return Budget(0, 0)
+        return share(total, self.rungs, self.recipe) if share else schedules.split_evenly(total, self.rungs)
+
+    @cached_property
+    def rung_schedule(self) -> Schedule:
+        """How a rung is trained: from fresh weights as the full network is, else as rungs are."""
+        if getattr(self.method, "FRESH", False):
+            return self.schedules.full.lasting(self.schedules.full.epochs + self.budget.rung)
+        return self.schedules.rung.lasting(self.budget.rung)
+
+    def hook(self, name: str) -> Any:
+        """Return an optional function of the method, or None."""
+        return getattr(self.method, name, None)
+
+    def blaming(self) -> Any:
+        """Turn what the method's file does wrong into a ContentError that names it."""
+        return content.blaming(content.find("method", self.request.method))
+
+    def build(self) -> nn.Module:
+        """Return the full network with random weights, the same ones for the same seed."""
+        return train.lay_out(models.build(self.request.model, self.task, self.request.seed))
+
+    def controls(self) -> dict[str, nn.Module]:
+        """Return the model's smaller networks by name, untrained."""
+        return models.controls(self.request.model, self.task, self.request.seed)
+
+    def check(self) -> None:
+        """Let the method judge its recipe by the units there are, if it has a `check`. Raises UsageError."""
+        judge, units = self.hook("check"), self.units
+        if judge is not None:
+            with self.blaming():
+                judge(units, self.recipe)
+        if self.trains and not units:
+            raise UsageError(
+                f"method {self.request.method} finds nothing to remove from model {self.request.model}",
+                "Name another --method, or --eligible all.",
+            )
+        if self.trains and self.task.CLASSES < 2:
+            raise UsageError(
+                f"task {self.request.task} has one class: there is nothing to learn", "Name another --task."
+            )
+        assert self.budget is not None  # judged before anything is made
+
+    def state(self, network: nn.Module, candidates: tuple[str, ...], rung: int) -> State:
+        """Return what the method sees when it makes rung `rung` from `network`, a copy that it may change."""
+        return State(
+            network=copy.deepcopy(network).eval(),
+            example=self.example,
+            eligible=self.units,
+            candidates=candidates,
+            held_out=self.data.validation if self.trains else None,
+            train=self.data.train if self.trains else None,
+            seed=self.request.seed,
+            rung=rung,
+            rungs=self.rungs,
+            step=self.request.step,
+            controls=self.controls,
+        )
+
+    def tell(self, rung: int, doing: str) -> None:
+        """Report what is being done for which rung."""
+        self.on_progress(Progress(f"{self.name}: rung {rung} of {self.rungs}, {doing}", rung, self.rungs + 1))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training of a ladder's network, as a method may ask for it (`Training`): `number` is the rung's."""
+
+    means: Means
+    schedule: Schedule
+    number: int
+    key: str
+    doing: str
+    teacher: nn.Module | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it lasts."""
+        return self.schedule.epochs
+
+    def fit(self, network: nn.Module, penalty: Penalty | None = None, after_step: AfterStep | None = None) -> None:
+        """Train `network` in place; going on where a training of the same key was cut off. Raises TrainError."""
+        if not self.epochs:
+            return
+        request, means = self.means.request, self.means
+        means.tell(self.number, self.doing)
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            means.tell(self.number, f"{self.doing}, epoch {epoch + 1} of {self.epochs}, loss {loss:.3f}")
+
+        teacher = train.Teacher(self.teacher.eval(), request.distil) if self.teacher and request.distil else None
+        extras = train.Extras(penalty, after_step, teacher, self.folder, request.train_on)
+        train.fit(network, means.data.train, self.schedule, 1000 * request.seed + self.number, on_epoch, extras)
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints lie until its result is kept."""
+        return cache.root() / LEARNING / self.key
