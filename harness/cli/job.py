@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli import flags
 from harness.cli.guard import InventoryFile, Json, Results, complain, first_line, guarded, print_json
 from harness.cli.look import load, show_table
 from harness.errors import HarnessError, UsageError
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from harness.records import Device, Plan
 
 # What makes a ladder: of no use to networks that are given.
-_OF_LADDERS = {"model", "task", "data", "method", "eligible", "entropy", "order", "controls"}
+_OF_LADDERS = {"model", "task", "data", "method", "eligible", "entropy", "order", "recipe", "controls"} | {
+    *("schedule", "budget_epochs", "rungs", "step", "delta", "distil", "seeds", "train_on")
+}
 _BESIDE_RESUME = {
     "resume",
     "results",
@@ -28,58 +31,6 @@ _BESIDE_RESUME = {
     "steal",
 }  # what may be said together with --resume
 
-DeviceWord = Annotated[
-    str | None,
-    typer.Option(help="Devices of the inventory, or tag:NAME for all that have it.", metavar="NAME[,NAME]"),
-]
-Model = Annotated[str, typer.Option(help="The network: see `harness models`.")]
-Task = Annotated[str | None, typer.Option(help="Its data; by default the model's own.")]
-Data = Annotated[Path | None, typer.Option(help="A folder for tasks that read one.", metavar="DIR")]
-Method = Annotated[str, typer.Option(help="How depth is chosen: see `harness methods`.", metavar="X[,X]")]
-Eligible = Annotated[str, typer.Option(help="Activations: those that unlock a merge, or all.", metavar="mergeable|all")]
-Entropy = Annotated[str | None, typer.Option(help="easier: of a channel or of a position.", metavar="channel|position")]
-Order = Annotated[str | None, typer.Option(help="order: activations, first out first.", metavar="NAME[,NAME]")]
-Onnx = Annotated[
-    list[Path] | None,
-    typer.Option(help="Measure networks folded elsewhere; repeated, the first is the reference.", metavar="FILE"),
-]
-Runtime = Annotated[str | None, typer.Option(help="By default the first of the device's profile.", metavar="R[,R]")]
-Precision = Annotated[str, typer.Option(help="Of weights and arithmetic.", metavar="P[,P]")]
-Threads = Annotated[int | None, typer.Option(help="Of an inference; by default the profile's.")]
-Batch = Annotated[int, typer.Option(help="Inputs per inference.")]
-Option = Annotated[list[str] | None, typer.Option(help="A runtime's option; may be repeated.", metavar="K=V")]
-Budget = Annotated[float, typer.Option(help="Seconds of measuring per job, at most.", metavar="S")]
-Seed = Annotated[int, typer.Option(help="Of training and of the order of measuring.")]
-Controls = Annotated[bool, typer.Option(help="Measure the latency controls beside the ladder.")]
-Tune = Annotated[
-    str | None, typer.Option(help="Settings to bring about meanwhile, of the profile.", metavar="NAME[,NAME]")
-]
-Regime = Annotated[
-    str | None,
-    typer.Option(help="A cool device (the default), or one under lasting load.", metavar="burst|sustained"),
-]
-PowerMode = Annotated[str | None, typer.Option(help="A power mode of the profile.", metavar="NAME")]
-Profile = Annotated[
-    bool, typer.Option("--profile", help="Time each operator too, once all is measured; count hardware events.")
-]
-Energy = Annotated[
-    str,
-    typer.Option(
-        help="Energy, after the latencies: both scenarios, paced, closed or none; auto: both, where a sensor can be read.",
-        metavar="MODE",
-    ),
-]
-Windows = Annotated[int | None, typer.Option(help="Energy windows of each case and scenario; 5 at least.", metavar="N")]
-Window = Annotated[float | None, typer.Option(help="Length of one; by default as its sensors need it.", metavar="S")]
-Rate = Annotated[
-    float | None,
-    typer.Option(help="Inferences a second of the paced scenario; by default half the slowest's.", metavar="HZ"),
-]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for a device that another run holds.")]
-Steal = Annotated[bool, typer.Option("--steal", help="End the run that holds a device, and take it.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
-Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.", metavar="RUN")]
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -88,35 +39,44 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     context: typer.Context,
-    device: DeviceWord = None,
-    model: Model = "resnet18",
-    task: Task = None,
-    data: Data = None,
-    method: Method = "easier",
-    eligible: Eligible = "mergeable",
-    entropy: Entropy = None,
-    order: Order = None,
-    onnx: Onnx = None,
-    runtime: Runtime = None,
-    precision: Precision = "fp32",
-    threads: Threads = None,
-    batch: Batch = 1,
-    option: Option = None,
-    budget: Budget = 240.0,
-    seed: Seed = 0,
-    controls: Controls = True,
-    tune: Tune = None,
-    regime: Regime = None,
-    power_mode: PowerMode = None,
-    profile: Profile = False,
-    energy: Energy = "auto",
-    windows: Windows = None,
-    window: Window = None,
-    rate: Rate = None,
-    wait: Wait = False,
-    steal: Steal = False,
-    dry_run: DryRun = False,
-    resume: Resume = None,
+    device: flags.DeviceWord = None,
+    model: flags.Model = "resnet18",
+    task: flags.Task = None,
+    data: flags.Data = None,
+    method: flags.Method = "easier",
+    eligible: flags.Eligible = "mergeable",
+    entropy: flags.Entropy = None,
+    order: flags.Order = None,
+    recipe: flags.Recipe = None,
+    schedule: flags.Schedule = None,
+    budget_epochs: flags.BudgetEpochs = None,
+    rungs: flags.Rungs = None,
+    step: flags.Step = 1,
+    delta: flags.Delta = None,
+    distil: flags.Distil = None,
+    seeds: flags.Seeds = 1,
+    train_on: flags.TrainOn = None,
+    onnx: flags.Onnx = None,
+    runtime: flags.Runtime = None,
+    precision: flags.Precision = "fp32",
+    threads: flags.Threads = None,
+    batch: flags.Batch = 1,
+    option: flags.Option = None,
+    budget: flags.Budget = 240.0,
+    seed: flags.Seed = 0,
+    controls: flags.Controls = True,
+    tune: flags.Tune = None,
+    regime: flags.Regime = None,
+    power_mode: flags.PowerMode = None,
+    profile: flags.Profile = False,
+    energy: flags.Energy = "auto",
+    windows: flags.Windows = None,
+    window: flags.Window = None,
+    rate: flags.Rate = None,
+    wait: flags.Wait = False,
+    steal: flags.Steal = False,
+    dry_run: flags.DryRun = False,
+    resume: flags.Resume = None,
     results: Results = Path("results"),
     inventory: InventoryFile = None,
     as_json: Json = False,
@@ -154,7 +114,7 @@ def _words(context: typer.Context) -> Words:
     # click knows neither: a path is text to it still, and a list that nobody gave may be None
     said["data"] = None if said["data"] is None else Path(said["data"])
     said["onnx"] = tuple(map(Path, said["onnx"] or ()))
-    said["option"] = tuple(said["option"] or ())
+    said["option"], said["recipe"] = tuple(said["option"] or ()), tuple(said["recipe"] or ())
     return Words(**said)
 
 
