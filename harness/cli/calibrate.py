@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.guard import InventoryFile, Json, Results, first_line, guarded, print_columns, print_json
 from harness.cli.flags import Tune
+from harness.cli.guard import InventoryFile, Json, Results, first_line, guarded, print_columns, print_json
 from harness.errors import UsageError
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -39,7 +40,8 @@ Clean = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(guarded(devices))
-    for kind in ("method", "model", "task"):
+    app.command()(guarded(methods))
+    for kind in ("model", "task"):
         app.command(kind + "s")(guarded(_listing(kind)))
     app.command()(guarded(runtimes))
     app.command()(guarded(sensors))
@@ -86,6 +88,38 @@ def _clean(word: str, file: Path, as_json: bool) -> None:
         print_columns([(name, f"{size / 1e6:.1f} MB freed") for name, size in freed.items()])
     if len(freed) < len(chosen):
         raise typer.Exit(1)
+
+
+def methods(as_json: Json = False) -> None:
+    """List the methods that can be named: what each is, whether it trains and can be used here, its settings."""
+    from harness import content
+
+    found = {name: _method(name) for name in content.names("method")}
+    if as_json:
+        print_json([{"method": name, **each} for name, each in found.items()])
+        return
+    width = max(map(len, found))
+    for name, each in found.items():
+        unusable = f"cannot be used: {without_escapes(each['trouble'] or '')}"
+        print(f"{name:{width}}  {each['summary'] if each['usable'] else unusable}")
+        for key, setting in each["settings"].items():
+            default = json.dumps(setting["default"])
+            print(f"{'':{width}}    --recipe {key}={setting['takes']}  (default: {default})")
+
+
+def _method(name: str) -> dict[str, Any]:
+    """A method as JSON; a file that breaks its contract is told of, and hides none of the others."""
+    from harness import content
+    from harness.compress import recipes
+    from harness.errors import ContentError
+
+    try:
+        known, trouble = recipes.settings(name), None
+        trains, summary = content.constant("method", name, "TRAINS"), content.summary("method", name)
+    except ContentError as error:
+        known, trouble, trains, summary = (), error.message, None, ""
+    settings = {each.name: {"default": each.default, "takes": each.takes} for each in known}
+    return {"summary": summary, "trains": trains, "usable": not trouble, "trouble": trouble, "settings": settings}
 
 
 def profiles(as_json: Json = False, schema: Schema = False) -> None:
