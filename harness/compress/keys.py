@@ -24,7 +24,7 @@ _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
 _LADDER = (
     *_FOLDING,
     *(f"{name}.py" for name in ("models", "ladder", "climber", "edits", "state", "train", "schedules", "ranking")),
-    *(f"{name}.py" for name in ("blocks", "channels", "slopes", "fronts")),  # what edits are made of, what methods ask
+    *(f"{name}.py" for name in ("blocks", "spans", "channels", "slopes", "fronts")),  # what edits are made of, what methods ask
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)
