@@ -23,12 +23,13 @@ _HERE = Path(__file__).resolve().parent
 _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
 _LADDER = (
     *_FOLDING,
-    *(f"{name}.py" for name in ("models", "ladder", "climber", "edits", "state", "train", "schedules", "ranking")),
+    *(f"{name}.py" for name in ("models", "ladder", "drafts", "climber", "edits", "state", "train", "schedules")),
+    *("ranking.py", "widths.py"),
     *(f"{name}.py" for name in ("blocks", "spans", "channels", "slopes", "fronts")),  # what edits are made of, what methods ask
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)
-_PACKAGES = ("numpy", "scikit-learn", "scipy")  # they split the digits and draw the bootstrap's resamples
+_PACKAGES = ("numpy", "scikit-learn", "scipy", "torch-pruning")  # they split digits, draw resamples, prune widths
 
 
 def ladder(request: LadderRequest) -> str:
@@ -52,14 +53,14 @@ def begun(request: LadderRequest, full: str, tuning: Mapping[str, Any]) -> str:
     return digest({"begun": full, "tuning": tuning["begin"], **_chosen(request), **_shared(request)})
 
 
-def controls(model: str, task: str, seed: int) -> str:
-    """Key of the ladder of a model's latency controls."""
-    return digest({"controls": _network(model, task, seed, _CONTROLS)})
+def controls(model: str, task: str, seed: int, data: str | None = None) -> str:
+    """Key of the ladder of a model's latency controls; `data` is the folder in which the task counts its classes."""
+    return digest({"controls": _network(model, task, seed, _CONTROLS), **_counted(data)})
 
 
-def control(model: str, task: str, seed: int, name: str) -> str:
+def control(model: str, task: str, seed: int, name: str, data: str | None = None) -> str:
     """Key of one latency control."""
-    return digest({"control": name, **_network(model, task, seed, _CONTROLS)})
+    return digest({"control": name, **_network(model, task, seed, _CONTROLS), **_counted(data)})
 
 
 def examples(task: str, data: str | None) -> str:
@@ -111,6 +112,11 @@ def _data(folder: str | None) -> dict[str, Any]:
         "data": [folder, listing(folder)] if folder else None,
         "packages": {name: metadata.version(name) for name in _PACKAGES},
     }
+
+
+def _counted(folder: str | None) -> dict[str, Any]:
+    """What the size of a network's output depends on, where the task counts its classes in a folder."""
+    return {"counted": [folder, listing(folder)]} if folder else {}
 
 
 def _network(model: str, task: str, seed: int, code: tuple[str, ...]) -> dict[str, Any]:
