@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import store, tables, wire
+from harness import report, store, tables, wire
 from harness.errors import StoreError, UsageError
 from harness.records import Plan, Run
 
 PLAN = Plan("local", (), ("empty",), ("fp32",), 1, 1, {}, 5.0, 0)
-RUN = Run(1, "20260101T000000Z-abcd", "s", "local", False, "preparing", "2026-01-01T00:00:00+00:00", ("run",), PLAN, {})
+CREATED = "2026-01-01T00:00:00+00:00"
+RUN = Run(store.SCHEMA, "20260101T000000Z-abcd", "s", "local", False, "preparing", CREATED, ("run",), PLAN, {})
+VERSION_1 = Path(__file__).resolve().parent / "data" / "runs" / "version-1"
 CASE = "0123456789abcdef"
 
 
@@ -61,6 +63,26 @@ def test_runs_are_found_by_path_by_id_by_its_start_and_by_being_the_newest(tmp_p
     with pytest.raises(UsageError, match='no run "1999"') as caught:
         store.find(tmp_path, "1999")
     assert newer.name in caught.value.hint
+
+
+def test_a_run_of_version_1_is_read_as_one_of_now_and_shown(tmp_path: Path) -> None:
+    written = json.loads((VERSION_1 / "run.json").read_text())
+    run = store.load(VERSION_1)
+    told = [rung["choice"] and rung["choice"]["chosen"] for rung in written["ladders"][0]["rungs"]]
+    assert written["schema"] == 1 and told == [None, "layer4.0.relu1"]
+    assert run.schema == store.SCHEMA
+    assert [rung.choice and rung.choice.chosen for rung in run.ladders[0].rungs] == [None, ("layer4.0.relu1",)]
+    assert [(ladder.schedule, ladder.step, ladder.train_on) for ladder in run.plan.ladders] == [("quick", 1, "cpu")]
+    assert [case["rung"] for case in report.to_json(run)["cases"]] == [0, 1]
+    assert store.load(store.create(tmp_path, run)) == run
+
+
+@pytest.mark.parametrize("lost", ["ladders", "rungs"])
+def test_a_run_of_version_1_that_lost_a_part_is_damaged_and_no_bug(tmp_path: Path, lost: str) -> None:
+    text = (VERSION_1 / "run.json").read_text().replace(f'"{lost}": [', f'"{lost}-no-more": [')
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(StoreError, match=f"damaged.*{lost}"):
+        store.load(tmp_path)
 
 
 def test_a_file_from_a_newer_program_is_refused(tmp_path: Path) -> None:

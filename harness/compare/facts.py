@@ -11,7 +11,9 @@ from harness.records import JobRecord, LadderRequest
 
 # Names that must have something in common; rows that only one run has are listed as such.
 CHOICES = ("runtime", "precision", "method", "model", "task")
-LADDER = ("recipe", "eligible", "seed", "forms")
+# How far a ladder goes (rungs, delta) is left out: rungs that only one run has are listed as such.
+_MADE = ("eligible", "seed", "forms", "schedule", "budget_epochs", "step", "distil", "train_on")
+LADDER = ("recipe", *_MADE)
 PLAN = ("device", "threads", "batch", "options", "tune", "power_mode")
 # Of the device as its agent found it: which machine, which system, in which state.
 DEVICE = (
@@ -86,14 +88,20 @@ def _chosen(taken: Taken, name: str) -> list[Any]:
 
 def _ladder(a: Taken, b: Taken) -> Iterator[Fact]:
     """How ladders were made; recipes, which belong to a method, of common methods."""
-    for name in ("eligible", "seed", "forms"):
-        ours, theirs = (_distinct(getattr(one, name) for one in each.run.plan.ladders) for each in (a, b))
+    for name in _MADE:
+        ours, theirs = (_distinct(_asked(one, name) for one in each.run.plan.ladders) for each in (a, b))
         if ours != theirs:
             yield name, ours, theirs
     for method in _chosen(a, "method"):
         pair = [_recipes(taken, method) for taken in (a, b)]
         if all(pair) and pair[0] != pair[1]:
             yield "recipe", pair[0], pair[1]
+
+
+def _asked(ladder: LadderRequest, name: str) -> Any:
+    """What was asked of a ladder; nothing is as good an answer as any."""
+    value = getattr(ladder, name)
+    return "not asked for" if value is None else value
 
 
 def _recipes(taken: Taken, method: str) -> list[Any]:

@@ -58,8 +58,11 @@ def load(folder: Path) -> Run:
         raise _damaged(file, str(error)) from None
     if type(version) is not int or not 1 <= version <= SCHEMA:
         raise StoreError(f"{file}: schema {version!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
-    for old in range(version, SCHEMA):
-        tree = _UPGRADES[old](tree)
+    try:
+        for old in range(version, SCHEMA):
+            tree = _UPGRADES[old](tree)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(file, f"version {version} has no {error}") from None
     try:
         run = _adapter().validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
