@@ -40,6 +40,7 @@ _FOLDERS: dict[Kind, tuple[Path, str]] = {  # kind -> (built-in folder, folder i
     "method": (PACKAGE / "compress" / "methods", "methods"),
 }
 
+_HYPHENED: tuple[Kind, ...] = ("method", "task")
 _LOADING = threading.RLock()
 
 
@@ -53,6 +54,10 @@ _DATACLASS: _Rule = ("a dataclass", dataclasses.is_dataclass)
 _TEXT: _Rule = ("a string", lambda value: isinstance(value, str))
 _FLAG: _Rule = ("True or False", lambda value: isinstance(value, bool))
 _NUMBER: _Rule = ("a whole number above 0", lambda value: isinstance(value, int) and value > 0)
+_COUNT: _Rule = (
+    "a whole number above 0, or None beside a function `classes` that counts them",
+    lambda value: value is None or (isinstance(value, int) and value > 0),
+)
 _SECONDS: _Rule = ("a number of seconds, 0 at least", lambda value: isinstance(value, int | float) and value >= 0)
 _TUPLE: _Rule = ("a tuple", lambda value: isinstance(value, tuple))
 _DICT: _Rule = ("a dict", lambda value: isinstance(value, dict))
@@ -75,13 +80,13 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
     },
     "sensor": {"WINDOW_S": _WINDOW, "OPTIONS": _DICT, "probe": _FUNCTION, "open": _FUNCTION},
     "model": {"TASK": _TEXT, "build": _FUNCTION},
-    "task": {"CLASSES": _NUMBER, "SHAPE": _TUPLE, "load": _FUNCTION},
+    "task": {"CLASSES": _COUNT, "SHAPE": _TUPLE, "load": _FUNCTION},
     "method": {"TRAINS": _FLAG, "Recipe": _DATACLASS, "choose": _FUNCTION},
 }
 
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
-    "task": {"VOCABULARY": _NUMBER},
+    "task": {"VOCABULARY": _NUMBER, "DATA": _TEXT, "classes": _FUNCTION},
     "method": {
         "CHAINS": _FLAG,
         "FRESH": _FLAG,
@@ -117,18 +122,18 @@ def folders(kind: Kind) -> tuple[Path, ...]:
 def names(kind: Kind) -> tuple[str, ...]:
     """Return every name of `kind`, sorted. Nothing is imported.
 
-    A method is called as the papers write it, with hyphens, `layer-folding`; its file has underscores for them.
+    Methods and tasks are called as the papers write them, with hyphens, `layer-folding`; a file has underscores for them.
     """
     suffix = ".yaml" if kind == "profile" else ".py"
     files = (file for folder in folders(kind) if folder.is_dir() for file in folder.glob("*" + suffix))
     stems = {file.stem for file in files if not file.name.startswith("_")}
-    return tuple(sorted(stem.replace("_", "-") if kind == "method" else stem for stem in stems))
+    return tuple(sorted(stem.replace("_", "-") if kind in _HYPHENED else stem for stem in stems))
 
 
 def find(kind: Kind, name: str) -> Path:
     """Return the file of `name`. Raises UsageError naming the nearest known name."""
     require_known(kind, name, names(kind))
-    file = name + ".yaml" if kind == "profile" else (name.replace("-", "_") if kind == "method" else name) + ".py"
+    file = name + ".yaml" if kind == "profile" else (name.replace("-", "_") if kind in _HYPHENED else name) + ".py"
     return next(folder / file for folder in folders(kind) if (folder / file).is_file())
 
 
@@ -197,7 +202,8 @@ def _require_defined(kind: Kind, module: ModuleType, file: Path) -> None:
 def blaming(file: Path) -> Iterator[None]:
     """Turn whatever the code of a content file raises into a ContentError with file, line and exception.
 
-    Errors of ours pass as they are. The line is the innermost one in the file's own folder.
+    Errors of ours pass as they are; one with a `hint`, the next move, is no mistake of the file, and is told in its own
+    words. The line is the innermost one in the file's own folder.
     """
     try:
         yield
@@ -206,6 +212,8 @@ def blaming(file: Path) -> Iterator[None]:
     except SyntaxError as error:
         raise ContentError(f"{error.filename}:{error.lineno}: not valid Python: {error.msg}") from error
     except (Exception, SystemExit) as error:
+        if isinstance(hint := getattr(error, "hint", None), str):
+            raise ContentError(str(error), hint) from None
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{frame.filename}:{frame.lineno}" for frame in frames if Path(frame.filename).parent == file.parent]
         place = places[-1] if places else str(file)

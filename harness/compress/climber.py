@@ -33,7 +33,7 @@ class Means:
         self.name = recipes.ladder_name(request.method, self.recipe, request.seed)
         self.method = content.load("method", request.method)
         self.trains: bool = self.method.TRAINS
-        self.task = content.load("task", request.task)
+        self.task = models.task(request.task, request.data)
         self.example = models.example(self.task, request.seed)
 
     @cached_property
