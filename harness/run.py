@@ -222,7 +222,7 @@ def _climb(plan: Plan, tell: OnProgress) -> tuple[Ladder, ...]:
     ladders = [client.climb(request, tell) for request in plan.ladders]
     if plan.controls:
         first: LadderRequest = plan.ladders[0]
-        ladders.append(client.controls(first.model, first.task, first.seed, tell))
+        ladders.append(client.controls(first.model, first.task, first.seed, tell, first.data))
     return tuple(ladder for ladder in ladders if ladder.rungs)
 
 

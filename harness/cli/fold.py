@@ -99,7 +99,7 @@ def _request(
     return FoldRequest(
         model=name,
         weights=weights,
-        classes=classes if classes is not None else content.constant("task", task, "CLASSES"),
+        classes=classes if classes is not None else _classes(task),
         input_shape=_shape(shape, content.constant("task", task, "SHAPE")),
         remove=tuple(split(remove, "--remove")),
         padding=cast(Padding, padding),
@@ -124,6 +124,15 @@ def _model(network: str, model: str | None) -> tuple[str, str | None]:
     if not file.is_file():
         raise UsageError(f"{network}: no such file", "Give the weights' file, or the model's name alone.")
     return model, str(file.resolve())
+
+
+def _classes(task: str) -> int:
+    from harness import content
+
+    known: int | None = content.constant("task", task, "CLASSES")
+    if known is None:
+        raise UsageError(f"task {task} counts its classes in its folder", "Say how many there are: --classes N.")
+    return known
 
 
 def _shape(word: str | None, usual: Sequence[int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from harness import child
+from harness import child, content
 from harness.child import OnProgress, Progress
 from harness.compress import examples as stored_examples
 from harness.compress import keys, rungs
@@ -27,11 +27,16 @@ def climb(request: LadderRequest, on_progress: OnProgress) -> Ladder:
     return _obtain(keys.ladder(request), about, {"ladder": asdict(request)}, request.threads, on_progress)
 
 
-def controls(model: str, task: str, seed: int, on_progress: OnProgress) -> Ladder:
-    """Return the model's latency controls, untrained, as a ladder of method `control`; empty when it has none."""
+def controls(model: str, task: str, seed: int, on_progress: OnProgress, data: str | None = None) -> Ladder:
+    """Return the model's latency controls, untrained, as a ladder of method `control`; empty when it has none.
+
+    `data` is the task's folder; it matters where the task counts its classes there.
+    """
+    if content.constant("task", task, "CLASSES", 0) is not None:
+        data = None
     about = {"method": CONTROL, "model": model, "task": task, "seed": seed}
-    ask = {"controls": {"model": model, "task": task, "seed": seed}}
-    return _obtain(keys.controls(model, task, seed), about, ask, min(2, os.cpu_count() or 1), on_progress)
+    ask = {"controls": {"model": model, "task": task, "seed": seed, "data": data}}
+    return _obtain(keys.controls(model, task, seed, data), about, ask, min(2, os.cpu_count() or 1), on_progress)
 
 
 def fold(request: FoldRequest, on_progress: OnProgress) -> FoldReport:

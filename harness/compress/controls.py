@@ -6,7 +6,6 @@ from types import ModuleType
 
 from torch import nn
 
-from harness import content
 from harness.child import OnProgress, Progress
 from harness.compress import activations, keys, models, program, rungs
 from harness.records import Rung
@@ -16,18 +15,18 @@ UNTRAINED = "a latency control: never trained"
 NOTHING_REMOVED = "a control is a network of its own: nothing is removed from it"
 
 
-def make(model: str, task: str, seed: int, key: str, on_progress: OnProgress) -> None:
+def make(model: str, task: str, seed: int, data: str | None, key: str, on_progress: OnProgress) -> None:
     """Fold and export `controls(classes, shape)` of the model into the cache, as a ladder under `key`; empty if it has none.
 
     Raises UsageError, FoldError, StoreError.
     """
-    data = content.load("task", task)
-    networks = models.controls(model, data, seed)
-    made = {keys.control(model, task, seed, name): name for name in networks}
+    known = models.task(task, data)
+    networks = models.controls(model, known, seed)
+    made = {keys.control(model, task, seed, name, data): name for name in networks}
     for place, (own, name) in enumerate(made.items()):
         on_progress(Progress(f"{NAME}: {name}", place, len(made)))
         if rungs.read(own) is None:
-            _make(own, place, name, networks[name], data, seed)
+            _make(own, place, name, networks[name], known, seed)
     rungs.write_ladder(key, rungs.Outline(NAME, {}, None, eligible=0), list(made))
 
 

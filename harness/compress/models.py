@@ -14,6 +14,21 @@ from harness.compress import program
 from harness.errors import ContentError, UsageError
 
 
+def task(name: str, data: str | None) -> ModuleType:
+    """Return a task that knows how many classes it has, counted in the folder `data` where it is any folder of images.
+
+    Raises UsageError for an unknown name; ContentError where they cannot be counted.
+    """
+    module, file = content.load("task", name), content.find("task", name)
+    if module.CLASSES is not None:
+        return module
+    with content.blaming(file):
+        counted = {"CLASSES": module.classes(data)}
+    told = ModuleType(module.__name__)
+    vars(told).update(vars(module) | counted)
+    return told
+
+
 def build(model: str, task: ModuleType, seed: int) -> nn.Module:
     """Return the model's full network for the task, with random weights, the same ones for the same seed.
 
