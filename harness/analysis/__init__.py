@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness import findings, wire
-from harness.analysis import executed, losses, virtual
+from harness.analysis import accuracy, executed, losses, virtual
 from harness.analysis.jobs import Measured, processes
 from harness.analysis.rows import summaries
 from harness.records import Remote, Run
@@ -38,7 +38,7 @@ def analyse(run: Run, jobs: Jobs, journals: Journals, replies: Replies, meters: 
     }
     records = tuple(record for each in measured.values() for record in each.records())
     ceilings = () if run.virtual else executed.ceilings(journals.get(name, ()) for name in runtimes)
-    found = losses.attach(summaries(run, measured))
+    found = accuracy.attach(losses.attach(summaries(run, measured)), run.ladders)
     if run.virtual:
         records, found = tuple(map(virtual.record, records)), tuple(map(virtual.summary, found))
     found, operators = executed.attach(run, found, journals, ceilings)

@@ -40,7 +40,7 @@ from harness.findings.verdict import judge
 from harness.findings.views import distinct, of_ladders
 from harness.records import Finding, JobRecord, Ladder, Operation, Severity, Summary
 
-ANALYSIS_VERSION = 9
+ANALYSIS_VERSION = 10
 
 __all__ = ["ANALYSIS_VERSION", "find", "for_case", "judge"]
 

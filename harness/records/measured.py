@@ -109,6 +109,29 @@ class Speedup:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The limits of a 95 % interval, in the unit of what it is of."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedAccuracy:
+    """Two networks on the same test examples: the difference of their accuracies (a fraction) with its 95 % interval.
+
+    `p`: McNemar's exact test. `gained` examples the one alone has right, `lost` the other alone.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    gained: int
+    lost: int
+
+
+@dataclass(frozen=True)
 class Components:
     """Where the variance of log process medians arises, from the reference's replicates: sd as fractions, 0 at least.
 
@@ -170,7 +193,8 @@ class Summary:
     `difference` is that of a given network's outputs from rung 0's. `artifact_accuracy` is that of the artifact itself on
     the test split, where its precision is not fp32 (`accuracy` is torch's); `artifact_loss` what it loses of torch's (a
     fraction; negative: it gains), `artifact_loss_added` how much more than rung 0's artifact loses. `executed`: what the
-    device told of the network that it ran.
+    device told of the network that it ran. `accuracy_interval` is Wilson's, `accuracy_vs_continue` the comparison with the
+    full network that was fine-tuned for as many epochs.
     """
 
     case_id: str | None
@@ -222,6 +246,8 @@ class Summary:
     artifact_loss: float | None = None
     artifact_loss_added: float | None = None
     executed: Executed | None = None
+    accuracy_interval: Limits | None = None
+    accuracy_vs_continue: PairedAccuracy | None = None
 
 
 @dataclass(frozen=True)

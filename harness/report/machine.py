@@ -16,6 +16,8 @@ CASE_KEYS = (
     "artifact_accuracy",
     "artifact_loss",
     "artifact_loss_added",
+    "accuracy_interval",
+    "accuracy_vs_continue",
     "difference",
     *(
         "macs_useful",

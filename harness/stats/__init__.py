@@ -24,7 +24,7 @@ speaks of the run: of its blocks as they were. What a device does next week no i
 
 Rooms: `processes` (what is counted), `steady` (change points, autocorrelation), `estimates` and `tails` (one case),
 `components` (where variance arises), `comparisons` (a case and its reference), `ladders` (all rungs at once),
-`across` (a case in two runs).
+`across` (a case in two runs), `accuracy` (fractions of test examples, paired).
 benchmarks/coverage.py shows by simulation that each 95 % interval holds the truth in at least 93 % of runs, with drift,
 autocorrelation, outliers, process effects and a shared reference.
 
@@ -36,6 +36,7 @@ stopping rule knows nothing of this bound; with a clock of nanoseconds it is far
 
 from __future__ import annotations
 
+from harness.stats.accuracy import clustered, holm, mcnemar, paired, unpacked, wilson
 from harness.stats.association import rank_correlation
 from harness.stats.comparisons import (
     MAX_BLOCKS,
@@ -74,6 +75,7 @@ __all__ = [
     "absent",
     "blocks_needed",
     "change",
+    "clustered",
     "components",
     "differences",
     "effective",
@@ -81,13 +83,18 @@ __all__ = [
     "floor",
     "floor_size",
     "half_width",
+    "holm",
     "joint",
     "lag1",
     "last_attempts",
     "least",
+    "mcnemar",
+    "paired",
     "projected",
     "rank_correlation",
     "reach",
     "speedup",
+    "unpacked",
     "verdict",
+    "wilson",
 ]

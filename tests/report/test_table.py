@@ -177,7 +177,7 @@ CASE_KEYS = """case_id ladder rung removed setting activations model task method
 padding fold_error fold_error_f64 artifact_error artifact_accuracy difference
 macs_useful ops_executed weight_bytes runtime precision threads batch options
 effective executed artifact_loss artifact_loss_added status blocks contended not_steady throttled latency_ns speedup
-energy_j energy_status reasons"""
+energy_j energy_status reasons accuracy_interval accuracy_vs_continue"""
 ESTIMATE_KEYS = "median low high p90 p95 p99 mean sd samples processes tails lag1 effective_samples"
 
 
