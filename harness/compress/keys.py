@@ -25,7 +25,7 @@ _LADDER = (
     *_FOLDING,
     *(f"{name}.py" for name in ("models", "ladder", "drafts", "climber", "edits", "state", "train", "schedules")),
     *("ranking.py", "widths.py"),
-    *(f"{name}.py" for name in ("blocks", "spans", "channels", "slopes", "fronts")),  # what edits are made of, what methods ask
+    *(f"{name}.py" for name in ("blocks", "spans", "channels", "slopes", "fronts")),  # edits, and what methods ask
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)

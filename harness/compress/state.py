@@ -51,7 +51,7 @@ class State:
     `eligible` are all units (activations or blocks, by the method's UNIT) that this ladder may remove, `candidates` those
     still there, both in forward order. `held_out` and `train` are the task's parts (None for a method that does not
     train). `rung` is the position to be made, `rungs` the most there will be, `step` how many units each takes. `seed` is
-    for whatever a method draws; `controls` gives the model's smaller networks by name, untrained.
+    for whatever a method draws; `controls` gives the model's smaller networks by name, untrained, and `full` the full one.
     """
 
     network: nn.Module
@@ -65,6 +65,7 @@ class State:
     rungs: int = 1
     step: int = 1
     controls: Callable[[], Mapping[str, nn.Module]] = dict
+    full: Callable[[], nn.Module] | None = None
 
 
 Penalty = Callable[[], Tensor]
