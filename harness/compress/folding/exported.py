@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from harness.compress.folding.blends import Blend
 from harness.compress.folding.kinds import is_activation
 
 FIXED = "fixed"  # in the meta of a graph that holds at one input size alone: its control flow was decided there
@@ -51,10 +52,13 @@ def _twice(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _marked(network: nn.Module) -> nn.Module:
-    """A copy in which identities, of which export would leave nothing, are dropouts, which leave an operator."""
+    """A copy in which a dropout, which leaves one operator, stands for what would leave none or several of one place.
+
+    That is, for identities and blends; `trace` puts the network's own modules there again.
+    """
     marked = copy.deepcopy(network)
     for path, module in network.named_modules():
-        if isinstance(module, nn.Identity):
+        if isinstance(module, nn.Identity | Blend):
             marked.set_submodule(path, nn.Dropout(0.0).eval())
     return marked
 
@@ -70,6 +74,7 @@ def _call_layers(graph: fx.Graph, network: nn.Module) -> None:
             continue
         with graph.inserting_before(node):
             call = graph.create_node("call_module", path, (node.args[0],))
+            call.meta = dict(node.meta)  # which modules it is inside of
         node.replace_all_uses_with(call)
         graph.erase_node(node)
 

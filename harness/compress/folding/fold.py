@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from harness.compress.folding import parts, trace
+from harness.compress.folding import blends, parts, trace
 from harness.compress.folding.forms import ACROSS, Form
 from harness.compress.folding.layers import require_finite
 from harness.compress.folding.proof import difference, flipped, rounding
@@ -63,6 +63,7 @@ def fold(
     are no larger than those of their layers, as LayerFold makes them. Its errors are told, and bound by nothing.
 
     A network that neither torch.fx nor torch.export can trace is folded part by part, and says so in a group of its own.
+    Learned slopes of activations become constants.
 
     Raises FoldError for a network in training mode, with lazy layers, with weights that are not finite, that does not run
     on `example` (a batch), or, under the policy `exact`, whose folded outputs differ by more than 1e-12 in float64, or in
@@ -75,6 +76,7 @@ def fold(
     wide = _as(torch.float64, example)
     trace.run(original, wide)
     merged = parts.merge(original, wide, partial(merge, choose=choose or everything, named=named, exact=exact))
+    blends.fix(merged.network)
     error = difference(original, merged.network, wide)
     _require(error, FOLD_ERROR_F64 if exact else _NO_LIMIT, "float64")
     del original

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from harness.compress.folding.blends import Blend
+
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 WEIGHTED = (*CONVS, *TRANSPOSED, nn.Linear)
@@ -40,6 +42,7 @@ _ACTIVATIONS = (
     nn.Hardtanh,
     nn.Softplus,
     nn.Tanh,
+    Blend,
 )
 # Classes of the same functions outside torch: timm's and transformers' own.
 _NAMES = frozenset(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, fx, nn
 
 from harness.compress.folding import trace
+from harness.compress.folding.kinds import is_activation
 from harness.compress.folding.trace import Example
 from harness.errors import FoldError
 from harness.records import Group
@@ -95,7 +96,7 @@ def _parts(network: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in network.named_children():
         if isinstance(child, nn.ModuleList | nn.ModuleDict):
             yield from _parts(child, f"{prefix}{name}.")
-        elif any(True for _ in child.children()):
+        elif any(True for _ in child.children()) and not is_activation(child):
             yield f"{prefix}{name}", child
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from torch import fx, nn
 
 from harness.compress.folding import nodes, trace
+from harness.compress.folding.blends import Blend
 from harness.compress.folding.forms import pays
 from harness.compress.folding.groups import Stretch, Stretches
 from harness.compress.folding.kinds import is_activation
@@ -17,7 +18,7 @@ from harness.content import require_known
 
 def activations(network: nn.Module) -> tuple[str, ...]:
     """Return the paths of all activation modules, each once: in forward order, or as registered if untraceable."""
-    registered = tuple(name for name, module in network.named_modules() if is_activation(module))
+    registered = _registered(network)
     called = dict.fromkeys(trace.called(network))
     return tuple(name for name in called if name in registered) if called else registered
 
@@ -51,7 +52,7 @@ def remove(network: nn.Module, names: Collection[str]) -> nn.Module:
 
     Raises UsageError, with the nearest known name, for a path that is no activation of the network.
     """
-    known = [name for name, module in network.named_modules() if is_activation(module)]
+    known = _registered(network)
     for name in names:
         require_known("activation", name, known)
     removed = copy.deepcopy(network)
@@ -60,6 +61,16 @@ def remove(network: nn.Module, names: Collection[str]) -> nn.Module:
         if id(module) in shared:  # one module under several names goes from all of them
             silence(removed, path)
     return removed
+
+
+def _registered(network: nn.Module) -> tuple[str, ...]:
+    """The paths of all activations, but for the one inside a Blend."""
+    modules = dict(network.named_modules())
+    return tuple(
+        name
+        for name, module in modules.items()
+        if is_activation(module) and not isinstance(modules[name.rpartition(".")[0]], Blend)
+    )
 
 
 def silence(network: nn.Module, path: str) -> None:
