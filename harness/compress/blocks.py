@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from harness.compress.state import State
 
 _NORMS = (*NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm2d)
-# What a network may do to the sum without weighing it anew, where it calls a function instead of a module.
+# What a network may do to the sum without weighing it anew, where it calls a function instead of a module. Reshaping keeps
+# the order of numbers, and shapes at both ends are equal; a transposition is no way through.
 _PASSING = frozenset(
-    "relu relu6 gelu silu leaky_relu elu hardtanh hardswish mish tanh layer_norm group_norm batch_norm dropout".split()  # noqa: SIM905
+    """
+    relu relu6 gelu silu leaky_relu elu hardtanh hardswish mish tanh layer_norm group_norm batch_norm dropout
+    reshape view flatten unflatten contiguous clone
+    """.split()  # noqa: SIM905 (quotes around each would only hide them)
 )
 
 
@@ -155,12 +159,8 @@ def _inside(graph: fx.GraphModule) -> dict[str, frozenset[fx.Node]]:
     """The nodes of each module by its path, those of its submodules among them."""
     found: dict[str, set[fx.Node]] = {}
     for node in graph.graph.nodes:
-        paths = {str(path) for path, *_ in (node.meta.get("nn_module_stack") or {}).values()}
-        if node.op == "call_module":  # where torch.export's operators became layers again, the path alone says it
-            parts = str(node.target).split(".")
-            paths |= {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
-        for path in paths:
-            found.setdefault(path, set()).add(node)
+        for path, *_ in (node.meta.get("nn_module_stack") or {}).values():
+            found.setdefault(str(path), set()).add(node)
     return {path: frozenset(nodes) for path, nodes in found.items()}
 
 
@@ -169,25 +169,25 @@ def _shortcut(nodes: frozenset[fx.Node]) -> _Shortcut | None:
     outputs = [node for node in nodes if trace.shape(node) is not None and not nodes.issuperset(node.users)]
     if len(outputs) != 1:
         return None
-    reached: dict[fx.Node, bool] = {}
-    way = frozenset(node for node in _follow(outputs[0], nodes, reached) if node in nodes)
+    way = _way(outputs[0], nodes)
     adds = any(trace.added(node) for node in way)
     return _Shortcut(nodes, outputs[0], way) if adds else None
 
 
-def _follow(node: fx.Node, nodes: frozenset[fx.Node], reached: dict[fx.Node, bool]) -> set[fx.Node]:
-    """The nodes of all ways back from `node` to what the module reads, through what passes on; none if there is no way."""
-    way: set[fx.Node] = set()
-    for read in _passes_on(node):
-        if read not in nodes:
-            reached[read] = read.op != "get_attr" and trace.shape(read) == trace.shape(node)
-        elif read not in reached:
-            found = _follow(read, nodes, reached)
-            reached[read] = bool(found)
-            way |= found
-        if reached[read]:
-            way |= {read, node}
-    return way
+def _way(output: fx.Node, nodes: frozenset[fx.Node]) -> frozenset[fx.Node]:
+    """The nodes of all ways from what a module reads to its output through what passes on; none if there is no way."""
+    reached: dict[fx.Node, bool] = {}
+
+    def reach(node: fx.Node) -> bool:
+        if node not in nodes:
+            return node.op != "get_attr" and trace.shape(node) == trace.shape(output)
+        if node not in reached:
+            found = [reach(read) for read in _passes_on(node)]  # every way, not just the first
+            reached[node] = any(found)
+        return reached[node]
+
+    reach(output)
+    return frozenset(node for node, way in reached.items() if way)
 
 
 def _passes_on(node: fx.Node) -> tuple[fx.Node, ...]:

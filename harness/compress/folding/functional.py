@@ -47,6 +47,7 @@ def call_modules(graph: fx.GraphModule) -> None:
         graph.add_submodule(path, module)
         with graph.graph.inserting_before(node):
             call = graph.graph.create_node("call_module", path, (given["input"],))
+            call.meta = dict(node.meta)  # which modules it is inside of
         node.replace_all_uses_with(call)
         graph.graph.erase_node(node)
     for node in reversed(list(graph.graph.nodes)):
