@@ -166,11 +166,11 @@ def test_what_no_method_would_heed_and_what_is_out_of_range_is_refused(said: dic
     assert message in caught.value.message
 
 
-def test_delta_is_not_held_against_itself(own: Path) -> None:
-    (own / "methods" / "continue.py").write_text(METHOD)
-    with pytest.raises(UsageError, match="--delta: continue is what it would be held against"):
-        ladders.asked(replace(LOCAL, method="continue", delta=0.01))
-    control, other = ladders.asked(replace(LOCAL, method="continue,easier", delta=0.01))
+def test_delta_cuts_no_controls(own: Path) -> None:
+    (own / "methods" / "small.py").write_text(METHOD.replace("TRAINS", "CONTROL = True\nTRAINS"))
+    with pytest.raises(UsageError, match="--delta: it cuts no controls, and small is nothing else"):
+        ladders.asked(replace(LOCAL, method="small", delta=0.01))
+    control, other = ladders.asked(replace(LOCAL, method="small,easier", delta=0.01))
     assert (control.delta, other.delta) == (None, 0.01)
 
 

@@ -15,7 +15,6 @@ from harness.plan.words import Words, require_range, split
 from harness.records import Eligible, LadderRequest
 
 MAX_TRAINING_THREADS = 2  # fixed, because sums in another order give another ladder: part of a rung's key
-CONTROL = "continue"  # what --delta holds the others against, and never itself
 TRAIN_ON = ("cpu", "cuda")
 _TRAINING = ("schedule", "budget_epochs", "delta", "distil", "train_on")  # of no use where nothing is trained
 _SHORT = ("entropy", "order")  # flags of their own for settings: --entropy position is --recipe entropy=position
@@ -79,7 +78,7 @@ def _check(words: Words, methods: Sequence[str]) -> None:
 def _refuse(flag: str, methods: Sequence[str]) -> None:
     named = ", ".join(methods)
     if flag == "delta" and all(_trains(method) for method in methods):
-        raise UsageError(f"--delta: {named} is what it would be held against", "Name another --method, too.")
+        raise UsageError(f"--delta: it cuts no controls, and {named} is nothing else", "Name another --method, too.")
     raise UsageError(
         f"--{flag.replace('_', '-')}: none of the methods {named} trains", "Drop it, or name another --method."
     )
@@ -93,7 +92,7 @@ def _training(words: Words, method: str) -> dict[str, Any]:
 
 
 def _heeds(method: str, flag: str) -> bool:
-    return _trains(method) and not (flag == "delta" and method == CONTROL)
+    return _trains(method) and not (flag == "delta" and content.constant("method", method, "CONTROL", False))
 
 
 def _trains(method: str) -> bool:

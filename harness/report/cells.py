@@ -43,7 +43,7 @@ def columns(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
     equal = (there, Column("status", lambda s: s.status, numeric=False, essential=True))
     agrees = Column("differs\nfrom 0", lambda s: null if s.difference is None else _difference(s.difference))
     return (
-        Column("rung", rows.title, numeric=False, essential=True),
+        Column("rung", panel.name, numeric=False, essential=True),
         *(() if panel.given else (made,)),
         Column("depth", lambda s: null if s.depth is None else str(s.depth), essential=True),
         Column("MMACs\n(useful)", lambda s: _macs(s, null)),

@@ -37,6 +37,11 @@ class Panel:
         """All rows, ladders first."""
         return (*(row for rows in self.ladders.values() for row in rows), *self.controls)
 
+    def name(self, row: Summary) -> str:
+        """A row's name: a network that is not its ladder's own (of a trained control, say) stands beside its rung."""
+        head = next(iter(self.ladders.get(row.ladder, ())), row)
+        return title(row) if row.model == head.model or row.method == ONNX else f"{label(row)} {row.model}"
+
     @property
     def given(self) -> bool:
         """Whether all its networks were given as files: nothing of how they came to be is known."""

@@ -25,6 +25,7 @@ from harness.report.text import (
     unfilled,
 )
 
+_UNTRAINED = "untrained"  # those of the methods shallow, narrow and continue are ladders like any
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _SHOWN = ("removed", "depth", "macs", "accuracy", "fold_error", "latency_ns", "speedup")  # columns that may hold nulls
 _ROUNDED = ("artifact_accuracy",)  # and these where the precision is not fp32
@@ -79,6 +80,9 @@ def _markdown_table(run: Run, panel: Panel) -> str:
     body = [
         [column.cell(row) if column.numeric else _escaped(column.cell(row)) for column in columns] for row in panel.rows
     ]
+    if len(panel.ladders) > 1:
+        head, align = ["ladder", *head], ["---", *align]  # on a terminal a line of its own says it
+        body = [[_escaped(row.ladder), *line] for row, line in zip(panel.rows, body, strict=True)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, align, *body))
 
 
@@ -123,6 +127,8 @@ def _table(columns: Sequence[Column], panel: Panel, title: str, box: Box, width:
         for row in ladder:
             table.add_row(*(_styled(column.cell(row)) for column in kept))
         table.add_section()
+    if panel.controls and len(panel.ladders) > 1:
+        table.add_row(Text(_UNTRAINED, style="bold"))
     for row in panel.controls:
         table.add_row(*(_styled(column.cell(row)) for column in kept))
     return table

@@ -40,6 +40,24 @@ def test_a_line_says_all_there_is_to_a_rung(run):
     ]
 
 
+def test_trained_controls_are_ladders_whose_rungs_are_named_and_untrained_ones_stand_apart():
+    run = example_run.run(methods=("easier", "order"))
+    small = [replace(c, model="resnet10") if (c.ladder, c.rung) == ("order", 1) else c for c in run.cases]
+    lines = shown(replace(run, cases=tuple(small))).splitlines()
+    after = lines[lines.index("order") :]
+    assert after[2].startswith("1 resnet10 ")
+    heading = after.index("untrained")
+    names = [c.model for c in run.cases if c.ladder == "controls"]
+    assert [line.split()[0] for line in after[heading + 1 : heading + 1 + len(names)]] == names
+
+
+def test_markdown_of_several_ladders_says_in_every_row_which_one_it_is_of():
+    rows = [
+        line.split(" | ") for line in report.markdown(example_run.run(("easier", "order"))).splitlines() if "|" in line
+    ]
+    assert [row[0].strip("| ") for row in rows[2:]] == ["easier"] * 9 + ["order"] * 9 + ["controls"] * (len(rows) - 20)
+
+
 @pytest.mark.parametrize("methods", [("easier",), ("easier", "order")])
 def test_it_fits_in_120_columns_and_plain_ascii_where_nobody_looks(methods):
     text = shown(example_run.run(methods, ("onnxruntime", "torch"), wide=2.0))
@@ -152,10 +170,10 @@ def test_a_case_that_failed_late_shows_its_latency_and_no_speedup(run):
 def test_markdown_is_one_table_per_runtime_with_all_rows():
     run = example_run.run(("easier", "order"), ("onnxruntime", "torch"))
     lines = report.markdown(run).splitlines()
-    assert sum(line.startswith("| rung |") for line in lines) == 2
+    assert sum(line.startswith("| ladder | rung |") for line in lines) == 2
     widths = {line.count("|") for line in lines if line.startswith("|")}
     assert len(widths) == 1
-    assert sum(line.startswith("| 8 |") for line in lines) == 4
+    assert sum(" | 8 | " in line[:20] for line in lines) == 4
 
 
 def test_what_is_rounded_shows_its_own_accuracy_and_why_it_has_none(run):
