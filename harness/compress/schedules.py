@@ -110,10 +110,14 @@ def named(name: str, model: str) -> Schedules:
 def split_evenly(total: int, rungs: int, share_begin: float = 0.0) -> Budget:
     """Share `total` epochs out: a share for what comes before the first choice, the rest evenly over the rungs.
 
-    Raises UsageError where a part that is to be trained would get no epoch.
+    What does not divide evenly, and what is left of the rungs' least of one epoch each, changes the first part, where there
+    is one. Raises UsageError where a part that is to be trained would get no epoch.
     """
-    begin = round(total * share_begin)
-    rung = (total - begin) // rungs if rungs else 0
+    rung = int(total * (1 - share_begin)) // rungs if rungs else 0
+    begin = 0
+    if share_begin:
+        rung = max(1, rung) if share_begin < 1 and rungs else 0
+        begin = total - rung * rungs
     if (share_begin and begin < 1) or (share_begin < 1 and rungs and rung < 1):
         least = rungs + (1 if share_begin else 0)
         raise UsageError(

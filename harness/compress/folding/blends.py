@@ -15,14 +15,15 @@ class Blend(nn.Module):
         self.activation = activation
         self.alpha = nn.Parameter(torch.zeros(()))
         if getattr(activation, "inplace", False) is True:
-            activation.inplace = False  # x is read once more
+            activation.inplace = False  # type: ignore[assignment]  # x is read once more
         self.train(activation.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the blend of `x`, of any shape; of a ReLU it is a PReLU: one operator instead of four."""
+        alpha = self.alpha.to(x.dtype)  # mixed precision computes x in bfloat16
         if type(self.activation) is nn.ReLU:
-            return functional.prelu(x, self.alpha)
-        return torch.lerp(self.activation(x), x, self.alpha)
+            return functional.prelu(x, alpha)
+        return torch.lerp(self.activation(x), x, alpha)
 
 
 class Fixed(nn.Module):
@@ -35,7 +36,8 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return slope x + (1 - slope) s(x)."""
-        return self.slope * x + (1 - self.slope) * self.activation(x)
+        y: Tensor = self.slope * x + (1 - self.slope) * self.activation(x)
+        return y
 
     def extra_repr(self) -> str:
         """Show the slope when the network is printed."""
