@@ -50,11 +50,12 @@ def test_the_examples_model_task_method_runtime_and_device_do_the_main_job_toget
         "--device",
         "box",
     ]
-    command += ["--model", "plain", "--task", "stripes", "--method", "smallest_maps", "--budget", "20", "--json"]
+    command += ["--model", "plain", "--task", "stripes", "--method", "smallest-maps", "--recipe", "images=16"]
+    command += ["--budget", "20", "--json"]
     done = subprocess.run([*command, "--results", str(own / "results")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     cases = json.loads(done.stdout)["cases"]
-    assert {case["method"] for case in cases} == {"smallest_maps"}
+    assert {(case["method"], case["ladder"]) for case in cases} == {("smallest-maps", "smallest-maps-16")}
     assert {case["runtime"] for case in cases} == {"onnx_reference"}
     assert len(cases) > 1 and all(case["status"] == "ok" for case in cases)
     assert cases[-1]["depth"] < cases[0]["depth"]
@@ -75,3 +76,9 @@ def test_the_examples_sensor_tells_watts_and_why_it_cannot(
         file.write_text("plugged in\n")
         taken = session.read()[0]
         assert taken.value is None and taken.status == "error" and "plugged in" in taken.reason
+
+
+def test_all_that_a_method_must_or_may_define_is_listed() -> None:
+    section = GUIDE.read_text().split("### A method:")[1].split("### ")[0]
+    listed = set(re.findall(r"^\| `(\w+)", section, re.MULTILINE))
+    assert listed == content._REQUIRED["method"].keys() | content._OPTIONAL["method"].keys()
