@@ -9,6 +9,7 @@ reshaped by something unknown: such channels are tied, and cannot be cut.
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,3 +185,49 @@ def _product(sizes: tuple[int, ...]) -> int:
     for size in sizes:
         product *= size
     return product
+
+
+def direct(network: nn.Module, example: Example, names: Collection[str]) -> dict[str, tuple[str, str | None]]:
+    """Return the layer right in front of each activation at `names` and the BatchNorm between, by path.
+
+    Right in front: nothing but this BatchNorm and what changes nothing lies between, and nothing else reads it. Activations
+    of which that cannot be said (behind an add, say) are left out.
+    """
+    graph = trace.evaluated(network, example)
+    calls, found = trace.calls(graph), dict[str, tuple[str, str | None]]()
+    for at in graph.graph.nodes:
+        if at.op != "call_module" or at.target not in names or calls[str(at.target)] > 1:
+            continue
+        node, norm = trace.source(at), None
+        while len(node.users) == 1 and (trace.is_transparent(node) or (norm is None and nodes.is_norm(node))):
+            norm = node if nodes.is_norm(node) else norm
+            node = trace.source(node)
+        single = len(node.users) == 1 and calls[str(node.target)] == 1
+        if single and isinstance(trace.module_of(node), (nn.Linear, *CONVS)) and not _is_crossed(node, norm):
+            found[str(at.target)] = (str(node.target), None if norm is None else str(norm.target))
+    return found
+
+
+def _is_crossed(layer: fx.Node, norm: fx.Node | None) -> bool:
+    """Whether a BatchNorm takes the tokens of a linear layer's output for channels."""
+    shape = trace.shape(layer)
+    return norm is not None and isinstance(trace.module_of(layer), nn.Linear) and shape is not None and len(shape) > 2
+
+
+def bottlenecks(network: nn.Module, example: Example, names: Collection[str]) -> frozenset[str]:
+    """Return those of the modules at `names` that every path from the input to the output goes through."""
+    graph = trace.evaluated(network, example)
+    found = set[str]()
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and node.target in names and not _is_bypassed(graph, node):
+            found.add(str(node.target))
+    return frozenset(found)
+
+
+def _is_bypassed(graph: fx.GraphModule, without: fx.Node) -> bool:
+    """Whether something of the input still reaches the output without a node."""
+    reached = set[fx.Node]()
+    for node in graph.graph.nodes:  # in the order in which they run
+        if node is not without and (node.op == "placeholder" or any(read in reached for read in node.all_input_nodes)):
+            reached.add(node)
+    return any(node.op == "output" and node in reached for node in graph.graph.nodes)
