@@ -13,7 +13,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,9 @@ class Entry:
     path: Path
     size_bytes: int
     used: float
+
+
+OnGone = Callable[[tuple[Entry, ...]], None]
 
 
 def root() -> Path:
@@ -90,11 +94,12 @@ def storing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def put(kind: str, key: str) -> Iterator[Path]:
+def put(kind: str, key: str, spare: Collection[Path] = (), on_gone: OnGone | None = None) -> Iterator[Path]:
     """Give a folder to fill; it becomes the entry when the block ends without an error, or vanishes.
 
-    Two processes making the same entry both succeed: the first rename wins, the second's copy is dropped. Raises
-    StoreError when the cache cannot be written; what the block itself raises passes.
+    Then older entries go until all fit under the cap, those at `spare` never; `on_gone` hears which, if any. Two
+    processes making the same entry both succeed: the first rename wins, the second's copy is dropped. Raises StoreError
+    when the cache cannot be written; what the block itself raises passes.
     """
     home = root() / kind
     with storing():
@@ -106,7 +111,14 @@ def put(kind: str, key: str) -> Iterator[Path]:
             _publish(folder, home / key)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    trim(keep=home / key)
+    gone = trim(keep=(home / key, *spare))
+    if gone and on_gone is not None:
+        on_gone(gone)
+
+
+def size_bytes() -> int:
+    """Return how much all complete entries take."""
+    return sum(entry.size_bytes for entry in entries())
 
 
 def entries() -> tuple[Entry, ...]:
@@ -116,8 +128,22 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(described, key=lambda entry: entry.used))
 
 
-def trim(keep: Path | None = None, cap: int | None = None) -> tuple[Entry, ...]:
-    """Remove the least recently used entries until the rest fit under the cap (`keep` stays); return what went."""
+def said_of(gone: Collection[Entry]) -> str:
+    """Say what a trim removed: `the cache dropped 2 rungs and 1 artifact (1074 MB) to stay under 10000 MB`."""
+    kinds = Counter(entry.kind for entry in gone)
+    named = " and ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in kinds.items())
+    freed = sum(entry.size_bytes for entry in gone)
+    return f"the cache dropped {named} ({megabytes(freed)}) to stay under {megabytes(cap_bytes())}"
+
+
+def megabytes(size_bytes: int) -> str:
+    """Write a size in MB, with decimals where it is small."""
+    size = size_bytes / 1e6
+    return f"{size:.0f} MB" if size >= 10 else f"{size:.2g} MB"
+
+
+def trim(keep: Collection[Path] = (), cap: int | None = None) -> tuple[Entry, ...]:
+    """Remove the least recently used entries until the rest fit under the cap (those at `keep` stay); return what went."""
     _remove_stale()
     limit = cap_bytes() if cap is None else cap
     everything = entries()
@@ -126,7 +152,7 @@ def trim(keep: Path | None = None, cap: int | None = None) -> tuple[Entry, ...]:
     for entry in everything:
         if excess <= 0:
             break
-        if entry.path != keep:
+        if entry.path not in keep:
             shutil.rmtree(entry.path, ignore_errors=True)
             excess -= entry.size_bytes
             gone.append(entry)

@@ -88,8 +88,7 @@ _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
     "task": {"VOCABULARY": _NUMBER, "DATA": _TEXT, "classes": _FUNCTION},
     "method": {
-        "CHAINS": _FLAG,
-        "FRESH": _FLAG,
+        **dict.fromkeys(("CHAINS", "FRESH", "CONTROL"), _FLAG),
         **dict.fromkeys(("check", "units", "budget", "begin", "shorten", "tune", "finish"), _FUNCTION),
     },
     "sensor": {"WHERE": _PLACE, "LEAD_S": _SECONDS, "REPLACES": _TUPLE},

@@ -368,7 +368,7 @@ def test_a_damaged_archive_is_made_again_from_the_very_wheel_that_is_locked(
     archive.write_bytes(whole[:-1] + b"?")
     assert provision.environment(name, PI) == first
     assert archive.read_bytes() == whole
-    cache.trim(keep=entry("lock"), cap=0)
+    cache.trim(keep=(entry("lock"),), cap=0)
     assert provision.environment(name, PI) == first
 
 

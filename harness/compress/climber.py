@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,35 @@ from harness.compress.state import AfterStep, Data, Penalty, State
 from harness.errors import UsageError
 from harness.records import LadderRequest
 
+LAPS = 5  # epochs that the time left is told from
 LEARNING = "training"  # the folder of checkpoints in the cache
+
+
+class Pace:
+    """How long an epoch of this ladder takes, as far as this process has seen, and so how long the rest will take."""
+
+    def __init__(self) -> None:
+        self._laps: list[float] = []
+        self._since = 0.0
+
+    def start(self) -> None:
+        """A training begins, or goes on."""
+        self._since = time.monotonic()
+
+    def lap(self, epochs_left: int) -> str:
+        """Another epoch is done: return in words how long so many more will take, at the pace of the last few."""
+        now = time.monotonic()
+        self._laps.append(now - self._since)
+        self._since = now
+        recent = self._laps[-LAPS:]
+        return f"; about {in_words(epochs_left * sum(recent) / len(recent))} left"
+
+
+def in_words(seconds: float) -> str:
+    """Write a duration with one unit: `40 s`, `3 min`, `2.5 h`."""
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 class Means:
@@ -33,6 +62,9 @@ class Means:
         self.name = recipes.ladder_name(request.method, self.recipe, request.seed)
         self.method = content.load("method", request.method)
         self.trains: bool = self.method.TRAINS
+        self.fresh: bool = getattr(self.method, "FRESH", False)
+        self.control: bool = getattr(self.method, "CONTROL", False)
+        self.pace: Pace | None = Pace()
         self.task = models.task(request.task, request.data)
         self.example = models.example(self.task, request.seed)
 
@@ -74,9 +106,13 @@ class Means:
 
     @cached_property
     def budget(self) -> Budget:
-        """The epochs of this ladder, as its method shares them out. Raises UsageError: too few for one rung."""
-        asked = self.request.budget_epochs
-        total = self.rungs * self.schedules.rung.epochs if asked is None else asked
+        """The epochs of this ladder, as its method shares them out. Raises UsageError: too few for one rung.
+
+        Unless said, as many as one activation after the other takes; more where a method has more rungs than that.
+        """
+        asked, each = self.request.budget_epochs, math.ceil(len(self.eligible) / self.request.step)
+        usual = max(self.rungs, min(each, self.request.rungs or each)) * self.schedules.rung.epochs
+        total = usual if asked is None else asked
         share: Callable[[int, int, Any], Budget] | None = self.hook("budget")
         if not self.trains:
             return Budget(0, 0)
@@ -85,7 +121,7 @@ class Means:
     @cached_property
     def rung_schedule(self) -> Schedule:
         """How a rung is trained: from fresh weights as the full network is, else as rungs are."""
-        if getattr(self.method, "FRESH", False):
+        if self.fresh:
             return self.schedules.full.lasting(self.schedules.full.epochs + self.budget.rung)
         return self.schedules.rung.lasting(self.budget.rung)
 
@@ -135,12 +171,22 @@ class Means:
             rung=rung,
             rungs=self.rungs,
             step=self.request.step,
+            epochs=self.budget.begin + rung * self.budget.rung,
             controls=self.controls,
+            full=self.build,
         )
+
+    def checkpoints(self, key: str) -> Path:
+        """Where the training of a rung keeps its checkpoint until its result is kept."""
+        return cache.root() / LEARNING / key
 
     def tell(self, rung: int, doing: str) -> None:
         """Report what is being done for which rung."""
         self.on_progress(Progress(f"{self.name}: rung {rung} of {self.rungs}, {doing}", rung, self.rungs + 1))
+
+    def say(self, text: str) -> None:
+        """Report something about the ladder as a whole."""
+        self.on_progress(Progress(f"{self.name}: {text}"))
 
 
 @dataclass(frozen=True)
@@ -167,13 +213,24 @@ class Lesson:
         means.tell(self.number, self.doing)
 
         def on_epoch(epoch: int, loss: float) -> None:
-            means.tell(self.number, f"{self.doing}, epoch {epoch + 1} of {self.epochs}, loss {loss:.3f}")
+            left = means.pace.lap(self.epochs - epoch - 1 + self._to_come()) if means.pace else ""
+            means.tell(self.number, f"{self.doing}, epoch {epoch + 1} of {self.epochs}, loss {loss:.3f}{left}")
 
         teacher = train.Teacher(self.teacher.eval(), request.distil) if self.teacher and request.distil else None
         extras = train.Extras(penalty, after_step, teacher, self.folder, request.train_on)
-        train.fit(network, means.data.train, self.schedule, 1000 * request.seed + self.number, on_epoch, extras)
+        split = means.data.train
+        if means.pace:
+            means.pace.start()
+        train.fit(network, split, self.schedule, 1000 * request.seed + self.number, on_epoch, extras)
 
     @property
     def folder(self) -> Path:
         """Where its checkpoints lie until its result is kept."""
-        return cache.root() / LEARNING / self.key
+        return self.means.checkpoints(self.key)
+
+    def _to_come(self) -> int:
+        """Epochs of the trainings after this one, if the ladder gets to its last rung."""
+        means = self.means
+        first = self.schedule == means.schedules.full and not self.number
+        rest = (means.rungs - self.number) * means.rung_schedule.epochs if means.trains else 0
+        return rest + (means.budget.begin if first else 0)

@@ -8,24 +8,21 @@ on from its last epoch. For a method that does not train, weights are random and
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.child import OnProgress
-from harness.compress import delta, edits, keys, models, program, recipes, rungs, train
+from harness.compress import delta, drafts, edits, keys, models, program, recipes, rungs, shelf, train
 from harness.compress.climber import Lesson, Means
+from harness.compress.drafts import Draft
 from harness.compress.edits import Edit
+from harness.compress.shelf import Shelf
 from harness.errors import TrainError
 from harness.records import Choice, LadderRequest, Padding, Rung
-
-UNTRAINED = "the weights are random: this ladder is for latency alone"
-FULL_DEPTH = "full depth: nothing was removed"
-NOT_MOVED = "no padding had to move"
 
 
 def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
@@ -33,54 +30,45 @@ def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
 
     A training that diverges ends the ladder at the last good rung, and so does an accuracy below what `delta` allows; the
     record says so. Raises UsageError (settings, names; before anything is made), ContentError, TrainError (full depth
-    already), FoldError, StoreError.
+    already), FoldError, StoreError (rungs that do not fit the cache; where that is known, before anything is made).
     """
-    climber = Climber(Means(request, on_progress))
-    climber.means.check()
+    means = Means(request, on_progress)
+    means.check()
+    climber = Climber(means, Shelf(means.say))
+    shelf.require_room(means.build(), means.rungs + 1)
     made, ended = climber.all()
-    means = climber.means
     examples = len(means.data.test.labels) if means.trains else None
     outline = rungs.Outline(means.name, recipes.plain(means.recipe), examples, len(means.units), ended)
     rungs.write_ladder(key, outline, made)
-    rungs.drop_states(made[1:-1])  # rung 0 is every ladder's, the last is there to go on from
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a climb stands: a cached rung, and its trainable network when that is at hand."""
+    """Where a climb stands: a cached rung, its trainable network when that is at hand, and the rungs above."""
 
     key: str
     rung: Rung
     network: nn.Module | None = None
+    above: Position | None = None
 
-
-@dataclass
-class Draft:
-    """A rung in the making: its trainable network and what is known of it. Accuracies as in Rung."""
-
-    network: nn.Module
-    edits: tuple[Edit, ...] = ()
-    choice: Choice | None = None
-    removed_names: tuple[str, ...] = ()
-    padding: Padding = "kept"
-    epochs: int = 0
-    accuracy_removed: float | None = None
-    accuracy_moved: float | None = None
-    accuracy: float | None = None
-    accuracy_validation: float | None = None
-    correct: str = ""
+    @property
+    def behind(self) -> list[str]:
+        """Keys of the rungs above, rung 0 aside: it is every ladder's."""
+        return [*self.above.behind, self.above.key] if self.above and self.above.rung.rung else []
 
 
 class Climber:
-    """The story of one ladder, told with its Means."""
+    """The story of one ladder, told with its Means, its rungs kept on its Shelf."""
 
-    def __init__(self, means: Means) -> None:
-        self.means = means
+    def __init__(self, means: Means, kept: Shelf) -> None:
+        self.means, self.kept = means, kept
+        self.chains: bool = getattr(means.method, "CHAINS", True)
+        self.begun: str | None = None  # the key of what this process began with
 
     def all(self) -> tuple[list[str], str]:
         """Make every rung; return their keys, and why there are no more if not for want of candidates."""
         position, made = self.first(), list[str]()
-        bound = delta.bound(self.means)
+        bound = delta.bound(self)
         while True:
             made.append(position.key)
             if position.rung.rung >= self.means.rungs:
@@ -98,32 +86,36 @@ class Climber:
     def first(self) -> Position:
         """Return rung 0: the full network, trained unless the method does not train."""
         key = keys.rung(self.means.request, 0, None)
-        if (known := rungs.standing(key)) is not None:
+        self.kept.own(rungs.place(key))
+        if (known := rungs.read(key)) is not None and rungs.can_go_on(key):
             return Position(key, known)
+        rungs.forget(key)
         began, draft = time.monotonic(), Draft(self.means.build())
         if self.means.trains:
             full = self.means.schedules.full
             Lesson(self.means, full, 0, key, "training").fit(draft.network)
             draft.epochs = full.epochs
-        return self._finish(key, 0, draft, began)
+        return self._finish(key, None, draft, began)
 
     def next(self, above: Position) -> Position | None:
         """Return the rung below `above`, one step shorter, or None where the ladder ends."""
         number = above.rung.rung + 1
         key = keys.rung(self.means.request, number, above.rung.variant.name, self._tuning())
-        if (known := rungs.standing(key)) is not None:
-            return Position(key, known)
+        self.kept.own(rungs.place(key))
+        if (known := rungs.read(key)) is not None:
+            return Position(key, known, above=replace(above, network=None))
         began = time.monotonic()
+        above = self._revived(above)
         start = self._start(above)
         self.means.tell(number, "choosing what to remove")
-        gone = {name for edit in start.edits for name in edit.names}
+        gone = {name for edit in start.edits if edit.kind in ("linear", "skip") for name in edit.names}
         candidates = tuple(name for name in self.means.units if name not in gone)
         with self.means.blaming():
             state = self.means.state(start.network, candidates, number)
             choice: Choice | None = self.means.method.choose(state, self.means.recipe)
         if choice is None:
             return None
-        return self._finish(key, number, self._shorten(start, choice, candidates, number, key), began)
+        return self._finish(key, above, self._shorten(start, choice, candidates, number, key), began)
 
     # --- one rung, step by step --------------------------------------------------------------------------------------
 
@@ -133,13 +125,25 @@ class Climber:
         begun = asdict(self.means.schedules.rung.lasting(budget.begin)) if budget.begin else None
         return {"begin": begun, "rung": asdict(self.means.rung_schedule)}
 
+    def _revived(self, above: Position) -> Position:
+        """The rung above with its weights; where they were dropped for want of room, it is made once more."""
+        if not above.rung.rung or not self.chains or above.network or rungs.can_go_on(above.key):
+            return above
+        assert above.above is not None
+        rungs.forget(above.key)
+        again = self.next(above.above)
+        assert again is not None
+        return again
+
     def _start(self, above: Position) -> Draft:
         """The network that a rung is made from: that of the rung above, or the full one as the method began it."""
-        chains: bool = getattr(self.means.method, "CHAINS", True)
-        if above.rung.rung and chains:
+        if self.means.fresh:
+            return Draft(self.means.build())
+        if above.rung.rung and self.chains:
             return self._restore(above)
         full = above if not above.rung.rung else self.first()
-        return self._begin(full) if self.means.hook("begin") else self._restore(full)
+        idle = self.means.control and not self.means.budget.begin
+        return self._begin(full) if self.means.hook("begin") and not idle else self._restore(full)
 
     def _restore(self, position: Position) -> Draft:
         """The trainable network of a cached rung: its edits again on the full network, then its weights."""
@@ -155,6 +159,7 @@ class Climber:
         """The full network as the method trains it before its first choice; kept, for every rung may start from it."""
         means, start = self.means, self._restore(full)
         key = keys.begun(means.request, full.rung.variant.name, self._tuning())
+        spare, self.begun = self.kept.own(rungs.begun_place(key)), key
         schedule = means.schedules.rung.lasting(means.budget.begin)
         network, made = start.network, rungs.begun(key)
         if made is None:
@@ -162,8 +167,8 @@ class Climber:
             with means.blaming():
                 state = means.state(start.network, means.units, 0)
                 network, made = means.method.begin(state, lesson, means.recipe)
-            rungs.write_begun(key, network, made)
-            shutil.rmtree(lesson.folder, ignore_errors=True)
+            rungs.write_begun(key, network, made, spare, self.kept.gone)
+            shelf.discard(lesson.folder)
         else:
             network = train.lay_out(edits.apply(network, made, means.example))
             network.load_state_dict(torch.load(rungs.begun_file(key), weights_only=True))
@@ -204,7 +209,7 @@ class Climber:
             )
         moved = _paddings(draft.network) != _paddings(without)
         draft.padding = "moved" if moved else draft.padding
-        if means.trains and draft.accuracy_removed is None:
+        if means.trains and not means.control and draft.accuracy_removed is None:
             means.tell(number, f"without {', '.join(draft.choice.chosen) if draft.choice else ''}")
             draft.accuracy_removed = train.evaluate(train.lay_out(without), means.data.test)
             draft.accuracy_moved = train.evaluate(draft.network, means.data.test) if moved else None
@@ -212,7 +217,8 @@ class Climber:
     def _tune(self, draft: Draft, number: int, key: str) -> None:
         means = self.means
         teacher = self._restore(self.first()).network if means.request.distil else None
-        lesson = Lesson(means, means.rung_schedule, number, key, "fine-tuning", teacher)
+        doing = "training" if means.fresh else "fine-tuning"
+        lesson = Lesson(means, means.rung_schedule, number, key, doing, teacher)
         own = means.hook("tune")
         if own is None:
             lesson.fit(draft.network)
@@ -221,70 +227,31 @@ class Climber:
                 own(draft.network, lesson, means.recipe)
         draft.epochs += lesson.epochs
 
-    def _finish(self, key: str, number: int, draft: Draft, began: float) -> Position:
+    def _finish(self, key: str, above: Position | None, draft: Draft, began: float) -> Position:
         """Evaluate and fold the rung, cache it with the state to go on from, and return it as cached."""
-        means = self.means
+        means, number = self.means, above.rung.rung + 1 if above else 0
         if means.trains:
             right = train.classified(draft.network, means.data.test)
-            draft.accuracy, draft.correct = float(right.double().mean()), _bits(right)
+            draft.accuracy, draft.correct = float(right.double().mean()), drafts.bits(right)
             draft.accuracy_validation = train.evaluate(draft.network, means.data.validation)
         means.tell(number, "folding and exporting")
-        with rungs.writing(key) as folder:
-            torch.save(draft.network.state_dict(), folder / rungs.STATE)
+        with rungs.writing(key, self.kept.own(rungs.place(key)), self.kept.gone) as folder:
+            if self.chains or not number:
+                torch.save(draft.network.state_dict(), folder / rungs.STATE)
             edits.write(folder, draft.edits)
             file, vocabulary = folder / rungs.PROGRAM, models.vocabulary(means.task)
             deployed = program.deploy(
                 draft.network, means.example, means.task.CLASSES, means.request.forms, file, vocabulary
             )
-            rungs.write_record(folder, self._record(number, draft, deployed, time.monotonic() - began))
-        shutil.rmtree(Lesson(means, means.schedules.full, 0, key, "").folder, ignore_errors=True)
-        return Position(key, rungs.require(key), draft.network)
-
-    def _record(self, number: int, draft: Draft, deployed: program.Deployed, seconds: float) -> Rung:
-        means = self.means
-        return Rung(
-            rung=number,
-            network=means.request.model,
-            removed=len(draft.removed_names),
-            activations=len(means.activations),
-            eligible=len(means.eligible),
-            removed_names=draft.removed_names,
-            setting=draft.choice.setting if draft.choice else None,
-            padding=draft.padding,
-            accuracy=draft.accuracy,
-            accuracy_removed=draft.accuracy_removed,
-            accuracy_moved=draft.accuracy_moved,
-            choice=draft.choice,
-            reasons=self._reasons(draft),
-            epochs=draft.epochs if means.trains else None,
-            seconds=round(seconds, 3),
-            accuracy_validation=draft.accuracy_validation,
-            correct=draft.correct,
-            **vars(deployed),
-        )
-
-    def _reasons(self, draft: Draft) -> dict[str, str]:
-        """Why a number is null, by its key."""
-        shared = draft.choice is None  # rung 0 belongs to every method
-        reasons = {}
-        if shared or draft.choice is None or draft.choice.setting is None:
-            reasons["setting"] = FULL_DEPTH if shared else f"{self.means.request.method} has no scalar setting"
-        if not self.means.trains:
-            return {**reasons, **dict.fromkeys(("accuracy", "accuracy_removed", "accuracy_moved"), UNTRAINED)}
-        if shared:
-            return {**reasons, "accuracy_removed": FULL_DEPTH, "accuracy_moved": FULL_DEPTH}
-        return reasons if draft.accuracy_moved is not None else {**reasons, "accuracy_moved": NOT_MOVED}
+            rungs.write_record(folder, drafts.record(means, number, draft, deployed, time.monotonic() - began))
+        shelf.discard(means.checkpoints(key))
+        made = Position(key, rungs.require(key), draft.network, replace(above, network=None) if above else None)
+        self.kept.settle(made.behind, self.begun if self.chains else None)
+        return made
 
 
 def _padding(rung: Rung) -> Padding:
     return rung.padding or "kept"
-
-
-def _bits(right: Tensor) -> str:
-    """Which examples were classified correctly, in hexadecimal, the first in the highest bit."""
-    import numpy as np
-
-    return np.packbits(right.numpy()).tobytes().hex()
 
 
 def _paddings(network: nn.Module) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 rung/<key>/rung.json      the Rung; its program's path is relative to this folder
 rung/<key>/program.pt2    the folded network as torch.export wrote it
-rung/<key>/state.pt       the trainable network's state_dict, to go on from (not for controls; see `drop_states`)
+rung/<key>/state.pt       the trainable network's state_dict, to go on from (not where nothing does; see `drop_weights`)
 rung/<key>/edits.json     what was done to the full network to get there
 begun/<key>/...           state.pt and edits.json of a full network as a method trained it before its first choice
 ladder/<key>/ladder.json  name, recipe, size of the test split, eligible units, why it ended, and the keys of the rungs
@@ -17,7 +17,7 @@ import contextlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,13 +63,20 @@ def require(key: str) -> Rung:
     return rung
 
 
-def standing(key: str) -> Rung | None:
-    """Return the rung of `key` if a climb can go on from it: with its weights. One without counts as absent, and goes."""
+def can_go_on(key: str) -> bool:
+    """Whether a climb can go on from the rung of `key`: it is cached with its weights."""
     rung = read(key)
-    if rung is None or Path(rung.variant.program).with_name(STATE).exists():
-        return rung
-    shutil.rmtree(Path(rung.variant.program).parent, ignore_errors=True)
-    return None
+    return rung is not None and Path(rung.variant.program).with_name(STATE).exists()
+
+
+def forget(key: str) -> None:
+    """Drop the rung of `key`: one without its weights, to be made again."""
+    shutil.rmtree(place(key), ignore_errors=True)
+
+
+def place(key: str) -> Path:
+    """Return where the rung of `key` lies, or would."""
+    return cache.root() / "rung" / key
 
 
 def edits_of(key: str) -> tuple[Edit, ...]:
@@ -85,12 +92,13 @@ def state_file(key: str) -> Path:
 
 
 @contextlib.contextmanager
-def writing(key: str) -> Iterator[Path]:
+def writing(key: str, spare: Collection[Path] = (), on_gone: cache.OnGone | None = None) -> Iterator[Path]:
     """Give a folder for a rung's files; it is cached when the block ends, which must have called `write_record`.
 
-    Raises StoreError when the cache cannot be written.
+    What is at `spare` stays whatever the cap; `on_gone` hears what went. Raises StoreError when the cache cannot be
+    written.
     """
-    with cache.storing(), cache.put("rung", key) as folder:
+    with cache.storing(), cache.put("rung", key, spare, on_gone) as folder:
         yield folder
 
 
@@ -118,20 +126,22 @@ def write_ladder(key: str, outline: Outline, rung_keys: Sequence[str]) -> None:
         (folder / _LADDER).write_text(json.dumps(stored, indent=1))
 
 
-def drop_states(keys: Sequence[str]) -> int:
-    """Delete the weights that finished rungs could be gone on from, if the cache is more than half full; how many bytes.
+def drop_weights(keys: Sequence[str], begun_key: str | None = None) -> int:
+    """Delete the weights of rungs that no climb goes on from, if the cache is more than half full; how many bytes.
 
-    A ladder that is finished needs them no more; one that is asked for differently is climbed again from full depth.
+    So goes a network that a method has begun with. Rungs can still be built and measured; one that a climb must go on
+    from after all is made again.
     """
-    if 2 * sum(entry.size_bytes for entry in cache.entries()) <= cache.cap_bytes():
+    if 2 * cache.size_bytes() <= cache.cap_bytes():
         return 0
-    freed = 0
-    for key in keys:
-        rung = read(key)
-        state = Path(rung.variant.program).with_name(STATE) if rung else None
-        if state is not None and state.exists():
-            freed += state.stat().st_size
-            state.unlink()
+    states = [file for key in keys if (file := place(key) / STATE).exists()]
+    folders = [folder] if begun_key and (folder := begun_place(begun_key)).exists() else []
+    files = (*states, *(file for folder in folders for file in folder.iterdir()))
+    freed = sum(file.stat().st_size for file in files)
+    for state in states:
+        state.unlink()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     return freed
 
 
@@ -144,16 +154,27 @@ def begun(key: str) -> tuple[Edit, ...] | None:
 
 def begun_file(key: str) -> Path:
     """Return the state_dict file of such a network."""
-    return cache.root() / "begun" / key / STATE
+    return begun_place(key) / STATE
 
 
-def write_begun(key: str, network: nn.Module, made: Sequence[Edit]) -> None:
-    """Keep a network that a method has begun with. Raises StoreError."""
+def begun_place(key: str) -> Path:
+    """Return where such a network lies, or would."""
+    return cache.root() / "begun" / key
+
+
+def write_begun(
+    key: str,
+    network: nn.Module,
+    made: Sequence[Edit],
+    spare: Collection[Path] = (),
+    on_gone: cache.OnGone | None = None,
+) -> None:
+    """Keep a network that a method has begun with; `spare` and `on_gone` as in `writing`. Raises StoreError."""
     import torch
 
     from harness.compress import edits
 
-    with cache.storing(), cache.put("begun", key) as folder:
+    with cache.storing(), cache.put("begun", key, spare, on_gone) as folder:
         torch.save(network.state_dict(), folder / STATE)
         edits.write(folder, made)
 

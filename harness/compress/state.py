@@ -50,8 +50,9 @@ class State:
 
     `eligible` are all units (activations or blocks, by the method's UNIT) that this ladder may remove, `candidates` those
     still there, both in forward order. `held_out` and `train` are the task's parts (None for a method that does not
-    train). `rung` is the position to be made, `rungs` the most there will be, `step` how many units each takes. `seed` is
-    for whatever a method draws; `controls` gives the model's smaller networks by name, untrained, and `full` the full one.
+    train). `rung` is the position to be made, `rungs` the most there will be, `step` how many units each takes, `epochs`
+    what a chain of trainings has used up of the ladder's budget with this rung. `seed` is for whatever a method draws;
+    `controls` gives the model's smaller networks by name, untrained, and `full` the full one.
     """
 
     network: nn.Module
@@ -64,6 +65,7 @@ class State:
     rung: int = 1
     rungs: int = 1
     step: int = 1
+    epochs: int = 0
     controls: Callable[[], Mapping[str, nn.Module]] = dict
     full: Callable[[], nn.Module] | None = None
 
