@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from models.tasks._files import DataError
+else:
+    from _files import DataError
+
 PARTS = ("train", "validation", "test")
 ARRAYS = ("tokens", "labels")
+HINT = "Write them with numpy.savez(FILE, tokens=..., labels=...); docs/tasks.md says what they hold."
 
 
 class Split(NamedTuple):
@@ -38,13 +44,13 @@ class Data(NamedTuple):
 
 
 def sentences(data_dir: str | None, shape: tuple[int], classes: int, vocabulary: int) -> Data:
-    """Return the three parts in the files of `data_dir`. Raises ValueError, naming the file and what it must hold."""
+    """Return the three parts in the files of `data_dir`. Raises DataError, naming the file and what it must hold."""
     if data_dir is None:
-        raise ValueError(f"these sentences are files of yours: --data DIR, with {', '.join(_files())} in it")
+        raise DataError(f"these sentences are files of yours: --data DIR, with {', '.join(_files())} in it", HINT)
     files = [Path(data_dir) / name for name in _files()]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise ValueError(f"{data_dir}: no {', '.join(missing)}; the task reads {', '.join(_files())}")
+        raise DataError(f"{data_dir}: no {', '.join(missing)}; the task reads {', '.join(_files())}", HINT)
     train, validation, test = (_split(file, shape[0], classes, vocabulary) for file in files)
     return Data(train, validation, test, classes, shape)
 
@@ -56,9 +62,10 @@ def _files() -> tuple[str, ...]:
 def _split(file: Path, length: int, classes: int, vocabulary: int) -> Split:
     tokens, labels = _arrays(file)
     if not len(labels) or tokens.shape != (len(labels), length):
-        raise ValueError(
+        raise DataError(
             f"{file}: tokens must have the shape (sentences, {length}) and labels (sentences,), "
-            f"they have {tokens.shape} and {labels.shape}"
+            f"they have {tokens.shape} and {labels.shape}",
+            HINT,
         )
     _require_below(vocabulary, tokens, f"{file}: tokens")
     _require_below(classes, labels, f"{file}: labels")
@@ -71,14 +78,14 @@ def _arrays(file: Path) -> list[Any]:
         stored = np.load(file, allow_pickle=False)
         arrays = [stored[name] for name in ARRAYS]
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file}: no NumPy archive (.npz) with arrays {' and '.join(ARRAYS)}: {error}") from None
+        raise DataError(f"{file}: no NumPy archive (.npz) with arrays {' and '.join(ARRAYS)}: {error}", HINT) from None
     for name, array in zip(ARRAYS, arrays, strict=True):
         if array.dtype.kind not in "iu":
-            raise ValueError(f"{file}: {name} must be integers, they are {array.dtype}")
+            raise DataError(f"{file}: {name} must be integers, they are {array.dtype}", HINT)
     return arrays
 
 
 def _require_below(bound: int, array: Any, what: str) -> None:
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= bound:
-        raise ValueError(f"{what} must be from 0 to {bound - 1}, they are from {low} to {high}")
+        raise DataError(f"{what} must be from 0 to {bound - 1}, they are from {low} to {high}", HINT)

@@ -14,9 +14,10 @@ else:
 
 CLASSES = 2
 SHAPE = (128,)
+DATA = "your own: train.npz, validation.npz, test.npz with arrays of tokens and labels"
 VOCABULARY = 50265
 
 
 def load(data_dir: str | None = None) -> Data:
-    """Return the task from the files in `data_dir`. Raises ValueError where one is missing or holds something else."""
+    """Return the task from the files in `data_dir`. Raises DataError where one is missing or holds something else."""
     return sentences(data_dir, SHAPE, CLASSES, VOCABULARY)
