@@ -57,9 +57,13 @@ def _against(ladder: Ladder, number: int, control: Ladder | None) -> PairedAccur
     if other is None:
         longest = max(each.epochs or 0 for each in control.rungs)
         return f"{CONTROL} was trained for {longest} epochs at most, this rung for {rung.epochs or 'unknown'}"
-    if not rung.correct or not other.correct or not ladder.test_examples:
-        return _NO_BITS
-    return stats.paired(*(stats.unpacked(each.correct, ladder.test_examples) for each in (rung, other)))
+    ours, theirs = answers(ladder, rung), answers(control, other)
+    return _NO_BITS if ours is None or theirs is None else stats.paired(ours, theirs)
+
+
+def answers(ladder: Ladder, rung: Rung) -> stats.Bits | None:
+    """Which test examples a rung has right; None where that was not recorded."""
+    return stats.unpacked(rung.correct, ladder.test_examples) if rung.correct and ladder.test_examples else None
 
 
 def partner(rung: Rung, control: Ladder) -> Rung | None:

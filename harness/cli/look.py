@@ -14,7 +14,7 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.records import Run
 
-_KINDS = ("depth", "sustained", "energy", "power")
+_KINDS = ("depth", "accuracy", "sustained", "energy", "power")
 
 RunWord = Annotated[
     str | None,
@@ -64,7 +64,7 @@ def plot(
     kind: Annotated[
         str,
         typer.Option(
-            help="Depth against latency, latency under lasting load, energy against both, or power over time.",
+            help="Depth against latency, accuracy or energy against both, latency under lasting load, or power over time.",
             metavar="|".join(_KINDS),
         ),
     ] = "depth",
@@ -75,7 +75,7 @@ def plot(
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Draw depth against latency, MACs and weight bytes of a run, or its energy; the plotted points as CSV beside it."""
+    """Draw depth against latency, MACs and weight bytes of a run, its accuracy or energy; the plotted points as CSV beside it."""
     from harness import content, report, store
 
     content.require_known("kind of figure", kind, _KINDS)
@@ -92,6 +92,8 @@ def plot(
         drawn = report.draw_power(replace(store.frames(folder), run=load(folder)), file, 1 if block is None else block)
     elif kind == "depth":
         drawn = report.draw(load(folder), file, table)
+    elif kind == "accuracy":
+        drawn = report.draw_accuracy([load(folder)], file)
     else:
         drawn = (report.draw_energy if kind == "energy" else report.draw_soak)(load(folder), file)
     figure, points = drawn

@@ -3,6 +3,7 @@
 show(run, console)      the table, findings and reasons         markdown(run)     the same for a README
 to_json(run)            the machine's contract                  published(name)   a paper's table
 show_operators(run, console, rung), operators_json(run, rung)   what was executed, beside rung 0
+draw_accuracy(runs, out) accuracy against latency and against depth
 draw_soak(run, out)     latency under a lasting load, over time
 draw_energy(run, out)   energy per inference against depth and against latency
 draw_power(frames, out) power over time in one block, with the windows
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Published",
     "draw",
+    "draw_accuracy",
     "draw_energy",
     "draw_power",
     "draw_soak",
@@ -48,6 +50,16 @@ def draw(run: Run, out: Path, published: Published | None = None, also: Sequence
     from harness.report import depth  # matplotlib: only who draws waits for it
 
     return depth.draw(run, out, published, also)
+
+
+def draw_accuracy(runs: Sequence[Run], out: Path, also: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Draw accuracy against latency and against depth, for one or several runs, and write the points beside it.
+
+    Raises UsageError for another suffix, StoreError when nothing was trained or nothing can be written.
+    """
+    from harness.report import accuracy
+
+    return accuracy.draw(runs, out, also)
 
 
 def draw_soak(run: Run, out: Path) -> tuple[Path, ...]:

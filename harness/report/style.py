@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from matplotlib.patheffects import withStroke
@@ -30,6 +30,29 @@ LADDERS: Sequence[Look] = (
 DEVICES: Sequence[Look] = (
     *((BLACK, "o", "-"), (VERMILION, "s", "--"), (BLUE, "^", "-."), (GREEN, "v", ":")),
     *((PURPLE, "D", (0, (5, 1, 1, 1))), (ORANGE, "P", (0, (3, 1)))),
+)
+
+# Methods keep their look in every figure. Nine colours of Tol's muted scheme (2021) and Okabe and Ito's, then markers.
+METHODS: Mapping[str, Look] = {
+    "easier": (BLUE, "o", "-"),
+    "easier-position": (SKY, "p", "--"),
+    "tlc": (VERMILION, "s", "-"),
+    "egp": (GREEN, "^", "--"),
+    "nepenthe": (ORANGE, "v", "-."),
+    "lacoot": (PURPLE, "P", "-"),
+    "layer-folding": ("#882255", "X", "--"),
+    "block-influence": ("#332288", "<", "-."),
+    "smallest-weights": ("#117733", ">", ":"),
+    "smallest-gradients": ("#999933", "*", ":"),
+    "random": (GREY, "d", ":"),
+    "order": ("#661100", "8", "-."),
+    "shallow": (BLACK, "D", ":"),
+    "narrow": (BLACK, "s", ":"),
+    "continue": (BLACK, "o", ":"),
+}
+OTHERS: Sequence[Look] = (
+    *(("#44AA99", "p", "-"), ("#AA4499", "o", "--"), ("#DDAA33", "^", "-.")),
+    *(("#4477AA", "v", ":"), ("#CC6677", "s", (0, (5, 1, 1, 1)))),
 )
 
 RC: Any = {  # keys and values are matplotlib's
@@ -63,6 +86,12 @@ RC: Any = {  # keys and values are matplotlib's
 def plain(text: str) -> str:
     """Text that is drawn as it is: a dollar sign would begin a formula."""
     return text.replace("$", r"\$")
+
+
+def of_methods(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each ladder, by name: that of its method, or one that is left for a name that nobody knows."""
+    unknown = [name for name in names if name not in METHODS]
+    return {name: METHODS[name] if name in METHODS else OTHERS[unknown.index(name) % len(OTHERS)] for name in names}
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:

@@ -36,7 +36,7 @@ stopping rule knows nothing of this bound; with a clock of nanoseconds it is far
 
 from __future__ import annotations
 
-from harness.stats.accuracy import clustered, holm, mcnemar, paired, unpacked, wilson
+from harness.stats.accuracy import Bits, clustered, holm, mcnemar, paired, paired_seeds, unpacked, wilson
 from harness.stats.association import rank_correlation
 from harness.stats.comparisons import (
     MAX_BLOCKS,
@@ -68,6 +68,7 @@ __all__ = [
     "RESOLUTION_NS",
     "SAME",
     "SHIFT",
+    "Bits",
     "Change",
     "Floats",
     "Process",
@@ -90,6 +91,7 @@ __all__ = [
     "least",
     "mcnemar",
     "paired",
+    "paired_seeds",
     "projected",
     "rank_correlation",
     "reach",

@@ -58,7 +58,23 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
-def clustered(differences: Sequence[int] | NDArray[np.int_]) -> float:
+def paired_seeds(firsts: Sequence[Bits], seconds: Sequence[Bits]) -> PairedAccuracy:
+    """Compare two methods by networks of several seeds each, in pairs, all on the same examples; `paired` where it is one.
+
+    The difference is the mean over seeds, its interval is the normal one over examples, p is that
+    of `clustered`; examples gained and lost are counted over all seeds. It speaks of these networks: how far seeds differ
+    is told by their standard deviation. Raises ValueError as `paired` does, or without a pair.
+    """
+    pairs = [paired(first, second) for first, second in zip(firsts, seconds, strict=True)]
+    if len(pairs) == 1:
+        return pairs[0]
+    d = np.stack(firsts).sum(axis=0, dtype=np.int64) - np.stack(seconds).sum(axis=0, dtype=np.int64)
+    mean, half = float(d.mean()) / len(pairs), _Z * float(d.std()) / len(pairs) / math.sqrt(d.size)
+    gained, lost = sum(each.gained for each in pairs), sum(each.lost for each in pairs)
+    return PairedAccuracy(mean, max(-1.0, mean - half), min(1.0, mean + half), clustered(d), gained, lost)
+
+
+def clustered(differences: Sequence[int] | NDArray[np.int64]) -> float:
     """Return the p-value of McNemar's test over several pairs of networks that all saw the same examples.
 
     `differences` has a number per example: how many more of the first networks have it right than of the second. Answers

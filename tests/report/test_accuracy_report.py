@@ -1,0 +1,145 @@
+import csv
+from dataclasses import replace
+
+import example_methods
+import example_run
+import matplotlib as mpl
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from harness import report
+from harness.errors import StoreError, UsageError
+from harness.report import accuracy, dots, style
+
+
+@pytest.fixture(scope="module")
+def run():
+    return example_methods.run()
+
+
+@pytest.fixture(scope="module")
+def figure(run):
+    with mpl.rc_context(style.RC):
+        made = accuracy._figure([run], dots.dots([run]))
+        made.draw_without_rendering()
+        return made
+
+
+def drawn(axes):
+    """The places of all single markers."""
+    return {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in axes.lines if len(line.get_xdata()) == 1}
+
+
+def test_the_points_lie_beside_the_figure_and_are_those_of_the_run(tmp_path, run):
+    file, table = report.draw_accuracy([run], tmp_path / "plots" / "accuracy.png")
+    assert file.read_bytes().startswith(b"\x89PNG") and table == file.with_suffix(".csv")
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    trained = [row for row in run.cases if row.accuracy is not None]
+    assert len(rows) == len(trained) == 11 * 9 + 2 * 4
+    for row, summary in zip(rows, trained, strict=True):
+        assert (row["name"], int(row["rung"])) == (summary.ladder, summary.rung)
+        assert float(row["accuracy"]) == summary.accuracy
+        assert float(row["accuracy_low"]) == summary.accuracy_interval.low
+        assert float(row["latency_ms"]) == summary.latency_ns.median / 1e6
+        assert float(row["latency_low_ms"]) == summary.latency_ns.low / 1e6
+        assert float(row["depth"]) == summary.depth
+
+
+def test_what_the_csv_holds_is_what_is_drawn(run, figure):
+    table = dots.dots([run])
+    by_latency, by_depth = figure.axes
+    assert drawn(by_latency) == {(dot.latency_ms, round(100 * dot.accuracy, 6)) for dot in table}
+    assert drawn(by_depth) == {(dot.x, round(100 * dot.accuracy, 6)) for dot in table}
+    left, right = by_depth.get_xlim()
+    assert left > right  # depth falls from left to right
+    assert by_latency.get_ylim() == by_depth.get_ylim()
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own_and_controls_are_black_and_hollow(figure):
+    handles = {handle.get_label(): handle for handle in figure.legends[0].legend_handles}
+    methods = {name: handle for name, handle in handles.items() if name in example_methods.METHODS}
+    assert len({handle.get_color() for handle in methods.values()}) == len(methods) == 10
+    assert len({handle.get_marker() for handle in methods.values()}) == len(methods)
+    controls = [handles[f"{name} (control)"] for name in ("shallow", "narrow", "continue")]
+    assert {handle.get_color() for handle in controls} == {style.BLACK}
+    assert {handle.get_markerfacecolor() for handle in controls} == {"white"}
+    assert len({handle.get_marker() for handle in controls}) == 3
+
+
+def test_no_two_methods_that_there_are_share_a_look():
+    looks = list(style.METHODS.values())
+    methods = [look for name, look in style.METHODS.items() if name not in ("shallow", "narrow", "continue")]
+    assert len({colour for colour, _, _ in methods}) == len({marker for _, marker, _ in methods}) == len(methods)
+    assert len(set(looks)) == len(looks)
+    assert set(style.of_methods(["easier", "mine", "yours"])) == {"easier", "mine", "yours"}
+    assert style.of_methods(["mine", "yours"])["mine"] != style.of_methods(["mine", "yours"])["yours"]
+
+
+def test_nothing_that_is_written_lies_on_something_else_that_is(figure):
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    assert len(boxes) > 3
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    key = figure.legends[0].get_window_extent(renderer)
+    assert not any(key.overlaps(axes.get_tightbbox(renderer)) for axes in figure.axes)
+
+
+def test_the_front_is_what_nothing_beats(run):
+    table = dots.dots([run])
+    front = list(dots.front(table))
+    latencies, accuracies = [dot.latency_ms for dot in front], [dot.accuracy for dot in front]
+    assert latencies == sorted(latencies) and accuracies == sorted(accuracies) and len(set(accuracies)) == len(front)
+    for dot in table:
+        beaten = any(o.latency_ms <= dot.latency_ms and o.accuracy > dot.accuracy for o in table) or any(
+            o.latency_ms < dot.latency_ms and o.accuracy >= dot.accuracy for o in table
+        )
+        assert dot.front is not beaten
+
+
+def test_several_seeds_are_one_dot_with_their_mean_and_standard_deviation():
+    run = example_methods.run(("easier", "continue"), seeds=3)
+    (dot,) = (dot for dot in dots.dots([run]) if (dot.name, dot.rung) == ("easier", 4))
+    own = [row.accuracy for row in run.cases if row.rung == 4 and row.method == "easier"]
+    mean = sum(own) / 3
+    sd = (sum((each - mean) ** 2 for each in own) / 2) ** 0.5
+    assert (dot.seeds, dot.accuracy) == (3, pytest.approx(mean))
+    assert (dot.accuracy_low, dot.accuracy_high) == (pytest.approx(mean - sd), pytest.approx(mean + sd))
+
+
+def test_several_runs_and_runtimes_share_a_figure(tmp_path):
+    first = example_methods.run(("easier", "continue"))
+    rows = tuple(replace(row, runtime="torch") for row in first.cases)
+    second = replace(example_methods.run(("tlc", "continue")), run="20261120T111500Z-9f9f")
+    file, table = report.draw_accuracy([replace(first, cases=(*first.cases, *rows)), second], tmp_path / "both.svg")
+    with table.open() as stream:
+        found = list(csv.DictReader(stream))
+    assert {row["runtime"] for row in found} == {"onnxruntime", "torch"} and len({row["run"] for row in found}) == 2
+    assert file.stat().st_size > 10_000
+
+
+def test_rungs_that_were_not_measured_are_in_the_other_panel_and_in_the_key(run):
+    rows = tuple(replace(row, latency_ns=None) if row.ladder == "tlc" and row.rung == 3 else row for row in run.cases)
+    table = dots.dots([replace(run, cases=rows)])
+    with mpl.rc_context(style.RC):
+        figure = accuracy._figure([run], table)
+    assert len(drawn(figure.axes[1])) >= len(drawn(figure.axes[0]))
+    assert any("no latency: tlc 3" in handle.get_label() for handle in figure.legends[0].legend_handles)
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    run = example_methods.run(("easier", "continue"))
+    first, second = (report.draw_accuracy([run], tmp_path / name / "a.svg")[0].read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_a_run_without_accuracies_has_no_figure_of_them(tmp_path):
+    with pytest.raises(StoreError, match="does not train") as error:
+        report.draw_accuracy([example_run.run(("order",))], tmp_path / "a.png")
+    assert "harness methods" in error.value.hint and list(tmp_path.iterdir()) == []
+
+
+def test_another_suffix_is_refused(tmp_path, run):
+    with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
+        report.draw_accuracy([run], tmp_path / "a.jpeg")
