@@ -36,11 +36,8 @@ def channel_axes(network: nn.Module, example: Example, names: Collection[str]) -
     """
     graph = trace.trace(network, example)
     trace.record_shapes(graph, example)
-    return {
-        str(node.target): _axis(trace.source(node))
-        for node in graph.graph.nodes
-        if node.op == "call_module" and node.target in names
-    }
+    called = [node for node in graph.graph.nodes if node.op == "call_module" and node.target in names]
+    return {**dict.fromkeys(names, _FIRST), **{str(node.target): _axis(trace.source(node)) for node in called}}
 
 
 def _axis(node: fx.Node) -> int:
