@@ -373,3 +373,43 @@ def test_a_difference_below_five_percent_needs_three_builds_where_a_device_compi
     assert len(few) == found
     if few:
         assert few[0].numbers["builds"] == int(builds) and "--option builds=3" in few[0].advice
+
+
+# --- ladders that ended early ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "delta", "severity"),
+    [
+        ("rung 9 is 3.70 points below continue on the 5000 validation images, more than --delta 0.01", 0.01, "info"),
+        ("rung 9: training diverged: the loss became nan at step 3 of 20", None, "warning"),
+        ("rung 9: training diverged: the loss became nan at step 3 of 20", 0.01, "warning"),
+    ],
+    ids=["delta", "diverged", "diverged with a delta"],
+)
+def test_a_ladder_that_ended_early_says_at_which_rung_and_why(run, ended, delta, severity):
+    first = replace(run.ladders[0], ended=ended, delta=delta, validation_examples=5000)
+    made = again(run, ladders=(first, *run.ladders[1:]))
+    (finding,) = of_kind(made, "ladder-cut-short")
+    assert (finding.severity, finding.numbers["last_rung"]) == (severity, 8)
+    assert finding.cases == tuple(s.case_id for s in run.cases if s.ladder == first.name and s.rung == 8)
+    assert ended in finding.cause
+    assert not of_kind(made, "delta-not-resolvable")
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [(270, True), (1999, True), (2000, False), (10000, False)],
+    ids=["270", "1999", "2000", "10000"],
+)
+def test_delta_is_not_resolvable_on_fewer_than_two_thousand_images(run, images, found):
+    ladders = tuple(replace(ladder, delta=0.01, validation_examples=images) for ladder in run.ladders[:1])
+    made = of_kind(again(run, ladders=ladders), "delta-not-resolvable")
+    assert bool(made) == found
+    if found:
+        assert made[0].numbers["error_at_most"] == pytest.approx(0.5 / images**0.5)
+        assert f"judged on {images} validation images" in made[0].cause
+
+
+def test_a_ladder_that_ended_by_itself_and_was_allowed_everything_is_not_remarked_on(run):
+    assert not of_kind(run, "ladder-cut-short") and not of_kind(run, "delta-not-resolvable")

@@ -81,6 +81,8 @@ def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, 
         cached=cached,
         test_examples=outline.test_examples,
         ended=outline.ended,
+        delta=outline.delta,
+        validation_examples=outline.validation_examples,
         **about,
     )
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.compress.climber import Means
 from harness.errors import TrainError
-from harness.records import LadderRequest, Rung
+from harness.records import DELTA_EXAMPLES, LadderRequest, Rung
 
 if TYPE_CHECKING:  # it asks here where it ends
     from harness.compress.ladder import Climber
 
-RESOLVABLE = 2000  # images: below, the standard error of an accuracy may be more than a percentage point
 CONTROL = "continue"
 
 
@@ -27,8 +26,10 @@ def bound(climber: Climber) -> Callable[[Rung], str | None]:
     allowed, images = means.request.delta, len(means.data.validation.labels) if means.trains else 0
     if allowed is None or means.control or not means.trains:
         return lambda _: None
-    if images < RESOLVABLE:
-        means.say(f"--delta {allowed:g} is not resolvable: it is judged on {images} images, fewer than {RESOLVABLE}")
+    if images < DELTA_EXAMPLES:
+        means.say(
+            f"--delta {allowed:g} is not resolvable: it is judged on {images} images, fewer than {DELTA_EXAMPLES}"
+        )
     control = _Control(climber)
 
     def judge(rung: Rung) -> str | None:

@@ -37,8 +37,15 @@ def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
     climber = Climber(means, Shelf(means.say))
     shelf.require_room(means.build(), means.rungs + 1)
     made, ended = climber.all()
-    examples = len(means.data.test.labels) if means.trains else None
-    outline = rungs.Outline(means.name, recipes.plain(means.recipe), examples, len(means.units), ended)
+    outline = rungs.Outline(
+        name=means.name,
+        recipe=recipes.plain(means.recipe),
+        test_examples=len(means.data.test.labels) if means.trains else None,
+        eligible=len(means.units),
+        ended=ended,
+        delta=request.delta if means.trains and not means.control else None,
+        validation_examples=len(means.data.validation.labels) if means.trains else None,
+    )
     rungs.write_ladder(key, outline, made)
 
 

@@ -46,6 +46,8 @@ class Outline:
     test_examples: int | None
     eligible: int
     ended: str = ""
+    delta: float | None = None
+    validation_examples: int | None = None
 
 
 def read(key: str) -> Rung | None:

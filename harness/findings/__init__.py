@@ -6,6 +6,8 @@
     order-not-determined   the data do not settle which activation goes first
     not-exact              a merge beyond its error bound, or refused because it would be
     agreement              how far given networks compute the same: told, never bound
+    ladder-cut-short       a ladder that ended early: by `--delta`, or for a training diverged
+    delta-not-resolvable   a ladder whose end by `--delta` was judged on too few images
     accuracy-lost          accuracy below rung 0 by more than the test split's noise
     quantisation-worse-after-folding
                            an artifact loses more of its network's accuracy than rung 0's does

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from harness.findings.views import ROSE, Row, cases_of, count, grown, listing, mega, over, percent, ratio, verdict
-from harness.records import FOLD_ERROR_F32, FOLD_ERROR_F64, ONNX, Finding, Ladder, Rung
+from harness.records import DELTA_EXAMPLES, FOLD_ERROR_F32, FOLD_ERROR_F64, ONNX, Finding, Ladder, Rung
 
 _BOUNDS = (FOLD_ERROR_F64, FOLD_ERROR_F32)
 
@@ -201,4 +201,39 @@ def agreement(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
     )
 
 
-LOOKS = (macs_rose, order_not_determined, not_exact, accuracy_lost, agreement)
+def cut_short(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """A ladder that ended before its candidates did: by `--delta`, as asked, or because a training diverged."""
+    if not ladder.ended:
+        return
+    asked = ladder.delta is not None and f"--delta {ladder.delta:g}" in ladder.ended
+    last = ladder.rungs[-1].rung
+    yield Finding(
+        "ladder-cut-short",
+        "info" if asked else "warning",
+        cases_of([row for row in rows if row.rung.rung == last]),
+        {"ladder": ladder.name, "last_rung": last},
+        f"Ladder {ladder.name} ends at rung {last}: {ladder.ended}.",
+        "Allow more (--delta) or train for longer (--budget-epochs) to see what comes below."
+        if asked
+        else "The rungs above are sound and kept; another --seed may go through.",
+    )
+
+
+def delta_not_resolvable(ladder: Ladder, rows: Sequence[Row]) -> Iterator[Finding]:
+    """A ladder whose end was judged on too few images: one accuracy's standard error may be more than a point."""
+    n = ladder.validation_examples
+    if ladder.delta is None or n is None or n >= DELTA_EXAMPLES:
+        return
+    error = 0.5 / math.sqrt(n)
+    yield Finding(
+        "delta-not-resolvable",
+        "warning",
+        cases_of(rows),
+        {"ladder": ladder.name, "delta": ladder.delta, "validation_examples": n, "error_at_most": error},
+        f"--delta {ladder.delta:g} was judged on {n} validation images, fewer than {DELTA_EXAMPLES}: the standard error of an "
+        f"accuracy may be {percent(error)}.",
+        "Where this ladder ends is partly chance: read nothing into its length, or take a task with more images.",
+    )
+
+
+LOOKS = (macs_rose, order_not_determined, not_exact, accuracy_lost, agreement, cut_short, delta_not_resolvable)

@@ -40,6 +40,7 @@ from harness.records.energy import (
 )
 from harness.records.executed import Bound, Ceilings, Executed, Matched, Operation
 from harness.records.made import (
+    DELTA_EXAMPLES,
     FOLD_ERROR_F32,
     FOLD_ERROR_F64,
     Artifact,
@@ -84,6 +85,7 @@ from harness.records.measured import (
 )
 
 __all__ = [
+    "DELTA_EXAMPLES",
     "FOLD_ERROR_F32",
     "FOLD_ERROR_F64",
     "ONNX",

@@ -10,6 +10,7 @@ from harness.records.asked import Method, Padding
 
 Form = Literal["torch", "onnx"]
 
+DELTA_EXAMPLES = 2000  # the fewest that `--delta` can be judged on: an accuracy's standard error is a point at most
 FOLD_ERROR_F32, FOLD_ERROR_F64 = 1e-5, 1e-12  # what exact folding may differ by: relative max-abs, of outputs
 
 
@@ -205,7 +206,8 @@ class Ladder:
     """A method's sequence of shallower networks. Latency controls form a ladder of their own, method `control`.
 
     So do given networks, method `onnx`, which have no task. `test_examples` is the size of the test split: what one step
-    of an accuracy is worth. `ended`: why there are no more rungs, where it was not for want of candidates.
+    of an accuracy is worth. `ended`: why there are no more rungs, where it was not for want of candidates. `delta`: what of
+    accuracy it was allowed to lose, judged on so many `validation_examples`; None: as much as it liked.
     """
 
     name: str
@@ -219,6 +221,8 @@ class Ladder:
     cached: bool = False
     test_examples: int | None = None
     ended: str = ""
+    delta: float | None = None
+    validation_examples: int | None = None
 
 
 @dataclass(frozen=True)
