@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness import stats
 from harness.records import Finding, Run
-from harness.report import basis, cells, rows
+from harness.report import basis, cells, rows, trained
 from harness.report.cells import Column
 from harness.report.rows import Panel
 from harness.report.text import (
@@ -51,6 +51,11 @@ def _print(run: Run, console: Console) -> None:
             console.print()
         for line in (_caption(run, panel, glyphs), basis.words(panel, glyphs)):
             console.print(Text(printable(line), style="dim"))
+    if found := trained.shown(run):
+        console.print()
+        console.print(trained.table(found, box, glyphs))
+        console.print()
+        console.print(Text(printable(trained.caption(found)), style="dim"))
     _print_findings(run, console)
     _print_absences(run, console, glyphs)
 
@@ -70,7 +75,8 @@ def markdown(run: Run) -> str:
         for letter, finding in rows.lettered(run.findings)
     ]
     trust = " ".join(_escaped(line) for line in rows.trust(run))
-    return "\n\n".join([_escaped(rows.status(run)), trust, *parts, "\n".join(found)]).strip() + "\n"
+    said = [_escaped(rows.status(run)), trust, *parts, *trained.markdown(run), "\n".join(found)]
+    return "\n\n".join(said).strip() + "\n"
 
 
 def _markdown_table(run: Run, panel: Panel) -> str:

@@ -1,4 +1,5 @@
 import csv
+import io
 from dataclasses import replace
 
 import example_methods
@@ -6,10 +7,11 @@ import example_run
 import matplotlib as mpl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from rich.console import Console
 
 from harness import report
 from harness.errors import StoreError, UsageError
-from harness.report import accuracy, dots, style
+from harness.report import accuracy, dots, levels, style, trained
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +145,48 @@ def test_a_run_without_accuracies_has_no_figure_of_them(tmp_path):
 def test_another_suffix_is_refused(tmp_path, run):
     with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
         report.draw_accuracy([run], tmp_path / "a.jpeg")
+
+
+# --- the table ------------------------------------------------------------------------------------------------------------
+
+
+def shown(run, width=80):
+    console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
+    report.show(run, console)
+    return console.export_text()
+
+
+def test_the_table_tells_each_rung_against_continue_within_80_columns():
+    run = example_methods.run(("easier", "continue"))
+    text = shown(run)
+    assert max(map(len, text.splitlines())) <= 80
+    (line,) = (line for line in text.splitlines() if line.split()[:2] == ["easier", "6"])
+    row = next(row for row in run.cases if (row.ladder, row.rung) == ("easier", 6))
+    found, interval = row.accuracy_vs_continue, row.accuracy_interval
+    assert f"{100 * row.accuracy:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in line
+    assert f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" in line
+    assert line.split()[-1] == f"{found.p:.3f}"
+    assert "One of 270 test examples is 0.37 points" in " ".join(text.split())
+
+
+def test_several_seeds_are_told_by_mean_and_standard_deviation():
+    text = shown(example_methods.run(("easier",), seeds=3), 120)
+    level = next(each for each in levels.levels(example_methods.run(("easier",), seeds=3)) if each.number == 4)
+    (line,) = (line for line in text.splitlines() if line.split()[:3] == ["easier", "4", "3"])
+    assert f"{100 * level.accuracy:.1f} +- {100 * level.spread:.1f}" in line
+    assert "Mean and standard deviation over seeds" in text
+
+
+def test_one_seed_without_continue_has_no_such_table():
+    run = example_methods.run(("easier", "tlc"))
+    assert trained.TITLE not in shown(run) and "points against" not in report.markdown(run)
+    assert "points against continue" in report.markdown(example_methods.run(("easier", "continue")))
+
+
+def test_seeds_are_held_against_the_control_of_their_own_seed():
+    run = example_methods.run(("easier", "continue"), seeds=3)
+    level = next(each for each in levels.levels(run) if (each.name, each.number) == ("easier", 5))
+    assert [each.control[0].seed for each in level.members] == [0, 1, 2]
+    mean = sum(row.accuracy_vs_continue.difference for row in level.rows) / 3
+    assert level.against.difference == pytest.approx(mean)
+    assert level.against.low < mean < level.against.high
