@@ -12,10 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import cache, content
 from harness.records import Calibration, Exam, Examples, digest
+
+if TYPE_CHECKING:
+    from harness.compress import state
 
 CALIBRATING = 64  # inputs: ranges of activations hardly widen with more, and a converter runs the network on each
 _CALIBRATION, _INPUTS, _LABELS = "calibration.npy", "inputs.npy", "labels.npy"
@@ -37,16 +40,28 @@ def make(task: str, data: str | None, key: str) -> None:
     module = content.load("task", task)
     with content.blaming(content.find("task", task)):
         parts = module.load(data)
-        tensors = {
-            _CALIBRATION: state.inputs(parts.train, torch.arange(min(CALIBRATING, len(parts.train.labels)))),
-            _INPUTS: state.inputs(parts.test, torch.arange(len(parts.test.labels))),
-            _LABELS: parts.test.labels,
-        }
+        calibrating = state.inputs(parts.train, torch.arange(min(CALIBRATING, len(parts.train.labels))))
     with cache.storing(), cache.put("examples", key) as folder:
-        for name, tensor in tensors.items():
-            np.save(folder / name, np.ascontiguousarray(tensor.numpy()), allow_pickle=False)
-        described = {name: _describe(folder / name) for name in tensors}
+        np.save(folder / _CALIBRATION, calibrating.contiguous().numpy(), allow_pickle=False)
+        _write_inputs(folder / _INPUTS, parts.test)
+        np.save(folder / _LABELS, parts.test.labels.contiguous().numpy(), allow_pickle=False)
+        described = {name: _describe(folder / name) for name in (_CALIBRATION, _INPUTS, _LABELS)}
         (folder / _RECORD).write_text(json.dumps(described))
+
+
+def _write_inputs(file: Path, split: state.Split) -> None:
+    """Write all inputs of a split a batch at a time: thousands of large images would fill the memory."""
+    import numpy as np
+
+    from harness.compress import state
+
+    with file.open("wb") as stream:
+        for place, (x, _) in enumerate(state.batches(split)):
+            if not place:
+                shape = (len(split.labels), *x.shape[1:])
+                header = {"descr": x.numpy().dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(x.contiguous().numpy().tobytes())
 
 
 def _describe(file: Path) -> dict[str, Any]:
