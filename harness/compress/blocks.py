@@ -174,11 +174,16 @@ def _shortcut(nodes: frozenset[fx.Node]) -> _Shortcut | None:
     return _Shortcut(nodes, outputs[0], way) if adds else None
 
 
-def _way(output: fx.Node, nodes: frozenset[fx.Node]) -> frozenset[fx.Node]:
-    """The nodes of all ways from what a module reads to its output through what passes on; none if there is no way."""
+def _way(output: fx.Node, nodes: frozenset[fx.Node], closed: frozenset[fx.Node] = frozenset()) -> frozenset[fx.Node]:
+    """The nodes of all ways from what a module reads to its output through what passes on; none if there is no way.
+
+    No way leads through what is `closed`.
+    """
     reached: dict[fx.Node, bool] = {}
 
     def reach(node: fx.Node) -> bool:
+        if node in closed:
+            return False
         if node not in nodes:
             return node.op != "get_attr" and trace.shape(node) == trace.shape(output)
         if node not in reached:
@@ -209,11 +214,11 @@ def _word(target: Any) -> str:
 
 
 def _is_whole(path: str, found: dict[str, _Shortcut]) -> bool:
-    """Whether a module with a shortcut is one block: an add on it is its own, and all that have one lie on it.
+    """Whether a module with a shortcut is one block: an add on it is its own, and no way leads around a part that has one.
 
-    A sequence of blocks has no add of its own; what adds its input to a sequence of blocks has blocks off its way.
+    A sequence of blocks has no add of its own; around what adds its input to a sequence of blocks there is a way.
     """
     mine = found[path]
-    parts = [part for other, part in found.items() if other.startswith(path + ".")]
-    own = any(trace.added(node) and not any(node in part.nodes for part in parts) for node in mine.way)
-    return own and all(part.output in mine.way for part in parts)
+    parts = [part.nodes for other, part in found.items() if other.startswith(path + ".")]
+    own = any(trace.added(node) and not any(node in part for part in parts) for node in mine.way)
+    return own and not any(_way(mine.output, mine.nodes, part) for part in parts)

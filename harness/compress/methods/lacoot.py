@@ -198,7 +198,7 @@ def directions(size: int, count: int, draw: Generator) -> Tensor:
     import torch
 
     normal = torch.randn(size, count, generator=draw, device=draw.device)
-    return normal / normal.norm(dim=0)
+    return normal.div_(normal.norm(dim=0))
 
 
 def project(x: Tensor, along: Tensor) -> Tensor:
