@@ -2,7 +2,7 @@
 
 harness run --method nepenthe                              zeta 0.5, as the paper for ResNet-18
 harness run --method nepenthe --recipe zeta=0.25           for Swin-T; 0.1 for MobileNetV2
-harness run --method nepenthe --delta 1                    the threshold on accuracy that ends it
+harness run --method nepenthe --delta 0.02                 the threshold on accuracy that ends it
 
 Rounds, budgets, what becomes linear and what is cut: as `egp`. Two things differ. A state z = 0 is neither ON nor OFF, and
 counts for nothing: p = P(z > 0 | z != 0). And the irrelevance of a layer is that of its channels i, those alone whose state
