@@ -81,6 +81,62 @@ def test_tokens_are_positions_and_their_last_axis_holds_the_channels() -> None:
     assert choose(nn.Sequential(nn.GELU()), images, ("0",), "channel").scores["0"] == pytest.approx(0.5)
 
 
+class Swin(nn.Module):
+    """The MLP of a Swin block: tokens in a map, channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wider, self.gelu = nn.Linear(2, 2), nn.GELU()
+        with torch.no_grad():
+            self.wider.weight.copy_(torch.eye(2))
+            self.wider.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gelu(self.wider(x))
+
+
+def test_channels_behind_a_linear_layer_are_the_last_axis_of_a_map_of_tokens_too() -> None:
+    network, images = Swin(), by_hand().permute(0, 2, 3, 1)  # (N, 1, tokens, channels)
+    assert choose(network, images, ("gelu",), "channel").scores["gelu"] == pytest.approx(0.5)
+
+
+def test_a_module_that_is_called_twice_counts_with_all_its_neurons() -> None:
+    shared = nn.ReLU()
+    network = nn.Sequential(shared, nn.Upsample(scale_factor=2), nn.BatchNorm2d(2), shared).eval()
+    choice = choose(network, by_hand(), ("0",), "position")
+    three_quarters = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
+    # Behind the first call channel 1 is 0 or 1, never below: 4 neurons of 4, then 16 of 16 that are always ON.
+    assert choice.scores["0"] == pytest.approx(2 * three_quarters / (4 + 16), abs=1e-6)
+
+
+@pytest.mark.parametrize("definition", BOTH)
+def test_entropy_and_its_error_do_not_depend_on_the_layout_of_tensors(definition: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, 1), nn.ReLU())
+    images = torch.randn(100, 3, 4, 4)
+    one = choose(network, images, ("0", "2"), definition)
+    other = choose(
+        network.to(memory_format=torch.channels_last),
+        images.contiguous(memory_format=torch.channels_last),
+        ("0", "2"),
+        definition,
+    )
+    assert (one.gap, one.gap_error) == (pytest.approx(other.gap, rel=1e-5), pytest.approx(other.gap_error, rel=1e-5))
+
+
+def test_the_error_of_a_large_layer_is_that_of_some_of_its_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+    nn.init.constant_(network[0].bias, 0.7)
+    images = torch.randn(150, 3, 1, 1) + torch.randn(150, 3, 16, 16)  # neurons go together, as in images
+    whole = choose(network, images, ("1", "3"), "position")
+    monkeypatch.setattr(easier, "NEURONS", 200)
+    some = choose(network, images, ("1", "3"), "position")
+    assert some.gap == whole.gap
+    assert some.gap_error == pytest.approx(whole.gap_error, rel=0.3)
+    assert some.gap_error != whole.gap_error
+
+
 def test_the_least_entropy_goes_and_scores_stand_in_that_order() -> None:
     torch.manual_seed(0)
     shifted = nn.BatchNorm2d(3)
