@@ -29,7 +29,7 @@ _LADDER = (
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)
-_PACKAGES = ("numpy", "scikit-learn", "scipy", "torch-pruning")  # they split digits, draw resamples, prune widths
+_PACKAGES = ("numpy", "pillow", "scikit-learn", "scipy", "torch-pruning")  # decode, split, draw resamples, prune widths
 
 
 def ladder(request: LadderRequest) -> str:
