@@ -1,6 +1,6 @@
 """Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, tables
-of docs/inventory.md from the profiles, of docs/energy.md from the sensors and of docs/matrix.md from what was measured, the
-JSON Schemas from the models that check the files.
+of docs/inventory.md from the profiles, of docs/energy.md from the sensors and of docs/matrix.md from what was measured,
+docs/methods.md from the methods' files and the schedules, the JSON Schemas from the models that check the files.
 
 python scripts/docs.py            write
 python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
@@ -8,15 +8,19 @@ python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.p
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from benchmarks import grid_rows, matrix_rows
 from harness import content, inventory, report, store
 from harness.cli import look
+from harness.compress import recipes, schedules
 from harness.inventory import editors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +28,8 @@ PROFILES = re.compile(r"<!-- profiles -->\n.*?<!-- /profiles -->", re.DOTALL)
 SENSORS = re.compile(r"<!-- sensors -->\n.*?<!-- /sensors -->", re.DOTALL)
 GRID = re.compile(r"<!-- grid -->\n.*?<!-- /grid -->", re.DOTALL)
 MATRIX = re.compile(r"<!-- matrix -->\n.*?<!-- /matrix -->", re.DOTALL)
+METHOD = re.compile(r"<!-- method (\S+) -->\n.*?<!-- /method \1 -->", re.DOTALL)
+SCHEDULES = re.compile(r"<!-- schedules -->\n.*?<!-- /schedules -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
             "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
@@ -46,11 +52,13 @@ def pages() -> dict[Path, str]:
     inventory_page = ROOT / "docs" / "inventory.md"
     matrix_page = ROOT / "docs" / "matrix.md"
     energy_page = ROOT / "docs" / "energy.md"
+    methods_page = ROOT / "docs" / "methods.md"
     return {
         readme: EXAMPLE.sub(lambda _: example(), readme.read_text()),
         ROOT / "docs" / "commands.md": commands(),
         inventory_page: PROFILES.sub(lambda _: profiles(), inventory_page.read_text()),
         energy_page: SENSORS.sub(lambda _: sensors(), energy_page.read_text()),
+        methods_page: methods(methods_page.read_text()),
         matrix_page: measured_tables(matrix_page.read_text()),
         **{editors.place(which): editors.schema(which) for which in editors.WHICH},
     }
@@ -111,6 +119,54 @@ def measured_tables(page: str) -> str:
     """A page with the tables of what `python -m benchmarks matrix grid` kept."""
     page = MATRIX.sub(lambda _: f"<!-- matrix -->\n{matrix_rows.tables(matrix_rows.load())}\n<!-- /matrix -->", page)
     return GRID.sub(lambda _: f"<!-- grid -->\n{grid_rows.tables(grid_rows.load())}\n<!-- /grid -->", page)
+
+
+def methods(page: str) -> str:
+    """The page on methods: what each file says of itself, its settings, and the schedules by name."""
+    page = METHOD.sub(
+        lambda found: f"<!-- method {found[1]} -->\n{method(found[1])}\n<!-- /method {found[1]} -->", page
+    )
+    return SCHEDULES.sub(lambda _: f"<!-- schedules -->\n{schedules_table()}\n<!-- /schedules -->", page)
+
+
+def method(name: str) -> str:
+    """A method's docstring as Markdown, what is indented and command lines as code; below it, its settings."""
+    tree = ast.parse(content.find("method", name).read_text())
+    parts = []
+    for part in (ast.get_docstring(tree) or "").split("\n\n"):
+        is_code = all(line.startswith(("  ", "harness ")) for line in part.splitlines())
+        parts.append(f"```\n{textwrap.dedent(part)}\n```" if is_code else part)
+    known = recipes.settings(name)
+    takes = {each.name: each.takes.replace("|", "\\|") for each in known}
+    rows = [f"| `{each.name}` | `{takes[each.name]}` | `{json.dumps(each.default)}` |" for each in known]
+    head = ["| setting | takes | default |", "|---|---|---|"] if rows else []
+    told = ast.get_docstring(next(node for node in tree.body if getattr(node, "name", "") == "Recipe")) or ""
+    return "\n\n".join([*parts, " ".join(told.split()), *(["\n".join([*head, *rows])] if rows else [])])
+
+
+def schedules_table() -> str:
+    """How networks are trained under each name; learning rates of ResNet-18, others' where they differ."""
+    models = ("resnet18", "mobilenet_v2", "vgg16_bn", "swin_t", "bert")
+    rows = ["| schedule | full depth | a rung | other learning rates |", "|---|---|---|---|"]
+    for name in schedules.names():
+        usual, *others = (schedules.named(name, model) for model in models)
+        unlike = [
+            f"{model}: {_lesson(other.full)}; a rung {_lesson(other.rung)}"
+            for model, other in zip(models[1:], others, strict=True)
+            if other != usual
+        ]
+        rows.append(f"| `{name}` | {_lesson(usual.full)} | {_lesson(usual.rung)} | {'. '.join(unlike) or 'none'} |")
+    return "\n".join(rows)
+
+
+def _lesson(schedule: schedules.Schedule) -> str:
+    falls = ", ".join(f"{round(at * schedule.epochs)}" for at in schedule.milestones)
+    shape = f"a tenth at {falls}" if falls else schedule.shape
+    momentum = f" momentum {schedule.momentum:g}" if schedule.optimizer == "sgd" else ""
+    return (
+        f"{schedule.epochs} epochs of {schedule.optimizer}{momentum}, {schedule.peak:g}, {shape}, "
+        f"batch {schedule.batch}, weight decay {schedule.weight_decay:g}"
+    )
 
 
 def commands() -> str:

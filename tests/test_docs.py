@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -57,3 +58,30 @@ def test_the_table_of_runtimes_names_each_with_its_precisions_and_options() -> N
     for name, (_, _, precisions, options, _) in told.items():
         assert re.findall(r"(?:fp|int)\d+", precisions) == list(content.constant("runtime", name, "PRECISIONS"))
         assert options.strip("`").split() == list(content.constant("runtime", name, "OPTIONS"))
+
+
+RUN = re.compile(r"^harness (run --device .*?)(?: {3,}.*)?$", re.MULTILINE)
+COMMANDS = [
+    (page, line) for page in ("methods", "reproducing") for line in RUN.findall((ROOT / f"docs/{page}.md").read_text())
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}-{n}" for n, (page, _) in enumerate(COMMANDS)])
+def test_every_whole_command_on_methods_can_be_planned(page: str, line: str, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from harness.cli import app
+
+    words = shlex.split(line.replace("DIR", str(tmp_path)))
+    more = [*([] if "--dry-run" in words else ["--dry-run"]), "--inventory", str(ROOT / "inventory.yaml")]
+    done = CliRunner().invoke(app, [*words, *more, "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+
+
+def test_every_method_has_a_section_that_says_what_it_counts_and_what_its_paper_reports() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    sections = {found[1]: found[2] for found in re.finditer(r"<!-- method (\S+) -->(.*?)(?=\n## |\Z)", page, re.DOTALL)}
+    assert set(sections) == set(content.names("method"))
+    for name, section in sections.items():
+        assert "**Removed:**" in section and "**The paper reports:**" in section, name
+        assert f"harness run --method {name}" in section or f",{name}\n" in section, name

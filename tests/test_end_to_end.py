@@ -114,6 +114,56 @@ def test_several_methods_and_runtimes_share_one_run_and_order_trains_nothing(cli
 
 
 @pytest.mark.slow
+def test_ladders_of_several_methods_share_a_job_in_which_what_they_have_in_common_is_measured_once(cli: Cli) -> None:
+    done = cli(*TINY, "--method", "easier,order,random", "--rungs", "2", "--no-controls", "--budget", "12", "--json")
+    assert done.code == 0, done.err
+    rows = {(case["ladder"], case["rung"]): case for case in done.json["cases"]}
+    assert set(rows) == {(ladder, rung) for ladder in ("easier", "order", "random") for rung in (0, 1, 2)}
+    trained, untrained = rows["easier", 0], rows["order", 0]
+    assert rows["random", 0]["case_id"] == trained["case_id"] != untrained["case_id"]
+    assert rows["random", 0]["latency_ns"] == trained["latency_ns"]  # one measurement, shown in both ladders
+    (job,) = (json.loads(file.read_text()) for file in cli.runs[-1].glob("jobs/*/job.json"))
+    sent = [case["case_id"] for case in job["cases"]]
+    assert sorted(sent) == sorted({case["case_id"] for case in rows.values()})
+    stored = json.loads((cli.runs[-1] / "run.json").read_text())
+    heads = {entry["ladder"]: entry["reference"] for entry in stored["entries"]}
+    assert heads == {ladder: rows[ladder, 0]["case_id"] for ladder in ("easier", "order", "random")}
+    assert [ladder["rungs"] for ladder in stored["plan"]["ladders"]] == [2, 2, 2]
+    shown = cli("show")
+    assert [line for line in shown.out.splitlines() if line in ("easier", "order", "random")] == [*heads]
+
+
+@pytest.mark.slow
+def test_a_ladder_of_each_seed_has_a_name_and_a_full_network_of_its_own(cli: Cli) -> None:
+    words = (*TINY, "--method", "random", "--seeds", "2", "--rungs", "1", "--no-controls")
+    done = cli(*words, "--json")
+    assert done.code == 0, done.err
+    rows = {(case["ladder"], case["rung"]): case for case in done.json["cases"]}
+    assert set(rows) == {(ladder, rung) for ladder in ("random", "random-s1") for rung in (0, 1)}
+    assert len({case["variant"] for case in rows.values()}) == 4
+    again = cli("run", "--resume", cli.runs[-1].name)
+    assert again.code == 0 and "nothing to do" in again.err
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["--recipe=entropy=channel", "--schedule=quick", "--budget-epochs=5", "--rungs=1", "--step=1", "--delta=0.01",
+     "--distil=0.5", "--seeds=1", "--train-on=cpu"],
+)  # fmt: skip
+def test_what_makes_ladders_cannot_be_said_of_given_networks_nor_of_a_run_that_goes_on(
+    said: str, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from harness.cli import app
+
+    flag = said.split("=")[0]
+    for words, beside in ((("--device", "local", "--onnx", "a.onnx"), "--onnx"), (("--resume", "2026"), "--resume")):
+        done = CliRunner().invoke(app, ["run", *words, said, "--results", str(tmp_path)])
+        assert done.exit_code == 2 and f"{flag} cannot be said beside {beside}" in done.output
+
+
+@pytest.mark.slow
 def test_precisions_whose_artifacts_are_the_same_bytes_keep_bounds_of_their_own(cli: Cli) -> None:
     done = cli(
         *("run", "--device", "local", "--model", "tiny", "--method", "order", "--no-controls", "--budget", "3"),
