@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness import content, plan
-from harness.compress import recipes
+from harness import content, plan, store
+from harness.compress import keys, recipes
 from harness.errors import ContentError, UsageError
 from harness.plan import Words, ladders
+from harness.records import Run
 
 SHIPPED = Path(__file__).resolve().parent.parent / "inventory.yaml"
 LOCAL = Words("local", model="tiny", method="easier,order")
@@ -78,6 +79,17 @@ def test_every_word_on_ladders_stands_in_the_plan_that_is_printed() -> None:
     printed = plan.describe(device, planned)["ladders"]
     assert [each["seed"] for each in printed] == [0, 1]
     assert said.items() <= printed[0].items() and printed[0]["train_on"] == "cuda"
+
+
+def test_a_run_that_goes_on_has_the_ladders_that_were_planned(own: Path, tmp_path: Path) -> None:
+    said = {"schedule": "cifar", "budget_epochs": 40, "rungs": 4, "step": 2, "delta": 0.0, "distil": 0.3}
+    settings = ("weight=2", "healing=true", "widths=0.75,0.5", "limit=none", "power=1")
+    words = replace(LOCAL, method="every", recipe=settings, seeds=2, train_on="cuda", **said)
+    ((_, planned),) = plan.make(words, SHIPPED)
+    run = Run(store.SCHEMA, "20260101T000000Z-abcd", "s", "local", False, "preparing", "now", ("run",), planned, {})
+    again = store.load(store.create(tmp_path / "results", run)).plan
+    assert again == planned
+    assert [keys.ladder(each) for each in again.ladders] == [keys.ladder(each) for each in planned.ladders]
 
 
 def test_settings_are_read_by_the_kind_that_the_recipe_gives_them(own: Path) -> None:
