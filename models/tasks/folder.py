@@ -47,7 +47,7 @@ def load(data_dir: str | None = None) -> images.Data:
 
 def _files(data_dir: str | None) -> Folder:
     if data_dir is None:
-        raise DataError("the task is a folder of images of yours", HINT)
+        raise DataError("the images are a folder of yours: --data DIR", HINT)
     return Folder(Path(data_dir), "")
 
 

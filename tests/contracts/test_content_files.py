@@ -9,15 +9,15 @@ import math
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
+from made_datasets import data_of
 from ruamel.yaml import YAML
 
 from harness import content, inventory, sensing, wire
-from harness.compress import models
+from harness.compress import models, state
+from harness.errors import ContentError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = (
@@ -141,14 +141,6 @@ def test_a_value_that_no_option_of_a_sensor_can_have_is_refused_with_the_option_
             pytest.fail(f"{option} was not looked at")
 
 
-def write_sentences(task: ModuleType, folder: Path) -> str:
-    """Files of random tokens, as a task of sentences reads them."""
-    for seed, part in enumerate(("train", "validation", "test")):
-        tokens, labels = models.example(task, seed).numpy(), np.arange(4) % task.CLASSES
-        np.savez(folder / f"{part}.npz", tokens=tokens, labels=labels)
-    return str(folder)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_builds_for_its_task_and_never_imports_harness(name: str) -> None:
     file = content.find("model", name)
@@ -177,15 +169,29 @@ def test_a_model_is_seedable_and_its_weights_load_without_unpickling(name: str, 
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_gives_three_splits_of_its_shape_and_classes(name: str, tmp_path: Path) -> None:
-    module = content.load("task", name)
-    data = module.load(write_sentences(module, tmp_path) if hasattr(module, "VOCABULARY") else None)
+def test_a_task_gives_three_splits_of_its_shape_and_classes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data_of(content.load("task", name), name, tmp_path, monkeypatch)
+    module = models.task(name, folder)
+    data = module.load(folder)
     for split in (data.train, data.validation, data.test):
-        assert split.images.dtype == models.example(module, seed=0).dtype
-        assert split.images.shape[1:] == tuple(module.SHAPE)
-        assert split.images.max() < getattr(module, "VOCABULARY", math.inf)
-        assert split.labels.dtype == torch.int64 and len(split.labels) == len(split.images)
+        images = state.inputs(split, torch.arange(len(split.labels)))
+        assert images.dtype == models.example(module, seed=0).dtype
+        assert images.shape[1:] == tuple(module.SHAPE)
+        assert images.max() < getattr(module, "VOCABULARY", math.inf)
+        assert split.labels.dtype == torch.int64 and len(split.labels) == len(images)
         assert set(split.labels.tolist()) == set(range(module.CLASSES))
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if content.constant("task", name, "DATA", "") != ""])
+def test_a_task_that_reads_files_says_so_without_them_and_what_to_do(name: str, tmp_path: Path) -> None:
+    assert f"--task {name} --data DIR" in (content.load("task", name).__doc__ or "")
+    for folder in (None, str(tmp_path)):
+        with pytest.raises(ContentError) as caught, content.blaming(content.find("task", name)):
+            models.task(name, folder).load(folder)
+        assert "--data DIR" in caught.value.message if folder is None else str(tmp_path) in caught.value.message
+        assert caught.value.hint and "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize("name", METHODS)
