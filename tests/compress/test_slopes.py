@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import flops
+from harness import content, flops, wire
 from harness.compress import activations, edits, fold, mergeable, program, remove
 from harness.compress.edits import Edit
 from harness.compress.slopes import Blend, alphas, blend
@@ -172,6 +173,36 @@ def test_a_deployed_blend_is_counted_and_runs_as_onnx_for_every_batch(
         (said,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
         with torch.no_grad():
             assert torch.allclose(torch.from_numpy(said), network(batch), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["executorch", "iree", "litert", "ncnn", "onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize("kind", [nn.ReLU6, nn.GELU], ids=lambda kind: kind.__name__)
+def test_every_runtime_computes_a_leaky_relu_and_a_blend_of_another_activation(
+    kind: Callable[[], nn.Module], runtime: str, tmp_path: Path
+) -> None:
+    network, module = sloped(kind(), 0.3, 0.7), content.load("runtime", runtime)  # the second is one of a ReLU
+    made = program.deploy(network, images(), 2, (), tmp_path / "program.pt2").variant
+    variant = replace(made, program=str(tmp_path / made.program))
+    pytest.importorskip({"iree": "iree.compiler", "litert": "litert_torch"}.get(runtime, runtime))
+    module.export(variant, {"triple": "x86_64-unknown-linux-gnu"}, "fp32", {"batch": "1"}, tmp_path / "artifact")
+    session = module.load(str(tmp_path / "artifact"), {"threads": 1, "batch": 1, "precision": "fp32"})
+    x = images()[:1]
+    session.feed([wire.Tensor.of(x.shape, x.numpy().tobytes())])
+    (said,) = session.fetch(session())
+    with torch.no_grad():
+        assert torch.allclose(torch.frombuffer(bytearray(said.raw()), dtype=torch.float32), network(x)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_slope_learns_in_mixed_precision_too(kind: Callable[[], nn.Module]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Blend(kind()))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(images()).float().sum()
+    loss.backward()
+    gradient = network[1].alpha.grad
+    assert isinstance(gradient, Tensor)
+    assert (gradient.dtype, bool(gradient != 0)) == (torch.float32, True)
 
 
 def test_slopes_edits_are_repeated_on_another_network_in_order_with_others() -> None:
