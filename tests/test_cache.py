@@ -106,3 +106,29 @@ def test_the_cap_is_ten_gibibytes_unless_said(monkeypatch: pytest.MonkeyPatch) -
     assert cache.cap_bytes() == 10 * 2**30
     monkeypatch.setenv("HARNESS_CACHE_GB", "0.5")
     assert cache.cap_bytes() == 2**29
+
+
+def test_what_is_spared_stays_whatever_the_cap_and_what_went_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_GB", str(25 / 2**30))
+    for age, key in ((30, "spared"), (20, "old")):
+        make(key)
+        os.utime(cache.root() / "rung" / key, (time.time() - age,) * 2)
+    gone: list[tuple[cache.Entry, ...]] = []
+    with cache.put("rung", "new", [cache.root() / "rung" / "spared"], gone.append) as folder:
+        (folder / "data").write_bytes(b"x" * 10)
+    assert [[entry.key for entry in each] for each in gone] == [["old"]]
+    assert sorted(entry.key for entry in cache.entries()) == ["new", "spared"]
+
+
+def test_nothing_is_told_where_nothing_went() -> None:
+    gone: list[tuple[cache.Entry, ...]] = []
+    with cache.put("rung", "a", (), gone.append) as folder:
+        (folder / "data").write_bytes(b"x")
+    assert gone == []
+
+
+def test_what_went_is_said_by_kind_with_its_size() -> None:
+    sizes = {"a": 500_000_000, "b": 574_000_000, "c": 12_000}
+    went = [cache.Entry("artifact" if k == "c" else "rung", k, Path(k), size, 0.0) for k, size in sizes.items()]
+    assert cache.said_of(went) == "the cache dropped 2 rungs and 1 artifact (1074 MB) to stay under 10737 MB"
+    assert cache.megabytes(12_000) == "0.012 MB"

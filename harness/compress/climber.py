@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,7 @@ class Lesson:
     key: str
     doing: str
     teacher: nn.Module | None = None
+    _fits: list[None] = field(default_factory=list)
 
     @property
     def epochs(self) -> int:
@@ -206,7 +207,10 @@ class Lesson:
         return self.schedule.epochs
 
     def fit(self, network: nn.Module, penalty: Penalty | None = None, after_step: AfterStep | None = None) -> None:
-        """Train `network` in place; going on where a training of the same key was cut off. Raises TrainError."""
+        """Train `network` in place, going on where a training of the same key was cut off. Raises TrainError.
+
+        A method may train several times; each time has a checkpoint and a seed of its own.
+        """
         if not self.epochs:
             return
         request, means = self.means.request, self.means
@@ -217,11 +221,13 @@ class Lesson:
             means.tell(self.number, f"{self.doing}, epoch {epoch + 1} of {self.epochs}, loss {loss:.3f}{left}")
 
         teacher = train.Teacher(self.teacher.eval(), request.distil) if self.teacher and request.distil else None
-        extras = train.Extras(penalty, after_step, teacher, self.folder, request.train_on)
+        extras = train.Extras(penalty, after_step, teacher, self.folder / str(len(self._fits)), request.train_on)
+        seed = 1000 * request.seed + self.number + 10**6 * len(self._fits)
+        self._fits.append(None)
         split = means.data.train
         if means.pace:
             means.pace.start()
-        train.fit(network, split, self.schedule, 1000 * request.seed + self.number, on_epoch, extras)
+        train.fit(network, split, self.schedule, seed, on_epoch, extras)
 
     @property
     def folder(self) -> Path:

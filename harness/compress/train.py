@@ -71,7 +71,8 @@ def fit(
 ) -> None:
     """Train `network` in place on `split`; `on_epoch(epoch, mean loss)` after each. Same seed and threads, same weights.
 
-    Mixed precision (bfloat16) on a GPU. Raises TrainError when the loss is not finite.
+    Mixed precision (bfloat16) on a GPU: written, and not run anywhere yet. Whatever a penalty draws must come from torch's own
+    generator, which a checkpoint keeps. Raises TrainError when the loss is not finite.
     """
     extras = extras or Extras()
     device = require_device(extras.on)
@@ -233,14 +234,22 @@ def _keep(at: _Progress, folder: Path | None) -> None:
 
 def _go_on(at: _Progress, folder: Path | None) -> None:
     """Take up training where a checkpoint says it stood; one that cannot be read counts as none."""
-    if folder is None or not (folder / CHECKPOINT).exists():
-        return
-    try:
-        kept = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    except Exception:  # torch.load has no common base for what a damaged file raises
+    kept = _kept(folder / CHECKPOINT) if folder is not None else None
+    if kept is None:
         return
     at.network.load_state_dict(kept["network"])
     at.optimizer.load_state_dict(kept["optimizer"])
     at.shuffle.set_state(kept["shuffle"])
     torch.set_rng_state(kept["drawn"])
     at.epoch = kept["epoch"]
+
+
+def _kept(file: Path) -> dict[str, Any] | None:
+    """Return what a checkpoint holds; None where there is none that can be read whole."""
+    if not file.exists():
+        return None
+    try:
+        kept: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # torch.load has no common base for what a damaged file raises
+        return None
+    return kept

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
 from harness import content
-from harness.compress import train
+from harness.compress import climber, train
 from harness.compress.schedules import Schedule
-from harness.errors import TrainError
+from harness.errors import TrainError, UsageError
+from harness.records import LadderRequest
 
 LONGER = Schedule(epochs=20, peak=0.1)
 
@@ -78,3 +80,114 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_almost_nothing() -> None:
     assert max(rates) == pytest.approx(0.05, rel=0.02)
     assert rates[-1] < 1e-4
     assert 0 < train.one_cycle(0, 1, 0.02) <= 0.02
+
+
+# --- what a method or the user adds to the loop ---------------------------------------------------------------------
+
+
+def plain_step(network: nn.Module, x: torch.Tensor, labels: torch.Tensor, teacher: nn.Module, share: float) -> float:
+    """(1 - share) CE + share T^2 KL(teacher || student), number by number, in float64 and without torch's losses."""
+    student, wanted = (model(x).double().detach().numpy() for model in (network, teacher))
+    total = 0.0
+    for z, w, label in zip(student, wanted, labels.tolist(), strict=True):
+        p = [math.exp(v) / sum(math.exp(u) for u in z) for v in z]
+        soft, hard = ([math.exp(v / 4) / sum(math.exp(u / 4) for u in row) for v in row] for row in (z, w))
+        divergence = sum(h * math.log(h / s) for h, s in zip(hard, soft, strict=True))
+        total += (1 - share) * -math.log(p[label]) + share * 16 * divergence
+    return total / len(labels)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_distillation_is_its_formula_by_a_plain_calculation(share: float) -> None:
+    network, teacher = tiny(0).eval(), tiny(1).eval()
+    data = content.load("task", "tiny").load(None)
+    x, labels = data.train.images[:16], data.train.labels[:16]
+    found = train._loss(network(x), x, labels, train.Teacher(teacher, share)).item()
+    assert found == pytest.approx(plain_step(network, x, labels, teacher, share), rel=1e-5)
+
+
+def test_a_student_of_its_teacher_alone_comes_nearer_to_it_and_the_teacher_stays_as_it_was() -> None:
+    data = content.load("task", "tiny").load(None)
+    teacher, network = tiny(1), tiny(0)
+    train.fit(teacher, data.train, LONGER, 0, silent)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+
+    def agree() -> float:
+        with torch.no_grad():
+            return (
+                (network.eval()(data.test.images).argmax(1) == teacher(data.test.images).argmax(1))
+                .float()
+                .mean()
+                .item()
+            )
+
+    first = agree()
+    train.fit(network, data.train, LONGER, 0, silent, train.Extras(teacher=train.Teacher(teacher, 1.0)))
+    assert agree() > first + 0.3
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_learns_the_tiny_task(optimizer: Literal["adam", "adamw"]) -> None:
+    data = content.load("task", "tiny").load(None)
+    network = tiny()
+    train.fit(network, data.train, Schedule(12, 0.01, optimizer, "constant"), 0, silent)
+    assert train.evaluate(network, data.train) > 0.7
+
+
+def test_a_penalty_is_part_of_what_is_minimised_and_of_the_loss_that_is_told() -> None:
+    data = content.load("task", "tiny").load(None)
+    network, losses = tiny(), list[float]()
+    extras = train.Extras(penalty=lambda: 100 + network.fc.weight.square().sum())
+    train.fit(network, data.train, Schedule(5, 0.05), 0, lambda epoch, loss: losses.append(loss), extras)
+    plain = tiny()
+    train.fit(plain, data.train, Schedule(5, 0.05), 0, silent)
+    assert min(losses) > 100
+    assert network.fc.weight.norm() < 0.5 * plain.fc.weight.norm()
+
+
+def test_after_each_step_weights_are_put_back_within_bounds() -> None:
+    data = content.load("task", "tiny").load(None)
+    network, steps = tiny(), [0]
+
+    def clamp() -> None:
+        steps[0] += 1
+        network.fc.weight.clamp_(-0.01, 0.01)
+
+    train.fit(network, data.train, Schedule(3, 0.05, batch=32), 0, silent, train.Extras(after_step=clamp))
+    assert network.fc.weight.abs().max() <= 0.01
+    assert steps == [3 * 4]  # 120 images in batches of 32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_and_nothing_falls_back() -> None:
+    data = content.load("task", "tiny").load(None)
+    with pytest.raises(UsageError, match="--train-on cuda: torch finds no CUDA device"):
+        train.fit(tiny(), data.train, LONGER, 0, silent, train.Extras(on="cuda"))
+
+
+# --- time left ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_time_left_is_told_from_epochs_done_and_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pace = climber.Pace()
+    pace.start()
+    for seconds, left, said in ((60, 3, "3 min"), (30, 2, "90 s"), (45, 0, "0 s")):
+        now[0] += seconds
+        assert pace.lap(left) == f"; about {said} left"
+    pace.start()
+    for _ in range(climber.LAPS):  # only the last few count
+        now[0] += 7200
+        said = pace.lap(10)
+    assert said == "; about 20.0 h left"
+
+
+@pytest.mark.parametrize(("method", "epochs"), [("easier", 5 + 3), ("shallow", 5 + 8), ("narrow", 5 + 3 + 3)])
+def test_epochs_to_come_are_those_of_all_rungs(method: str, epochs: int) -> None:
+    means = climber.Means(LadderRequest(method=method, model="tiny", task="tiny", threads=1), lambda _: None)
+    full = climber.Lesson(means, means.schedules.full, 0, "key", "training")
+    assert full.epochs + full._to_come() == epochs
+    last = climber.Lesson(means, means.rung_schedule, means.rungs, "key", "fine-tuning")
+    assert last._to_come() == 0
