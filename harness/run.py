@@ -219,6 +219,7 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def _climb(plan: Plan, tell: OnProgress) -> tuple[Ladder, ...]:
     if plan.given:
         return (given.climb(plan.given, plan.batch, tell),)
+    client.check(plan.ladders, tell)
     ladders = [client.climb(request, tell) for request in plan.ladders]
     if plan.controls:
         first: LadderRequest = plan.ladders[0]

@@ -133,6 +133,15 @@ def test_ladders_of_several_methods_share_a_job_in_which_what_they_have_in_commo
     assert [line for line in shown.out.splitlines() if line in ("easier", "order", "random")] == [*heads]
 
 
+def test_a_ladder_that_cannot_be_is_refused_before_those_named_before_it_are_made(cli: Cli) -> None:
+    done = cli(*TINY, "--method", "random,easier", "--schedule", "fine-grained", "--budget-epochs", "1")
+    assert done.code == 2, done.err
+    assert "method random: --budget-epochs 1: not one epoch for each of 3 rungs" in done.err
+    done = cli(*TINY, "--method", "random,order", "--schedule", "fine-grained", "--order", "layer1.0.relu9")
+    assert done.code == 2 and 'no eligible activation "layer1.0.relu9"' in done.err
+    assert "training" not in done.err and not cli.runs
+
+
 @pytest.mark.slow
 def test_a_ladder_of_each_seed_has_a_name_and_a_full_network_of_its_own(cli: Cli) -> None:
     words = (*TINY, "--method", "random", "--seeds", "2", "--rungs", "1", "--no-controls")

@@ -9,11 +9,13 @@ import torch
 
 from harness import child
 from harness.compress import alone, controls, examples, ladder
+from harness.compress.climber import Means
+from harness.errors import UsageError
 from harness.records import FoldRequest, LadderRequest
 
 
 def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
-    """Make a ladder, or a model's latency controls, or a task's examples, where the parent looks for it; or fold one."""
+    """Make a ladder, or a model's latency controls, or a task's examples, where the parent looks for it; fold; or check."""
     from pydantic import TypeAdapter
 
     torch.set_num_threads(request["threads"])
@@ -22,6 +24,8 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if "ladder" in request:
         ladder.climb(TypeAdapter(LadderRequest).validate_python(request["ladder"]), request["key"], on_progress)
+    elif "check" in request:
+        check(TypeAdapter(list[LadderRequest]).validate_python(request["check"]), on_progress)
     elif "examples" in request:
         examples.make(**request["examples"], key=request["key"])
     elif "fold" in request:
@@ -29,6 +33,17 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
     else:
         controls.make(**request["controls"], key=request["key"], on_progress=on_progress)
     return None
+
+
+def check(requests: list[LadderRequest], on_progress: child.OnProgress) -> None:
+    """Let each ladder be judged, making none. Raises UsageError, which names the method, ContentError."""
+    for request in requests:
+        try:
+            Means(request, on_progress).check()
+        except UsageError as error:
+            if request.method in error.message:
+                raise
+            raise UsageError(f"method {request.method}: {error.message}", error.hint) from None
 
 
 if __name__ == "__main__":

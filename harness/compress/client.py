@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +26,17 @@ def climb(request: LadderRequest, on_progress: OnProgress) -> Ladder:
     """
     about = {"method": request.method, "model": request.model, "task": request.task, "seed": request.seed}
     return _obtain(keys.ladder(request), about, {"ladder": asdict(request)}, request.threads, on_progress)
+
+
+def check(requests: Sequence[LadderRequest], on_progress: OnProgress) -> None:
+    """Have the last of several ladders refused before the first is made; one alone is judged as it begins.
+
+    Raises UsageError (settings, units, epochs), ContentError.
+    """
+    unmade = [request for request in requests if rungs.read_ladder(keys.ladder(request)) is None]
+    if len(unmade) > 1:
+        on_progress(Progress(f"checking {len(unmade)} ladders"))
+        _ask({"check": [asdict(request) for request in unmade]}, unmade[0].threads, on_progress)
 
 
 def controls(model: str, task: str, seed: int, on_progress: OnProgress, data: str | None = None) -> Ladder:
