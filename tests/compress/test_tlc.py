@@ -142,6 +142,31 @@ def tlc_front(norm: str | None, layer: str | None) -> Any:
     return Front(norm, layer, silent=True)
 
 
+class Shared(nn.Module):
+    """A BatchNorm and a convolution that something else reads besides their activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn, self.relu1 = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()
+        self.conv2, self.relu2 = nn.Conv2d(3, 3, 1), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.conv1(x))
+        x = self.conv2(x + self.relu1(x))
+        return (x + self.relu2(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["relu1", "relu2"])
+def test_what_others_read_too_is_not_zeroed(name: str) -> None:
+    torch.manual_seed(0)
+    network = Shared()
+    with_shifts(network.bn, [1.0, -1.0, -1.0])
+    network.conv2.bias.data.copy_(torch.tensor([-1.0, -1.0, 1.0]))
+    plan = planned(network, torch.randn(50, *IMAGES), name)
+    assert (plan.off, plan.front.silent) == ((), False)
+    assert sorted(error > 0.5 for error in plan.errors.tolist()) == [False, True, True]
+
+
 class Mlp(nn.Module):
     """A transformer's MLP over [N, H, W, channels], LayerNorm in front, as Swin has it."""
 
@@ -239,9 +264,18 @@ class Votes(nn.Module):
         return torch.cat([logit, torch.zeros_like(logit)], dim=1)
 
 
-def chosen_of_votes(weights: tuple[float, ...], joint: bool) -> tuple[str, ...]:
+class Pact(Votes):
+    """Two votes that lower the first logit, either alone, and raise it together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.acts[0](x), self.acts[1](x)
+        logit = 2 * one * other + self.weights[0] * one + self.weights[1] * other
+        return torch.cat([logit, torch.zeros_like(logit)], dim=1)
+
+
+def chosen_of_votes(weights: tuple[float, ...], joint: bool, kind: type[Votes] = Votes) -> tuple[str, ...]:
     names = tuple(f"acts.{at}" for at in range(len(weights)))
-    network, x = Votes(*weights).eval(), torch.full((4, 1), -1.0)
+    network, x = kind(*weights).eval(), torch.full((4, 1), -1.0)
     given = State(network, x, names, names, Held(x, torch.zeros(4, dtype=torch.int64)))
     choice: Choice = tlc.choose(given, tlc.Recipe(joint=joint))
     return choice.chosen
@@ -255,6 +289,7 @@ def test_together_go_as_many_as_leave_the_loss_no_higher_not_those_that_first_ra
 
 def test_where_the_first_already_raises_the_loss_it_goes_alone() -> None:
     assert chosen_of_votes((0.6, 0.5, 0.8), joint=True) == ("acts.1",)
+    assert chosen_of_votes((0.6, 0.5), joint=True, kind=Pact) == ("acts.1",)
 
 
 def test_all_go_together_where_none_raises_the_loss() -> None:
