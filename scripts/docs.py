@@ -1,6 +1,7 @@
 """Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, tables
-of docs/inventory.md from the profiles, of docs/energy.md from the sensors and of docs/matrix.md from what was measured,
-docs/methods.md from the methods' files and the schedules, the JSON Schemas from the models that check the files.
+of docs/inventory.md from the profiles, of docs/energy.md from the sensors, of docs/tasks.md from the tasks and of docs/matrix.md
+from what was measured, docs/methods.md from the methods' files and the schedules, the JSON Schemas from the models that check
+the files.
 
 python scripts/docs.py            write
 python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
@@ -29,6 +30,7 @@ SENSORS = re.compile(r"<!-- sensors -->\n.*?<!-- /sensors -->", re.DOTALL)
 GRID = re.compile(r"<!-- grid -->\n.*?<!-- /grid -->", re.DOTALL)
 MATRIX = re.compile(r"<!-- matrix -->\n.*?<!-- /matrix -->", re.DOTALL)
 METHOD = re.compile(r"<!-- method (\S+) -->\n.*?<!-- /method \1 -->", re.DOTALL)
+TASKS = re.compile(r"<!-- tasks -->\n.*?<!-- /tasks -->", re.DOTALL)
 SCHEDULES = re.compile(r"<!-- schedules -->\n.*?<!-- /schedules -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
@@ -53,12 +55,14 @@ def pages() -> dict[Path, str]:
     matrix_page = ROOT / "docs" / "matrix.md"
     energy_page = ROOT / "docs" / "energy.md"
     methods_page = ROOT / "docs" / "methods.md"
+    tasks_page = ROOT / "docs" / "tasks.md"
     return {
         readme: EXAMPLE.sub(lambda _: example(), readme.read_text()),
         ROOT / "docs" / "commands.md": commands(),
         inventory_page: PROFILES.sub(lambda _: profiles(), inventory_page.read_text()),
         energy_page: SENSORS.sub(lambda _: sensors(), energy_page.read_text()),
         methods_page: methods(methods_page.read_text()),
+        tasks_page: TASKS.sub(lambda _: tasks(), tasks_page.read_text()),
         matrix_page: measured_tables(matrix_page.read_text()),
         **{editors.place(which): editors.schema(which) for which in editors.WHICH},
     }
@@ -113,6 +117,19 @@ def sensors() -> str:
         cells = (f"`{name}`", content.summary("sensor", name), where, f"{least:g} s, {usual:g} s", options)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(("<!-- sensors -->", *rows, "<!-- /sensors -->"))
+
+
+def tasks() -> str:
+    """Every task that comes with the program: what it is, its classes and inputs, where its data come from."""
+    rows = ["| task | is | classes | input | data |", "|---|---|---|---|---|"]
+    for name in content.names("task"):
+        found = content.load("task", name)
+        words = getattr(found, "VOCABULARY", None)
+        inputs = f"{found.SHAPE[0]} of {words} tokens" if words else "x".join(map(str, found.SHAPE))
+        data = getattr(found, "DATA", "comes with scikit-learn")
+        cells = (f"`{name}`", content.summary("task", name), str(found.CLASSES or "counted"), inputs, data)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(("<!-- tasks -->", *rows, "<!-- /tasks -->"))
 
 
 def measured_tables(page: str) -> str:
