@@ -60,6 +60,8 @@ def _rung(rung: Rung, method: str, seed: int, worse: float, examples: int) -> Ru
         epochs=5 + n,
         seconds=11.0 + n,
         accuracy_validation=float(right.mean()),
+        choice=None,
+        variant=replace(rung.variant, name=rung.variant.name if n else f"full-{seed}"),
         cost=replace(rung.cost, depth=depth),
         reasons={},
     )
@@ -76,6 +78,7 @@ def _row(row: Summary, ladder: Ladder) -> Summary:
     return replace(
         row,
         method=ladder.method,
+        variant=rung.variant.name,
         depth=rung.cost.depth,
         accuracy=rung.accuracy,
         latency_ns=Estimate(*(wobble * getattr(latency, key) for key in ("median", "low", "high")), *[None] * 3,

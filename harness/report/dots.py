@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.records import Run
-from harness.report.levels import Level, levels
+from harness.report.levels import Level, distinct
 from harness.report.plotted import ms
 
 _SPREAD = 0.3  # methods stand side by side at a depth, this many layers to each side
@@ -42,8 +42,8 @@ class Dot:
 
 
 def dots(runs: Sequence[Run]) -> tuple[Dot, ...]:
-    """Return a dot per rung that has an accuracy, run by run; what several runs made alike stands in each."""
-    found = [level for run in runs for level in levels(run) if level.accuracy is not None]
+    """Return a dot per rung that has an accuracy, run by run; a ladder that stands in several is that of the first."""
+    found = [level for level in distinct(runs) if level.accuracy is not None]
     names = list(dict.fromkeys(level.name for level in found))
     table = [_dot(level, names) for level in found]
     return tuple(replace(dot, front=_on_front(dot, table)) for dot in table)

@@ -138,6 +138,15 @@ def levels(run: Run) -> Iterator[Level]:
         yield from (Level(run.run, name, tuple(members)) for (name, _), members in ranked)
 
 
+def distinct(runs: Sequence[Run]) -> list[Level]:
+    """Every rung of several runs once: a ladder that stands in more than one of them is that of the first."""
+    found: dict[tuple[str, str, str, int], Level] = {}
+    for level in (level for run in runs for level in levels(run)):
+        row = level.rows[0]
+        found.setdefault((level.name, row.runtime, row.precision, level.number), level)
+    return list(found.values())
+
+
 def family(ladder: Ladder) -> str:
     """A ladder's name without its seed."""
     return ladder.name.removesuffix(f"-s{ladder.seed}") if ladder.seed else ladder.name
