@@ -23,6 +23,7 @@ from harness import content, inventory, report, store
 from harness.cli import look
 from harness.compress import recipes, schedules
 from harness.inventory import editors
+from scripts import methods as measured_methods
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = re.compile(r"<!-- profiles -->\n.*?<!-- /profiles -->", re.DOTALL)
@@ -32,6 +33,7 @@ MATRIX = re.compile(r"<!-- matrix -->\n.*?<!-- /matrix -->", re.DOTALL)
 METHOD = re.compile(r"<!-- method (\S+) -->\n.*?<!-- /method \1 -->", re.DOTALL)
 TASKS = re.compile(r"<!-- tasks -->\n.*?<!-- /tasks -->", re.DOTALL)
 SCHEDULES = re.compile(r"<!-- schedules -->\n.*?<!-- /schedules -->", re.DOTALL)
+MEASURED = re.compile(r"<!-- methods:start -->\n.*?<!-- methods:end -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
             "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
@@ -139,11 +141,13 @@ def measured_tables(page: str) -> str:
 
 
 def methods(page: str) -> str:
-    """The page on methods: what each file says of itself, its settings, and the schedules by name."""
+    """The page on methods: what each file says of itself, its settings, the schedules by name, and what came out here."""
     page = METHOD.sub(
         lambda found: f"<!-- method {found[1]} -->\n{method(found[1])}\n<!-- /method {found[1]} -->", page
     )
-    return SCHEDULES.sub(lambda _: f"<!-- schedules -->\n{schedules_table()}\n<!-- /schedules -->", page)
+    page = SCHEDULES.sub(lambda _: f"<!-- schedules -->\n{schedules_table()}\n<!-- /schedules -->", page)
+    measured = measured_methods.page(measured_methods.OUT, ROOT / "docs")
+    return MEASURED.sub(lambda _: f"<!-- methods:start -->\n{measured}\n<!-- methods:end -->", page)
 
 
 def method(name: str) -> str:
