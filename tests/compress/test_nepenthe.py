@@ -107,8 +107,11 @@ def test_settings_that_are_no_shares_are_refused_by_the_name_of_the_method() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v2", "vgg16_bn", "swin_t"])
-@pytest.mark.parametrize("method", [egp, nepenthe], ids=["egp", "nepenthe"])
+@pytest.mark.parametrize(
+    ("method", "model"),
+    [(egp, "resnet18"), (egp, "mobilenet_v2"), (egp, "vgg16_bn"), (egp, "swin_t"), (nepenthe, "resnet18")],
+    ids=["egp-resnet18", "egp-mobilenet_v2", "egp-vgg16_bn", "egp-swin_t", "nepenthe-resnet18"],
+)
 def test_a_round_of_every_kind_of_network_cuts_and_folds_exactly(method: Any, model: str) -> None:
     task = content.load("task", "digits")
     network, example = models.build(model, task, 0).eval(), models.example(task, 0)
@@ -121,6 +124,7 @@ def test_a_round_of_every_kind_of_network_cuts_and_folds_exactly(method: Any, mo
     network, made = method.shorten(state, choice, recipe)
     network = edits.apply(network, made, example).eval()
     finished, more = method.finish(replace(state, network=copy.deepcopy(network)), recipe)
+    assert more
     cut = edits.apply(finished, more, example).eval()
     with torch.no_grad():
         wanted, got = network.double()(images.double()), copy.deepcopy(cut).double()(images.double())
