@@ -39,7 +39,7 @@ class Recipe:
     floor: float = 0.1
 
 
-def check(units: tuple[str, ...], recipe: Recipe) -> None:
+def check(eligible: tuple[str, ...], recipe: Recipe) -> None:
     """Raise UsageError for shares that are none."""
     _rounds.require_settings("nepenthe", recipe.zeta, recipe.floor)
 
