@@ -304,6 +304,16 @@ def test_a_list_that_does_not_fit_the_images_is_refused(
     assert said in refused(name, root)
 
 
+def test_tiny_imagenet_s_classes_are_numbered_by_name_and_val_is_the_test_part(tmp_path: Path) -> None:
+    files = tiny_imagenet()  # its list of names is in another order
+    data = load("tiny-imagenet", write(files, tmp_path))
+    assert [len(part.labels) for part in parts_of(data)] == [200, 200, 200]
+    assert data.test.labels.tolist() == list(range(200))
+    image = Image.open(io.BytesIO(files["tiny-imagenet-200/val/images/val_7.JPEG"]))
+    expected = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
+    assert torch.equal(pixels(data.test)[7].round().byte(), expected), "64x64 pixels stay as they are"
+
+
 def test_flowers_come_from_the_archive_too_and_have_the_labels_of_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
