@@ -224,6 +224,7 @@ def _climb(plan: Plan, tell: OnProgress) -> tuple[Ladder, ...]:
     if plan.controls:
         first: LadderRequest = plan.ladders[0]
         ladders.append(client.controls(first.model, first.task, first.seed, tell, first.data))
+    client.require_all(ladders)
     return tuple(ladder for ladder in ladders if ladder.rungs)
 
 

@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from harness import child, content
+from harness import cache, child, content
 from harness.child import OnProgress, Progress
 from harness.compress import examples as stored_examples
 from harness.compress import keys, rungs
@@ -49,6 +50,17 @@ def controls(model: str, task: str, seed: int, on_progress: OnProgress, data: st
     about = {"method": CONTROL, "model": model, "task": task, "seed": seed}
     ask = {"controls": {"model": model, "task": task, "seed": seed, "data": data}}
     return _obtain(keys.controls(model, task, seed, data), about, ask, min(2, os.cpu_count() or 1), on_progress)
+
+
+def require_all(ladders: Sequence[Ladder]) -> None:
+    """Check that all ladders of a run are in the cache at once. Raises StoreError: one was dropped to make another."""
+    for ladder in ladders:
+        if not all(Path(rung.variant.program).is_file() for rung in ladder.rungs):
+            raise StoreError(
+                f"the cache, which may hold {cache.megabytes(cache.cap_bytes())}, dropped rungs of ladder {ladder.name} while "
+                "another ladder was made: all ladders of a run must be there at once",
+                "Give it more room (HARNESS_CACHE_GB), make fewer rungs (--rungs), or run the methods one by one.",
+            )
 
 
 def fold(request: FoldRequest, on_progress: OnProgress) -> FoldReport:

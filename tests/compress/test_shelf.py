@@ -10,8 +10,9 @@ import pytest
 from in_process import TINY, Told, climb
 
 from harness import cache
+from harness.compress import client
 from harness.errors import StoreError
-from harness.records import Rung
+from harness.records import Ladder, Rung
 
 
 def sizes(made: Sequence[Rung]) -> tuple[int, int]:
@@ -55,11 +56,7 @@ def test_where_room_is_short_the_weights_in_the_middle_go_first_and_it_is_said(
     assert names(made) == names(roomy)
     assert states(made) == [True, False, False, True]
     assert told.heard("easier: the cache dropped weights of finished rungs")
-    assert sizes_of_cache() < whole
-
-
-def sizes_of_cache() -> int:
-    return cache.size_bytes()
+    assert cache.size_bytes() < whole
 
 
 def test_a_climb_goes_on_after_its_weights_were_dropped_and_makes_again_what_it_must(
@@ -108,3 +105,12 @@ def test_weights_that_cannot_fit_are_refused_before_anything_is_trained(monkeypa
         climb(TINY, told)
     assert "Set HARNESS_CACHE_GB=1 or more" in caught.value.hint
     assert not told.lines and not cache.entries()
+
+
+def test_a_ladder_that_was_dropped_to_make_another_is_named_before_anything_is_built() -> None:
+    outline, made = climb(replace(TINY, method="order", rungs=1))
+    ladder = Ladder(outline.name, "order", "tiny", "tiny", {}, 0, made)
+    client.require_all([ladder])
+    Path(made[1].variant.program).unlink()
+    with pytest.raises(StoreError, match="dropped rungs of ladder order while another ladder was made"):
+        client.require_all([ladder])

@@ -131,7 +131,7 @@ def test_a_student_of_its_teacher_alone_comes_nearer_to_it_and_the_teacher_stays
 def test_adam_learns_the_tiny_task(optimizer: Literal["adam", "adamw"]) -> None:
     data = content.load("task", "tiny").load(None)
     network = tiny()
-    train.fit(network, data.train, Schedule(12, 0.01, optimizer, "constant"), 0, silent)
+    train.fit(network, data.train, Schedule(20, 0.01, optimizer), 0, silent)
     assert train.evaluate(network, data.train) > 0.7
 
 
