@@ -216,6 +216,7 @@ def test_a_random_order_is_kept_for_the_whole_ladder_and_its_places_are_the_scor
     assert list(first.scores.values()) == [0, 1, 2, 3]
     assert (first.gap, first.gap_error) == (None, None)
     assert drawn(5) == drawn(5)
+    assert len({tuple(drawn(seed, tuple("abcdefgh"))) for seed in range(6)}) == 6  # another order for each seed
 
 
 def test_every_random_order_is_as_likely() -> None:
