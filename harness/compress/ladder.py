@@ -41,12 +41,17 @@ def climb(request: LadderRequest, key: str, on_progress: OnProgress) -> None:
         name=means.name,
         recipe=recipes.plain(means.recipe),
         test_examples=len(means.data.test.labels) if means.trains else None,
-        eligible=len(means.units),
+        eligible=_removable(means),
         ended=ended,
         delta=request.delta if means.trains and not means.control else None,
         validation_examples=len(means.data.validation.labels) if means.trains else None,
     )
     rungs.write_ladder(key, outline, made)
+
+
+def _removable(means: Means) -> int:
+    """How many activations this ladder may remove: with a block all go that are inside, eligible or not."""
+    return len(means.eligible if set(means.units) <= set(means.activations) else means.activations)
 
 
 @dataclass(frozen=True)
