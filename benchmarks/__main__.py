@@ -31,6 +31,7 @@ from benchmarks import (
     peers,
     rules,
     startup,
+    statistics_pass,
     tools,
 )
 from benchmarks.figures import Figure, table
@@ -43,6 +44,7 @@ QUICK: Mapping[str, Suite] = {
     "folding": folding.measure,
     "coverage": coverage.measure,
     "energy": energy.measure,
+    "statistics_pass": statistics_pass.measure,
     "rules": rules.measure,
     "deploy": deploy.measure,
     "builds": builds.measure,
