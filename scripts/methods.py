@@ -12,7 +12,8 @@ python scripts/methods.py --task digits --tables          the tables again, noth
 
 It may be stopped at any moment and started again with the same words: runs that are done are skipped, the one that was
 cut off goes on. What cannot be run is told, the others go on, and the exit code is 1. All methods get the same number of
-epochs, one for each rung that `easier` could make (`--budget-epochs`, of the schedule's length).
+epochs (`--budget-epochs`): the schedule's for each rung that `easier` could make, and once more for those that train before
+their first choice. Layer Folding goes on below its threshold, through all slopes in order, as its re-implementations do.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ METHODS = (
     "shallow,narrow,continue"
 )
 POSITION = "easier-position"  # a run has one recipe of a method: the other entropy gets a run of its own
-JOBS: dict[str, tuple[str, ...]] = {"main": (), "position": ("easier.entropy=position",)}  # a job's settings
+JOBS: dict[str, tuple[str, ...]] = {  # a job's settings
+    "main": ("layer-folding.threshold=0",),
+    "position": ("easier.entropy=position",),
+}
 _FREE = ("threads", "data")  # of a ladder's request: where and on what machine it was made
 
 
@@ -149,7 +153,7 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
     rungs = min(asked.rungs, max(1, len(eligible)))
     step = max(1, math.ceil(len(eligible) / rungs))
     each = schedules.named(asked.schedule or schedules.DEFAULT, model).rung.epochs
-    plan = replace(bare, step=step, epochs=each * max(1, math.ceil(len(eligible) / step)))
+    plan = replace(bare, step=step, epochs=each * (1 + max(1, math.ceil(len(eligible) / step))))
     left_out: dict[str, str] = {}
     for method in asked.methods:
         try:
@@ -189,6 +193,7 @@ def _run_jobs(plan: Plan, said: argparse.Namespace) -> Iterator[str]:
         methods = [method for method in plan.methods if method != POSITION]
         if name == "position":
             methods = ["easier", *(["continue"] if "continue" in methods else [])] if POSITION in plan.methods else []
+        recipe = tuple(each for each in recipe if each.partition(".")[0] in methods)
         if methods and not _bring(plan, ",".join(methods), recipe, said.out / plan.model / name, said):
             yield name
 

@@ -108,10 +108,12 @@ class Means:
     def budget(self) -> Budget:
         """The epochs of this ladder, as its method shares them out. Raises UsageError: too few for one rung.
 
-        Unless said, as many as one activation after the other takes; more where a method has more rungs than that.
+        Unless said, as many as one activation after the other takes; more where a method has more rungs than that, and a
+        rung's more where it trains before its first choice.
         """
         asked, each = self.request.budget_epochs, math.ceil(len(self.eligible) / self.request.step)
-        usual = max(self.rungs, min(each, self.request.rungs or each)) * self.schedules.rung.epochs
+        lessons = max(self.rungs, min(each, self.request.rungs or each)) + (self.hook("begin") is not None)
+        usual = lessons * self.schedules.rung.epochs
         total = usual if asked is None else asked
         share: Callable[[int, int, Any], Budget] | None = self.hook("budget")
         if not self.trains:

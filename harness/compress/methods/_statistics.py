@@ -153,7 +153,7 @@ class PositionCounts:
     most: int
     seed: int = 0
     total: Tensor | float = 0.0
-    sums: Tensor | float = 0.0
+    sums: Tensor | None = None
     weight: Tensor | float = 0.0
     picked: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
@@ -166,8 +166,10 @@ class PositionCounts:
         ones = weights[:1]
         parts = torch.split(rows, max(1, PIECE // len(rows)), dim=1)
         self.total = self.total + torch.cat([ones @ (part >= 0).float() for part in parts], dim=1)
-        some = rows if rows.shape[1] <= self.most else rows[:, self.picked]
-        self.sums = self.sums + weights[1:] @ (some >= 0).float()  # whole numbers: exact
+        some = rows if rows.shape[1] <= self.most else rows.index_select(1, self.picked)
+        if self.sums is None:
+            self.sums = torch.zeros(len(weights) - 1, some.shape[1])
+        self.sums.addmm_(weights[1:], (some >= 0).float())  # whole numbers: exact
         self.weight = self.weight + weights.double().sum(dim=1, keepdim=True)
 
     def p(self) -> tuple[Tensor, Tensor]:
