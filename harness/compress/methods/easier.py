@@ -14,7 +14,6 @@ of the layer in front: the last axis behind a linear layer, Swin's [N, H, W, cha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -32,7 +31,7 @@ if TYPE_CHECKING:  # the controller reads Recipe, and torch stays out of it
 
 TRAINS = True
 RESAMPLES = 100  # of the images: the standard error of the gap is then known to about 7 %
-NEURONS = 4096  # of a layer, at most, that resamples see by position: a mean over as many varies as that over all
+NEURONS = 4096  # of a layer, at most, that resamples see by position: overstates the error by 5 % or so (ResNet-18: 0 to 20)
 BATCH = 64
 
 
@@ -63,14 +62,14 @@ def _entropies(state: State, recipe: Recipe) -> dict[str, NDArray[np.float64]]:
     from harness.compress.state import batches
 
     assert state.held_out is not None
-    axes = _statistics.channel_axes(state.network, state.example, state.candidates)
+    by_channel = recipe.entropy == "channel"
+    axes = _statistics.channel_axes(state.network, state.example, state.candidates) if by_channel else {}
     counts: dict[tuple[str, tuple[int, ...]], Counts] = {}  # one for each shape: a module may be called twice
     draws = _statistics.Draws(len(state.held_out.labels), RESAMPLES, state.seed)
 
     def see(name: str, z: Tensor) -> None:
         key = (name, tuple(z.shape[1:]))
         if key not in counts:
-            by_channel = recipe.entropy == "channel"
             counts[key] = _statistics.ChannelCounts(axes[name]) if by_channel else _statistics.PositionCounts(NEURONS)
         counts[key].add(z, weights)
 
@@ -90,8 +89,10 @@ def _of(counts: Sequence[Counts]) -> NDArray[np.float64]:
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Entropy of a coin, in bits; exactly 0 at p = 0 and p = 1 (no clamping, so no NaN in float32)."""
-    import torch
+    """Entropy of a coin, in bits; exactly 0 at p = 0 and p = 1."""
+    return _term(p) + _term(1 - p)
 
-    nats: Tensor = torch.special.entr(p) + torch.special.entr(1 - p)
-    return nats / math.log(2)
+
+def _term(p: Tensor) -> Tensor:
+    """-p log2 p; as fast again as torch.special.entr, and alike: no p is below 1 / N except 0, whose logarithm is any."""
+    return p * -p.clamp_min(1e-30).log2()
