@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # the controller reads Recipe, and torch stays out of it
 
 TRAINS = True
 RESAMPLES = 100  # of the images: the standard error of the gap is then known to about 7 %
-NEURONS = 4096  # of a layer, at most, that resamples see by position: overstates the error by 5 % or so (ResNet-18: 0 to 20)
+NEURONS = 4096  # of a layer, at most, that resamples see by position: overstates the error by some 5 % (ResNet-18)
 BATCH = 64
 
 
