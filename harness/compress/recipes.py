@@ -82,14 +82,17 @@ def plain(recipe: Any) -> dict[str, Any]:
 
 
 def ladder_name(method: str, recipe: Any, seed: int = 0) -> str:
-    """Return a short name, one per method, recipe and seed: `easier`, `easier-position`, `order-3f9c2a`, `easier-s1`."""
+    """Return a short name, one per method, recipe and seed: `easier`, `easier-position`, `tlc-joint`, `easier-s1`."""
     default, said = plain(type(recipe)()), plain(recipe)
-    words = [method, *(_word(said[name]) for name in said if said[name] != default[name])]
+    words = [method, *(_word(name, said[name]) for name in said if said[name] != default[name])]
     return "-".join([*words, f"s{seed}"] if seed else words)
 
 
-def _word(value: Any) -> str:
-    text = str(value)
+def _word(name: str, value: Any) -> str:
+    """A value in short; a number or a yes says nothing without the name of its setting."""
+    if isinstance(value, bool):
+        return name if value else f"no-{name}"
+    text = f"{name}{value:g}" if isinstance(value, int | float) else str(value)
     return text if re.fullmatch(r"[A-Za-z0-9.]{1,16}", text) else digest(value)[:6]
 
 

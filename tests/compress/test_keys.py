@@ -34,6 +34,8 @@ def test_a_ladder_is_named_by_method_and_what_differs_from_the_defaults() -> Non
     assert name("easier") == name("easier", entropy="channel") == "easier"
     assert name("easier", entropy="position") == "easier-position"
     assert name("order") == "order"
+    assert name("tlc", joint=True) == "tlc-joint"
+    assert name("layer-folding", threshold=0, weight=0.5) == "layer-folding-weight0.5-threshold0"
     first, second = name("order", order=["a", "b"]), name("order", order=["b", "a"])
     assert first != second
     assert first.startswith("order-")
