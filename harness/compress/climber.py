@@ -108,12 +108,13 @@ class Means:
     def budget(self) -> Budget:
         """The epochs of this ladder, as its method shares them out. Raises UsageError: too few for one rung.
 
-        Unless said, as many as one activation after the other takes; more where a method has more rungs than that, and a
-        rung's more where it trains before its first choice.
+        Unless said, as many as one activation after the other takes; more where a method has more rungs than that, or where
+        it trains before its first choice and not an epoch would be left for that.
         """
         asked, each = self.request.budget_epochs, math.ceil(len(self.eligible) / self.request.step)
-        lessons = max(self.rungs, min(each, self.request.rungs or each)) + (self.hook("begin") is not None)
-        usual = lessons * self.schedules.rung.epochs
+        lessons = max(self.rungs, min(each, self.request.rungs or each))
+        least = self.rungs + (self.hook("begin") is not None and not self.control)
+        usual = max(least, lessons * self.schedules.rung.epochs)
         total = usual if asked is None else asked
         share: Callable[[int, int, Any], Budget] | None = self.hook("budget")
         if not self.trains:

@@ -29,13 +29,16 @@ _LADDER = (
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)
+CONTROL = "continue"  # the method that `delta` holds rungs against
 _PACKAGES = ("numpy", "pillow", "scikit-learn", "scipy", "torch-pruning")  # decode, split, draw resamples, prune widths
 
 
 def ladder(request: LadderRequest) -> str:
     """Key of a whole ladder. Raises UsageError for unknown names and settings."""
     ends = {"rungs": request.rungs, "budget_epochs": request.budget_epochs, "delta": request.delta}
-    return digest({"ladder": _shared(request), "ends": ends, **_chosen(request)})
+    judged = None if request.delta is None else [*_sources("method", CONTROL), _HERE / "delta.py"]
+    held = content.source_hash(*judged) if judged else None
+    return digest({"ladder": _shared(request), "ends": {**ends, "held_against": held}, **_chosen(request)})
 
 
 def rung(request: LadderRequest, number: int, above: str | None, tuning: Mapping[str, Any] | None = None) -> str:

@@ -163,11 +163,21 @@ def test_of_a_transformer_only_hidden_units_go_and_its_tokens_keep_their_width()
             assert cut.out_features == (module.out_features // 2 if hidden else module.out_features)
 
 
-def test_every_method_of_a_job_is_given_the_same_epochs_unless_it_has_more_rungs() -> None:
-    totals = {}
-    for request in (TINY, CONTINUE, SHALLOW, NARROW):
-        means = Means(request, Told())
-        totals[request.method] = (
-            means.budget.begin + (1 if not getattr(means.method, "CHAINS", True) else means.rungs) * means.budget.rung
-        )
-    assert set(totals.values()) == {3}
+def trained(request: LadderRequest) -> int:
+    """How many epochs a ladder has beyond full depth, down to its last rung."""
+    means = Means(request, Told())
+    return means.budget.begin + (means.rungs if getattr(means.method, "CHAINS", True) else 1) * means.budget.rung
+
+
+@pytest.mark.parametrize(("schedule", "rungs", "epochs"), [("quick", None, 3), ("quick", 1, 1), ("cifar", 2, 320)])
+def test_every_method_of_a_job_is_given_the_same_epochs_unless_it_has_more_rungs(
+    schedule: str, rungs: int | None, epochs: int
+) -> None:
+    lacoot = replace(TINY, method="lacoot")
+    for request in (TINY, CONTINUE, SHALLOW, NARROW, *([lacoot] if rungs != 1 else [])):
+        assert trained(replace(request, schedule=schedule, rungs=rungs)) == epochs
+
+
+def test_layer_folding_has_an_epoch_more_only_where_none_would_be_left_for_its_slopes() -> None:
+    folding = replace(TINY, method="layer-folding")
+    assert (trained(folding), trained(replace(folding, schedule="cifar"))) == (3 + 1, 3 * 160)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from in_process import TINY, Told, climb
 
-from harness.compress import delta
+from harness import content
+from harness.compress import delta, keys
 from harness.compress.climber import Means
 from harness.records import LadderRequest
 
@@ -78,6 +80,33 @@ def test_a_ladder_ends_at_the_last_rung_within_delta_of_continue(place: int) -> 
             f"rung {made + 1} is {100 * losses[made]:.2f} points below continue on the 40 validation images, "
             f"more than --delta {allowed:g}"
         )
+
+
+def test_a_rung_exactly_delta_below_stays_whatever_its_fractions_are_in_binary(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Control:
+        def __init__(self, _: object) -> None: ...
+
+        def accuracy(self, _: int) -> float:
+            return 32 / 40
+
+    monkeypatch.setattr(delta, "_Control", Control)
+    judge = delta.bound(SimpleNamespace(means=Means(replace(TINY, delta=0.1), Told())))  # type: ignore[arg-type]
+    stays, goes = (SimpleNamespace(rung=1, epochs=6, accuracy_validation=right / 40) for right in (28, 27))
+    assert 32 / 40 - 28 / 40 > 0.1 and judge(stays) is None  # type: ignore[arg-type]
+    assert judge(goes) is not None  # type: ignore[arg-type]
+
+
+def test_a_changed_control_makes_another_ladder_where_it_decides_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, free = replace(TINY, delta=0.1), TINY
+    before = keys.ladder(cut), keys.ladder(free)
+    (tmp_path / "methods").mkdir()
+    text = content.find("method", "continue").read_text()
+    (tmp_path / "methods" / "continue.py").write_text(text + "# another\n")
+    monkeypatch.setenv("HARNESS_CONTENT", str(tmp_path))
+    assert keys.ladder(cut) != before[0]
+    assert keys.ladder(free) == before[1]
 
 
 def test_what_loses_more_than_nothing_at_all_ends_at_full_depth_and_the_cut_rung_is_kept_for_another_delta() -> None:
