@@ -12,8 +12,9 @@ python scripts/methods.py --task digits --tables          the tables again, noth
 
 It may be stopped at any moment and started again with the same words: runs that are done are skipped, the one that was
 cut off goes on. What cannot be run is told, the others go on, and the exit code is 1. All methods get the same number of
-epochs (`--budget-epochs`): the schedule's for each rung that `easier` could make, and once more for those that train before
-their first choice. Layer Folding goes on below its threshold, through all slopes in order, as its re-implementations do.
+epochs (`--budget-epochs`): the schedule's for each rung that `easier` could make, and one more where none would be left to
+train before the first choice. Layer Folding goes on below its threshold, through all slopes in order, as its re-implementations
+do.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
     rungs = min(asked.rungs, max(1, len(eligible)))
     step = max(1, math.ceil(len(eligible) / rungs))
     each = schedules.named(asked.schedule or schedules.DEFAULT, model).rung.epochs
-    plan = replace(bare, step=step, epochs=each * (1 + max(1, math.ceil(len(eligible) / step))))
+    plan = replace(bare, step=step, epochs=_epochs(each, max(1, math.ceil(len(eligible) / step))))
     left_out: dict[str, str] = {}
     for method in asked.methods:
         try:
@@ -163,6 +164,11 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
             left_out[method] = error.message
     kept = tuple(method for method in asked.methods if method not in left_out)
     return replace(plan, methods=kept, left_out=left_out)
+
+
+def _epochs(each: int, rungs: int) -> int:
+    """Of every ladder: a rung's for each rung, and one more where none would be left to train before the first choice."""
+    return max(each * rungs, rungs + 1)
 
 
 def _requests(plan: Plan, methods: str, recipe: tuple[str, ...], data: Path | None) -> tuple[LadderRequest, ...]:

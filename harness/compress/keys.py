@@ -30,7 +30,8 @@ _LADDER = (
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _EXAMPLES = ("examples.py",)
 CONTROL = "continue"  # the method that `delta` holds rungs against
-_PACKAGES = ("numpy", "pillow", "scikit-learn", "scipy", "torch-pruning")  # decode, split, draw resamples, prune widths
+# decode, cut into tokens, split, draw resamples, prune widths
+_PACKAGES = ("numpy", "pillow", "scikit-learn", "scipy", "tokenizers", "torch-pruning")
 
 
 def ladder(request: LadderRequest) -> str:
@@ -113,7 +114,7 @@ def _data(folder: str | None) -> dict[str, Any]:
     """What a task's data depend on besides its file."""
     return {
         "data": [folder, listing(folder)] if folder else None,
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
     }
 
 

@@ -46,6 +46,12 @@ def test_continue_cannot_begin_with_more_than_the_budget(begin: int) -> None:
         climb(replace(CONTINUE, recipe={"begin": begin}, budget_epochs=6))
 
 
+def test_what_continue_begins_with_counts_in_how_many_epochs_are_enough() -> None:
+    with pytest.raises(UsageError, match="budget-epochs 4: begin = 2 leaves not one epoch for each of 3") as caught:
+        climb(replace(CONTINUE, recipe={"begin": 2}, budget_epochs=4))
+    assert caught.value.hint.startswith("Give 5 or more")
+
+
 def test_shallow_trains_the_models_own_shallower_network_for_full_depth_and_the_whole_ladder() -> None:
     _, (full, shallow) = climb(SHALLOW)
     assert (full.network, shallow.network) == ("tiny", "tiny-shallow")

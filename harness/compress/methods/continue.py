@@ -47,9 +47,13 @@ def budget(total: int, rungs: int, recipe: Recipe) -> schedules.Budget:
             f"method continue: begin = {recipe.begin}: must be 0 to {total}, the epochs of the ladder",
             "Give more: --budget-epochs.",
         )
-    if recipe.begin == total:
-        return schedules.Budget(recipe.begin, 0)
-    return schedules.Budget(recipe.begin, schedules.split_evenly(total - recipe.begin, rungs).rung)
+    left = total - recipe.begin
+    if 0 < left < rungs:
+        raise UsageError(
+            f"--budget-epochs {total}: begin = {recipe.begin} leaves not one epoch for each of {rungs} rungs",
+            f"Give {recipe.begin + rungs} or more, or make fewer rungs: --rungs, --step.",
+        )
+    return schedules.Budget(recipe.begin, left // rungs)
 
 
 def begin(state: State, training: Training, recipe: Recipe) -> tuple[nn.Module, tuple[Edit, ...]]:
