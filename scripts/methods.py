@@ -12,7 +12,7 @@ python scripts/methods.py --task digits --tables          the tables again, noth
 
 It may be stopped at any moment and started again with the same words: runs that are done are skipped, the one that was
 cut off goes on. What cannot be run is told, the others go on, and the exit code is 1. All methods get the same number of
-epochs (`--budget-epochs`): the schedule's for each rung that `easier` could make, and one more where none would be left to
+epochs, the schedule's for each rung that `easier` could make, and one more where none would be left to
 train before the first choice. Layer Folding goes on below its threshold, through all slopes in order, as its re-implementations
 do.
 """
@@ -154,7 +154,7 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
     rungs = min(asked.rungs, max(1, len(eligible)))
     step = max(1, math.ceil(len(eligible) / rungs))
     each = schedules.named(asked.schedule or schedules.DEFAULT, model).rung.epochs
-    plan = replace(bare, step=step, epochs=_epochs(each, max(1, math.ceil(len(eligible) / step))))
+    plan = replace(bare, step=step, epochs=each * max(1, math.ceil(len(eligible) / step)))
     left_out: dict[str, str] = {}
     for method in asked.methods:
         try:
@@ -166,15 +166,10 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
     return replace(plan, methods=kept, left_out=left_out)
 
 
-def _epochs(each: int, rungs: int) -> int:
-    """Of every ladder: a rung's for each rung, and one more where none would be left to train before the first choice."""
-    return max(each * rungs, rungs + 1)
-
-
 def _requests(plan: Plan, methods: str, recipe: tuple[str, ...], data: Path | None) -> tuple[LadderRequest, ...]:
     asked = plan.asked
     trained = any(content.constant("method", method, "TRAINS") for method in methods.split(","))
-    training = {"schedule": asked.schedule, "train_on": asked.train_on, "budget_epochs": plan.epochs or None}
+    training = {"schedule": asked.schedule, "train_on": asked.train_on}
     words = Words(
         device="",
         model=plan.model,
@@ -223,7 +218,7 @@ def _words(plan: Plan, methods: str, recipe: tuple[str, ...], said: argparse.Nam
     asked = plan.asked
     values = {"--device": said.device, "--model": plan.model, "--task": asked.task, "--data": said.data}
     values |= {"--method": methods, "--rungs": asked.rungs, "--step": plan.step, "--seeds": asked.seeds}
-    values |= {"--schedule": asked.schedule, "--train-on": asked.train_on, "--budget-epochs": plan.epochs}
+    values |= {"--schedule": asked.schedule, "--train-on": asked.train_on}
     values |= {"--budget": f"{said.budget:g}", "--energy": "none"}
     words = [word for flag, value in values.items() if value is not None for word in (flag, str(value))]
     return [*words, "--no-controls", *(word for each in recipe for word in ("--recipe", each))]

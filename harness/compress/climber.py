@@ -97,7 +97,13 @@ class Means:
     @cached_property
     def rungs(self) -> int:
         """The most rungs there will be below full depth."""
-        return min(math.ceil(len(self.units) / self.request.step), self.request.rungs or len(self.units))
+        return min(math.ceil(len(self.units) / self.step), self.request.rungs or len(self.units))
+
+    @property
+    def step(self) -> int:
+        """How many units each rung takes: as asked, but smaller networks stand each for itself."""
+        own_networks = self.control and not getattr(self.method, "CHAINS", True)
+        return 1 if own_networks else self.request.step
 
     @cached_property
     def schedules(self) -> Schedules:
@@ -109,17 +115,24 @@ class Means:
         """The epochs of this ladder, as its method shares them out. Raises UsageError: too few for one rung.
 
         Unless said, as many as one activation after the other takes; more where a method has more rungs than that, or where
-        it trains before its first choice and not an epoch would be left for that.
+        it trains before its first choice and not an epoch would be left for that. What is said is rounded down to whole
+        epochs of each activation rung, so that no method spends a rest that others cannot.
         """
         asked, each = self.request.budget_epochs, math.ceil(len(self.eligible) / self.request.step)
         lessons = max(self.rungs, min(each, self.request.rungs or each))
         least = self.rungs + (self.hook("begin") is not None and not self.control)
         usual = max(least, lessons * self.schedules.rung.epochs)
-        total = usual if asked is None else asked
+        total = usual if asked is None else self._whole(asked, lessons, least)
         share: Callable[[int, int, Any], Budget] | None = self.hook("budget")
         if not self.trains:
             return Budget(0, 0)
         return share(total, self.rungs, self.recipe) if share else schedules.split_evenly(total, self.rungs)
+
+    def _whole(self, asked: int, lessons: int, least: int) -> int:
+        """The epochs asked for, without a rest; the control `continue` is given exactly those of whom it is held against."""
+        if self.control and getattr(self.method, "CHAINS", True):
+            return asked
+        return max(asked - asked % lessons, min(asked, least))
 
     @cached_property
     def rung_schedule(self) -> Schedule:
@@ -172,8 +185,7 @@ class Means:
             train=self.data.train if self.trains else None,
             seed=self.request.seed,
             rung=rung,
-            rungs=self.rungs,
-            step=self.request.step,
+            step=self.step,
             epochs=self.budget.begin + rung * self.budget.rung,
             controls=self.controls,
             full=self.build,

@@ -122,9 +122,9 @@ def read_ladder(key: str) -> tuple[Outline, tuple[Rung, ...]] | None:
 
 
 def write_ladder(key: str, outline: Outline, rung_keys: Sequence[str]) -> None:
-    """Record that a ladder is finished, and which rungs it has."""
+    """Record that a ladder is finished, and which rungs it has, none of which goes to make room for the record."""
     stored = {**outline.__dict__, "rungs": list(rung_keys)}
-    with cache.storing(), cache.put("ladder", key) as folder:
+    with cache.storing(), cache.put("ladder", key, [place(rung) for rung in rung_keys]) as folder:
         (folder / _LADDER).write_text(json.dumps(stored, indent=1))
 
 

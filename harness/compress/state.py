@@ -48,10 +48,10 @@ def batches(split: Split, size: int = BATCH) -> Iterator[tuple[Tensor, Tensor]]:
 class State:
     """What a method sees when it chooses: the network of the last rung, in eval mode, and what may still go.
 
-    `eligible` are all units (activations or blocks, by the method's UNIT) that this ladder may remove, `candidates` those
+    `eligible` are all units (activations, or what the method's `units` says) that this ladder may remove, `candidates` those
     still there, both in forward order. `held_out` and `train` are the task's parts (None for a method that does not
-    train). `rung` is the position to be made, `rungs` the most there will be, `step` how many units each takes, `epochs`
-    what a chain of trainings has used up of the ladder's budget with this rung. `seed` is for whatever a method draws;
+    train). `rung` is the position to be made, `step` how many units each takes, `epochs` what a chain of trainings
+    has used up of the ladder's budget with this rung. `seed` is for whatever a method draws;
     `controls` gives the model's smaller networks by name, untrained, and `full` the full one.
     """
 
@@ -63,7 +63,6 @@ class State:
     train: Split | None = None
     seed: int = 0
     rung: int = 1
-    rungs: int = 1
     step: int = 1
     epochs: int = 0
     controls: Callable[[], Mapping[str, nn.Module]] = dict

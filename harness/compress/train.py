@@ -226,6 +226,7 @@ def _keep(at: _Progress, folder: Path | None) -> None:
         "optimizer": at.optimizer.state_dict(),
         "shuffle": at.shuffle.get_state(),
         "drawn": torch.get_rng_state(),
+        "drawn_there": torch.cuda.get_rng_state() if _on_gpu(at.network) else None,
         "epoch": at.epoch,
     }
     with files.replacing(folder / CHECKPOINT) as file, file.open("wb") as stream:
@@ -241,7 +242,13 @@ def _go_on(at: _Progress, folder: Path | None) -> None:
     at.optimizer.load_state_dict(kept["optimizer"])
     at.shuffle.set_state(kept["shuffle"])
     torch.set_rng_state(kept["drawn"])
+    if kept["drawn_there"] is not None and _on_gpu(at.network):
+        torch.cuda.set_rng_state(kept["drawn_there"])
     at.epoch = kept["epoch"]
+
+
+def _on_gpu(network: nn.Module) -> bool:
+    return any(parameter.is_cuda for parameter in network.parameters())
 
 
 def _kept(file: Path) -> dict[str, Any] | None:

@@ -187,3 +187,13 @@ def test_every_method_of_a_job_is_given_the_same_epochs_unless_it_has_more_rungs
 def test_layer_folding_has_an_epoch_more_only_where_none_would_be_left_for_its_slopes() -> None:
     folding = replace(TINY, method="layer-folding")
     assert (trained(folding), trained(replace(folding, schedule="cifar"))) == (3 + 1, 3 * 160)
+
+
+@pytest.mark.parametrize("method", ["easier", "lacoot", "narrow"])
+def test_no_method_spends_a_rest_that_others_cannot(method: str) -> None:
+    assert trained(replace(TINY, method=method, budget_epochs=7)) == 6  # three rungs of two epochs
+
+
+def test_smaller_networks_stand_each_for_itself_however_many_activations_a_rung_takes() -> None:
+    means = Means(replace(NARROW, step=3), lambda _: None)
+    assert (means.rungs, means.step) == (2, 1)
