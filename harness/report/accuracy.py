@@ -7,7 +7,8 @@
 Every method has a colour and a marker of its own, the same in all figures; the controls are black and hollow. Full
 depth, which all ladders share, is drawn once. The front joins what nothing else beats in both, by point estimates.
 Intervals are pale: of latency the median's, of accuracy Wilson's, or one standard deviation where there are several
-seeds. What is plotted lies beside the figure as CSV.
+seeds. What is plotted lies beside the figure as CSV. Where a method collapsed, accuracy is on the scale of the
+logarithm of the errors, or the others could not be told apart.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from harness import store
 from harness.errors import StoreError, UsageError
@@ -38,6 +41,9 @@ _MARGIN = 0.09  # inches
 _PANEL = (5.6, 4.6)
 _LEGEND_COLUMN = 2.15  # inches
 _TITLE_PER_INCH = 11.5  # characters
+_COLLAPSED = 25.0  # points between the best and the worst
+_ERRORS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # accuracies named on the scale of errors, %
+_LEAST_ERROR = 0.25  # %, added to every error: none is 0
 _NUMBER = (0.035, 0.045)  # room that a number takes, of the axes
 _FULL: Mapping[str, Any] = {"marker": "h", "color": style.BLACK, "ms": 9.0}  # full depth
 
@@ -135,8 +141,11 @@ def _accuracy_label(table: Sequence[Dot]) -> str:
 def _axes(by_latency: Axes, by_depth: Axes, table: Sequence[Dot]) -> None:
     """Accuracies are all in sight, their intervals as far as there is room; depth falls from left to right."""
     shares = [100 * dot.accuracy for dot in table]
-    room = max(0.04 * (max(shares) - min(shares)), 0.5)
-    by_latency.set_ylim(min(shares) - 2 * room, min(max(shares) + 2 * room, 100 + room))
+    if max(shares) - min(shares) > _COLLAPSED:
+        _scale_by_errors(by_latency, min(shares), max(shares))
+    else:
+        room = max(0.04 * (max(shares) - min(shares)), 0.5)
+        by_latency.set_ylim(min(shares) - 2 * room, min(max(shares) + 2 * room, 100 + room))
     depths = [dot.depth for dot in table if dot.depth is not None]
     if depths:
         by_depth.set_xlim(max(depths) + 0.7, min(depths) - 0.7)
@@ -145,6 +154,25 @@ def _axes(by_latency: Axes, by_depth: Axes, table: Sequence[Dot]) -> None:
         axes.grid(visible=True, axis="both")
     if not any(dot.latency_ms is not None for dot in table):
         by_latency.text(0.5, 0.5, "nothing measured", transform=by_latency.transAxes, ha="center", color=style.GREY)
+
+
+def _scale_by_errors(axes: Axes, low: float, high: float) -> None:
+    """Accuracies on the scale of the logarithm of errors: half as many errors are the same way up everywhere."""
+
+    def forward(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -np.log(np.clip(100 - np.asarray(accuracy), 0, None) + _LEAST_ERROR)
+
+    def backward(height: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 100 + _LEAST_ERROR - np.exp(-np.asarray(height))
+
+    axes.set_yscale("function", functions=(forward, backward))
+    bottom, top = forward(np.array([low, high]))
+    room = 0.06 * (top - bottom)
+    axes.set_ylim(*backward(np.array([bottom - room, min(top + room, -np.log(_LEAST_ERROR))])))
+    axes.set_yticks([5.0 * (low // 5), *(tick for tick in _ERRORS if low < tick < axes.get_ylim()[1])])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel(f"{axes.get_ylabel()}, scale of errors")
 
 
 def _method(

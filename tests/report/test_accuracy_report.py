@@ -88,6 +88,25 @@ def test_nothing_that_is_written_lies_on_something_else_that_is(figure):
     assert not any(key.overlaps(axes.get_tightbbox(renderer)) for axes in figure.axes)
 
 
+def test_where_a_method_collapsed_the_others_are_told_apart_on_the_scale_of_errors(run):
+    def share(made):
+        """How much of the axis lies between the accuracies of full depth and of half a hundred errors more."""
+        axes = made.axes[0]
+        made.draw_without_rendering()
+        top, lower = (axes.transAxes.inverted().transform(axes.transData.transform((1, y)))[1] for y in (98, 95))
+        return top - lower
+
+    fallen = replace(
+        run,
+        cases=tuple(replace(row, accuracy=0.1) if row.ladder == "lacoot" and row.rung else row for row in run.cases),
+    )
+    with mpl.rc_context(style.RC):
+        made = accuracy._figure([fallen], dots.dots([fallen]))
+    assert share(made) > 0.12  # of a linear axis from 10 to 100: 0.03
+    low, high = made.axes[0].get_ylim()
+    assert low < 10 < 98 < high <= 100
+
+
 def test_the_front_is_what_nothing_beats(run):
     table = dots.dots([run])
     front = list(dots.front(table))
