@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOBS   ?= $(shell expr 2 \* $$(nproc))# tests wait for processes of theirs about half of the time
+FEW    ?= $(shell expr 3 \* $$(nproc) / 2)# slow ones mind a crowd
 
 .PHONY: runtimes run test test-slow check format docs bench lab lab-down clean help
 
@@ -28,7 +29,7 @@ test: $(READY)   ## the fast tests
 AGAIN = || { [ $$? -eq 1 ] && $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
-	$(BIN)/pytest -n logical --dist worksteal -m 'not lab' $(AGAIN) -m 'not lab'; }
+	$(BIN)/pytest -n $(FEW) --dist worksteal -m 'not lab' $(AGAIN) -m 'not lab'; }
 	$(BIN)/pytest -m lab $(AGAIN) -m lab; }  # virtual devices share this machine: one test at a time
 
 check: $(READY)  ## format, lint, types, import rules

@@ -166,28 +166,44 @@ def method(name: str) -> str:
 
 
 def schedules_table() -> str:
-    """How networks are trained under each name; learning rates of ResNet-18, others' where they differ."""
-    models = ("resnet18", "mobilenet_v2", "vgg16_bn", "swin_t", "bert")
-    rows = ["| schedule | full depth | a rung | other learning rates |", "|---|---|---|---|"]
+    """How networks are trained under each name: a row for full depth, and one for rungs where they differ from it."""
+    rows = [
+        "| schedule | of | epochs | optimizer | learning rate | other models' | shape | batch | weight decay |",
+        "|---|---|---:|---|---:|---|---|---:|---:|",
+    ]
     for name in schedules.names():
-        usual, *others = (schedules.named(name, model) for model in models)
-        unlike = [
-            f"{model}: {_lesson(other.full)}; a rung {_lesson(other.rung)}"
-            for model, other in zip(models[1:], others, strict=True)
-            if other != usual
-        ]
-        rows.append(f"| `{name}` | {_lesson(usual.full)} | {_lesson(usual.rung)} | {'. '.join(unlike) or 'none'} |")
+        usual = schedules.named(name, "resnet18")
+        rows.append(
+            _lesson(name, "all" if usual.full == usual.rung else "full depth", usual.full, _peaks(name, "full"))
+        )
+        if usual.rung != usual.full:
+            rows.append(_lesson(name, "rungs", usual.rung, _peaks(name, "rung")))
     return "\n".join(rows)
 
 
-def _lesson(schedule: schedules.Schedule) -> str:
-    falls = ", ".join(f"{round(at * schedule.epochs)}" for at in schedule.milestones)
-    shape = f"a tenth at {falls}" if falls else schedule.shape
-    momentum = f" momentum {schedule.momentum:g}" if schedule.optimizer == "sgd" else ""
-    return (
-        f"{schedule.epochs} epochs of {schedule.optimizer}{momentum}, {schedule.peak:g}, {shape}, "
-        f"batch {schedule.batch}, weight decay {schedule.weight_decay:g}"
+def _lesson(name: str, of: str, schedule: schedules.Schedule, others: str) -> str:
+    falls = " and ".join(f"{round(at * schedule.epochs)}" for at in schedule.milestones)
+    shape = f"a tenth after {falls}" if falls else schedule.shape
+    momentum = f", momentum {schedule.momentum:g}" if schedule.optimizer == "sgd" else ""
+    nesterov = " (Nesterov)" if schedule.optimizer == "sgd" and schedule.nesterov else ""
+    cells = (
+        f"`{name}`",
+        of,
+        schedule.epochs,
+        f"{schedule.optimizer}{momentum}{nesterov}",
+        f"{schedule.peak:g}",
+        others,
     )
+    return "| " + " | ".join(map(str, (*cells, shape, schedule.batch, f"{schedule.weight_decay:g}"))) + " |"
+
+
+def _peaks(name: str, part: str) -> str:
+    """Learning rates of the models that have others than ResNet-18."""
+    usual = getattr(schedules.named(name, "resnet18"), part)
+    found = {
+        model: getattr(schedules.named(name, model), part) for model in ("mobilenet_v2", "vgg16_bn", "swin_t", "bert")
+    }
+    return ", ".join(f"{model} {other.peak:g}" for model, other in found.items() if other != usual)
 
 
 def commands() -> str:
