@@ -68,7 +68,7 @@ class Plan:
         return float(self.errors.mean())
 
 
-def check(_: tuple[str, ...], recipe: Recipe) -> None:
+def check(units: tuple[str, ...], recipe: Recipe) -> None:
     """Check the recipe before anything is made. Raises UsageError."""
     if recipe.tried < 1:
         raise UsageError(f"tlc.tried={recipe.tried}: at least one activation must be tried", "Give 1 or more.")
