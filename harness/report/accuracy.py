@@ -42,7 +42,8 @@ _PANEL = (5.6, 4.6)
 _LEGEND_COLUMN = 2.15  # inches
 _TITLE_PER_INCH = 11.5  # characters
 _COLLAPSED = 25.0  # points between the best and the worst
-_ERRORS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # accuracies named on the scale of errors, %
+_CROWDED = 80.0  # %: only where the best errs less do others crowd beside it
+_ERRORS = (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # accuracies named on the scale of errors, %
 _LEAST_ERROR = 0.25  # %, added to every error: none is 0
 _NUMBER = (0.035, 0.045)  # room that a number takes, of the axes
 _FULL: Mapping[str, Any] = {"marker": "h", "color": style.BLACK, "ms": 9.0}  # full depth
@@ -141,7 +142,7 @@ def _accuracy_label(table: Sequence[Dot]) -> str:
 def _axes(by_latency: Axes, by_depth: Axes, table: Sequence[Dot]) -> None:
     """Accuracies are all in sight, their intervals as far as there is room; depth falls from left to right."""
     shares = [100 * dot.accuracy for dot in table]
-    if max(shares) - min(shares) > _COLLAPSED:
+    if max(shares) > _CROWDED and max(shares) - min(shares) > _COLLAPSED:
         _scale_by_errors(by_latency, min(shares), max(shares))
     else:
         room = max(0.04 * (max(shares) - min(shares)), 0.5)
@@ -169,7 +170,7 @@ def _scale_by_errors(axes: Axes, low: float, high: float) -> None:
     bottom, top = forward(np.array([low, high]))
     room = 0.06 * (top - bottom)
     axes.set_ylim(*backward(np.array([bottom - room, min(top + room, -np.log(_LEAST_ERROR))])))
-    axes.set_yticks([5.0 * (low // 5), *(tick for tick in _ERRORS if low < tick < axes.get_ylim()[1])])
+    axes.set_yticks([5.0 * (low // 5), *(tick for tick in _ERRORS if low + 5 < tick < axes.get_ylim()[1])])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(f"{axes.get_ylabel()}, scale of errors")

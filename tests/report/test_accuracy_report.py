@@ -107,6 +107,16 @@ def test_where_a_method_collapsed_the_others_are_told_apart_on_the_scale_of_erro
     assert low < 10 < 98 < high <= 100
 
 
+def test_where_no_method_is_good_the_axis_is_linear_and_has_its_numbers(run):
+    poor = replace(run, cases=tuple(replace(row, accuracy=(row.accuracy or 0.0) * 0.4) for row in run.cases))
+    poor = replace(poor, cases=tuple(replace(row, accuracy=0.1) if row.rung else row for row in poor.cases))
+    with mpl.rc_context(style.RC):
+        axes = accuracy._figure([poor], dots.dots([poor])).axes[0]
+    low, high = axes.get_ylim()
+    assert high - low > accuracy._COLLAPSED and axes.get_yscale() == "linear"
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) > 3
+
+
 def test_the_front_is_what_nothing_beats(run):
     table = dots.dots([run])
     front = list(dots.front(table))
