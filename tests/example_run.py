@@ -134,7 +134,7 @@ def _rung(n: int, method: str, every: bool) -> Rung:
         accuracy_moved=None,
         variant=_variant(f"{method}-{n}-{every}"),
         groups=groups,
-        choice=Choice(f"{BLOCKS[n - 1]}.relu1", {"layer2.0.relu1": 0.981, "layer1.1.relu1": 0.9817}, 0.0007, 0.0006)
+        choice=Choice((f"{BLOCKS[n - 1]}.relu1",), {"layer2.0.relu1": 0.981, "layer1.1.relu1": 0.9817}, 0.0007, 0.0006)
         if n == 6 and trained
         else None,
         reasons=reason,

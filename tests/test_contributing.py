@@ -55,7 +55,7 @@ def test_the_examples_model_task_method_runtime_and_device_do_the_main_job_toget
     done = subprocess.run([*command, "--results", str(own / "results")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     cases = json.loads(done.stdout)["cases"]
-    assert {(case["method"], case["ladder"]) for case in cases} == {("smallest-maps", "smallest-maps-16")}
+    assert {(case["method"], case["ladder"]) for case in cases} == {("smallest-maps", "smallest-maps-images16")}
     assert {case["runtime"] for case in cases} == {"onnx_reference"}
     assert len(cases) > 1 and all(case["status"] == "ok" for case in cases)
     assert cases[-1]["depth"] < cases[0]["depth"]

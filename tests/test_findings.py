@@ -115,13 +115,13 @@ def test_macs_that_rose_while_latency_fell_are_information_not_a_warning(run):
 
 @pytest.mark.parametrize(("gap", "error", "tied"), [(0.001, 0.0006, True), (0.0012, 0.0006, False), (0.0, 0.1, True)])
 def test_the_order_is_settled_from_a_gap_of_two_bootstrap_errors(run, gap, error, tied):
-    choice = Choice("b", {"b": 0.1, "a": 0.1 + gap}, gap, error)
+    choice = Choice(("b",), {"b": 0.1, "a": 0.1 + gap}, gap, error)
     made = with_rungs(run, lambda rung: replace(rung, choice=choice if rung.rung == 2 else None))
     assert bool(of_kind(made, "order-not-determined")) is tied
 
 
 def test_a_choice_without_data_or_rivals_says_nothing(run):
-    for choice in (Choice("a", {"a": 1.0, "b": 1.0}, 0.0, None), Choice("a", {"a": 1.0}, None, None)):
+    for choice in (Choice(("a",), {"a": 1.0, "b": 1.0}, 0.0, None), Choice(("a",), {"a": 1.0}, None, None)):
         assert of_kind(with_rungs(run, lambda rung, c=choice: replace(rung, choice=c)), "order-not-determined") == []
 
 
