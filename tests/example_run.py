@@ -65,7 +65,7 @@ def run(methods=("easier",), runtimes=("onnxruntime",), *, every=False, wide=1.0
         0,
     )
     return Run(
-        schema=1,
+        schema=2,
         run="20261120T101500Z-1a2b",
         session="0a1b2c3d",
         device="local",
