@@ -10,8 +10,8 @@ changes, H_i > 0, each with its own weights w_i (the non-zero ones):
 
     I_l = mean_i (H_i mean |w_i|)
 
-There is no released code; the paper's threshold on performance has no published value. It is `--delta` here, as for
-every method.
+There is no released code, and the paper's text could not be had: the formula is our reading of two public reviews and an
+excerpt. The threshold on performance has no published value; it is `--delta` here, as for every method.
 """
 
 from __future__ import annotations
