@@ -41,9 +41,9 @@ class Cli:
             command, cwd=self.folder, env=self.env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
 
-    def __call__(self, *words: str) -> Done:
+    def __call__(self, *words: str, patience_s: float = 250) -> Done:
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=250)
+            out, err = process.communicate(timeout=patience_s)
         return Done(process.returncode, out, err)
 
     @property

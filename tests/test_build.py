@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import array
 import json
-import os
 import platform
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -166,20 +167,35 @@ def test_room_is_asked_for_with_a_cap_that_is_a_size(monkeypatch: pytest.MonkeyP
         build.require_room(1)
 
 
+BUILDING = """
+import json, sys
+from harness.build import BuildRequest, build
+from harness.records import Variant
+
+variant = Variant(**json.loads(sys.argv[1]))
+moods = ("wait 1", "wait 2", "good", "late")
+build([BuildRequest(variant, "moody", "fp32", 1, options={"mood": mood}) for mood in moods], lambda _: None, workers=2)
+"""
+
+
 def test_an_interruption_sent_to_the_controller_alone_ends_building_and_every_child(
     own: Path, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = own / "waiting"
     waiting.mkdir()
     monkeypatch.setenv("WAITING", str(waiting))
-    interrupter = threading.Thread(target=_interrupt_when, args=(waiting, 2))
-    interrupter.start()
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        made(variant, "wait 1", "wait 2", "good", "late", workers=2)
-    interrupter.join()
+    with subprocess.Popen(
+        [sys.executable, "-c", BUILDING, json.dumps(asdict(variant))], stderr=subprocess.PIPE, text=True
+    ) as controller:
+        patience = time.monotonic() + 200
+        while len(list(waiting.iterdir())) < 2 and time.monotonic() < patience:
+            time.sleep(0.05)
+        began = time.monotonic()
+        controller.send_signal(signal.SIGINT)
+        _, err = controller.communicate(timeout=120)
+    assert err.strip().endswith("KeyboardInterrupt")
     assert time.monotonic() - began < 60
-    assert not any(psutil.pid_exists(int(child.name)) for child in waiting.iterdir())
+    assert not any(_is_alive(int(child.name)) for child in waiting.iterdir())
 
 
 @pytest.mark.parametrize(("mood", "said"), [("exit", "exit code 3"), ("abort", "signal 6")])
@@ -301,14 +317,6 @@ def _is_alive(pid: int) -> bool:
     except psutil.NoSuchProcess:
         pass
     return False
-
-
-def _interrupt_when(waiting: Path, children: int) -> None:
-    """Interrupt this process, and no other, once so many children wait."""
-    patience = time.monotonic() + 60
-    while len(list(waiting.iterdir())) < children and time.monotonic() < patience:
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_network_that_reads_tokens_is_proved_on_tokens_of_its_vocabulary(tmp_path: Path) -> None:

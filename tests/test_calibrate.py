@@ -263,7 +263,7 @@ def test_a_calibration_that_was_killed_goes_on_and_measures_no_job_twice(cli: Cl
     (folder,) = (cli.folder / "results" / "local" / "calibrations").iterdir()
     first = (folder / "000" / "jobs" / "empty" / "events.jsonl").read_bytes()
     assert not (cli.folder / "results" / "local" / "calibration.json").exists()
-    done = cli("calibrate", "--device", "local", "--resume", folder.name, "--json")
+    done = cli("calibrate", "--device", "local", "--resume", folder.name, "--json", patience_s=600)
     assert done.code == 0, done.err
     assert done.json["jobs"] == calibrate.LEAST_JOBS
     assert done.json["false"]["tries"] == calibrate.LEAST_JOBS * calibrate.EQUALS

@@ -148,7 +148,7 @@ def test_a_slow_device_does_not_hold_up_a_fast_one(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
     words = plan.Words("one,two", model="tiny", method="order", runtime="empty")
-    budgets = {"one": 15.0, "two": 3.0}
+    budgets = {"one": 40.0, "two": 3.0}
     planned = [
         (device, replace(each, budget_s=budgets[device.name]))
         for device, each in plan.make(words, boards.folder / "inventory.yaml")
@@ -168,7 +168,7 @@ def test_a_slow_device_does_not_hold_up_a_fast_one(
     )
     assert not complaints and [outcome.device for outcome in outcomes] == ["one", "two"]
     assert all(outcome.folder for outcome in outcomes)
-    assert ended["two"] < ended["one"] - 5
+    assert ended["two"] < ended["one"]
 
 
 def test_a_wrong_word_that_only_the_network_can_judge_is_told_once_and_leaves_nothing(boards: Cli) -> None:

@@ -17,6 +17,7 @@ from torch import fx
 from harness.compress.folding import nodes, trace
 from harness.compress.folding.affine import Affine, identity
 from harness.compress.folding.merge import chain, padding_is_exact, parallel
+from harness.compress.folding.taps import trimmed
 from harness.compress.folding.trees import Layer, Shortcut, Sum, Tree, joined
 from harness.errors import FoldError
 
@@ -152,11 +153,11 @@ def lifted(before: Stretch, after: Stretch) -> Affine:
 
 
 def _single(node: fx.Node, reading: nodes.Reading) -> Stretch:
-    layer = reading.layer.on_meta()
+    layer, merged = reading.layer.on_meta(), trimmed(reading.layer).on_meta()
     if nodes.is_pool(node) or nodes.is_pad(node):
-        return Stretch(reading.source, node, Layer(node), reading.nodes, layer, (), 0, 0, nodes.is_pool(node))
+        return Stretch(reading.source, node, Layer(node), reading.nodes, merged, (), 0, 0, nodes.is_pool(node))
     macs = 0 if nodes.is_norm(node) else layer.weight.numel() * positions(node, layer)
-    return Stretch(reading.source, node, Layer(node), reading.nodes, layer, (node,), macs, layer.weights)
+    return Stretch(reading.source, node, Layer(node), reading.nodes, merged, (node,), macs, layer.weights)
 
 
 def positions(node: fx.Node, layer: Affine) -> int:

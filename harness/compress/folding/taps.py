@@ -1,5 +1,6 @@
-"""Taps that can go: those that only ever meet padding (exact, at one size), and those that are to go anyway.
+"""Taps that can go: those that hold zeros (exact), only ever meet padding (exact, at one size), or are to go anyway.
 
+trimmed  without outer taps whose weights are all 0
 cut      without outer taps that, at one input size, only ever meet padding
 cropped  without outer taps that do count: another function
 """
@@ -9,7 +10,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from harness.compress.folding.affine import Affine
+
+
+def trimmed(layer: Affine) -> Affine:
+    """Cut the outer taps whose weights are all 0; what padding they reached into goes too, or some of the border: exact.
+
+    Pruning leaves such layers. As wide as they were, they would widen what they merge into for nothing.
+    """
+    weight, padding = layer.weight, list(layer.padding)
+    for dim, (before, after) in enumerate(layer.padding):
+        if layer.kernel[dim] == 1 or _has_live_ends(weight[:1], 2 + dim):  # one filter tells of most layers
+            continue
+        taps = weight.shape[2 + dim]
+        alive = weight.ne(0).movedim(2 + dim, 0).flatten(1).any(dim=1).nonzero().flatten().tolist() or [taps // 2]
+        weight = weight.narrow(2 + dim, alive[0], alive[-1] - alive[0] + 1)
+        step = layer.dilation[dim]
+        padding[dim] = (before - step * alive[0], after - step * (taps - 1 - alive[-1]))
+    return layer if weight is layer.weight else replace(layer, weight=weight.contiguous(), padding=tuple(padding))
+
+
+def _has_live_ends(weight: Tensor, dim: int) -> bool:
+    """Whether the first and the last tap along a dimension have a weight that is not 0."""
+    return all(bool(weight.select(dim, tap).any()) for tap in (0, -1))
 
 
 def cut(layer: Affine, size: Sequence[int]) -> Affine:

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from harness.compress.folding import nodes, trace
 from harness.compress.folding.affine import Affine, adjoint, apply, identity
 from harness.compress.folding.merge import chain, parallel
+from harness.compress.folding.taps import trimmed
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def kind(tree: Tree) -> str:
 
 
 def layer_of(node: fx.Node) -> Affine:
-    """Return the affine layer of a tree's node, with its module's own tensors."""
+    """Return the affine layer of a tree's node, without outer taps that are 0; else with its module's own tensors."""
     reading = nodes.read(node)
     assert reading is not None
-    return reading.layer
+    return trimmed(reading.layer)
 
 
 def evaluate(tree: Tree, size: Sequence[int] | None, before: Affine | None = None) -> Affine:

@@ -65,6 +65,23 @@ def test_a_whole_inverted_residual_merges_with_its_padding_where_it_is() -> None
     assert group.after.activation_bytes < group.before.activation_bytes
 
 
+@pytest.mark.parametrize("emptied", ["branch.0", "branch.2"])
+@pytest.mark.parametrize("paddings", [(1, 1), (2, 0)], ids=["as built", "moved"])
+def test_a_layer_that_pruning_emptied_does_not_widen_what_it_merges_into(
+    emptied: str, paddings: tuple[int, int]
+) -> None:
+    first, second = (nn.Conv2d(4, 4, 3, padding=padding) for padding in paddings)
+    network = Residual(nn.Sequential(first, nn.ReLU(), second)).eval()
+    with torch.no_grad():
+        network.get_submodule(emptied).weight.zero_()
+    before = flops.count(network, IMAGE).macs
+    folded = fold(opened(network, IMAGE), IMAGE)
+    (layer,) = (module for module in folded.network.modules() if isinstance(module, nn.Conv2d))
+    after = flops.count(folded.network, IMAGE).macs
+    assert layer.kernel_size == (3, 3)
+    assert before is not None and after is not None and after <= before / 2
+
+
 def test_on_2x2_maps_a_resnets_last_blocks_are_dense_operators_and_others_are_left() -> None:
     shape = (3, 32, 32)
     network, example = model("resnet18", shape), torch.randn(2, *shape)

@@ -17,7 +17,7 @@ from harness.compress import merge_conv_bn, merge_conv_conv, merge_linear_linear
 from harness.compress.folding.affine import Affine, identity
 from harness.compress.folding.layers import affine, to_module
 from harness.compress.folding.merge import chain, parallel
-from harness.compress.folding.taps import cut
+from harness.compress.folding.taps import cut, trimmed
 from harness.errors import FoldError
 
 LIMIT = 1e-12
@@ -121,6 +121,21 @@ def test_cutting_dead_taps_changes_no_value_at_its_size(data: st.DataObject, dim
         smaller, expected = cut(layer, size), apply(layer, x)
         assert smaller.weight.numel() <= layer.weight.numel()
         assert torch.allclose(apply(smaller, x), expected, rtol=1e-12, atol=1e-12)
+
+
+@given(st.data(), st.integers(1, 3))
+def test_trimming_outer_taps_that_are_zero_changes_no_value_at_any_size(data: st.DataObject, dims: int) -> None:
+    layer = data.draw(layers(dims, (6, 12)))
+    for dim, taps in enumerate(layer.kernel):
+        lead = data.draw(st.integers(0, taps))
+        trail = data.draw(st.integers(0, taps - lead))
+        layer.weight.narrow(2 + dim, 0, lead).zero_()
+        layer.weight.narrow(2 + dim, taps - trail, trail).zero_()
+    short, x = trimmed(layer), noise(6, dims)
+    assert torch.allclose(apply(short, x), apply(layer, x), rtol=0, atol=LIMIT)
+    for dim, taps in enumerate(short.kernel):
+        ends = (short.weight.select(2 + dim, tap).any() for tap in (0, -1))
+        assert taps == 1 or all(ends)
 
 
 @pytest.mark.parametrize("dims", CONVS)
