@@ -71,7 +71,7 @@ class _Control:
         """Validation accuracy of the first of its rungs that had at least so many epochs."""
         while (self._position.rung.epochs or 0) < epochs:
             following = self._climber.next(self._position)
-            assert following is not None  # it never ends of itself
+            assert not isinstance(following, str)  # it never ends of itself
             self._position = following
         assert self._position.rung.accuracy_validation is not None
         return self._position.rung.accuracy_validation

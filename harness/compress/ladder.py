@@ -89,8 +89,8 @@ class Climber:
                 following = self.next(position)
             except TrainError as error:
                 return made, f"rung {position.rung.rung + 1}: {error.message}"
-            if following is None:
-                return made, ""
+            if isinstance(following, str):
+                return made, following
             if (why := bound(following.rung)) is not None:
                 return made, why
             position = following
@@ -109,8 +109,8 @@ class Climber:
             draft.epochs = full.epochs
         return self._finish(key, None, draft, began)
 
-    def next(self, above: Position) -> Position | None:
-        """Return the rung below `above`, one step shorter, or None where the ladder ends."""
+    def next(self, above: Position) -> Position | str:
+        """Return the rung below `above`, one step shorter; where the ladder ends, why, or "" for want of candidates."""
         number = above.rung.rung + 1
         key = keys.rung(self.means.request, number, above.rung.variant.name, self._tuning())
         self.kept.own(rungs.place(key))
@@ -125,8 +125,10 @@ class Climber:
         with self.means.blaming():
             state = self.means.state(start.network, candidates, number)
             choice: Choice | None = self.means.method.choose(state, self.means.recipe)
+            why = self.means.hook("exhausted") if choice is None else None
+            ended: str = why(state, self.means.recipe) if why else ""
         if choice is None:
-            return None
+            return ended
         return self._finish(key, above, self._shorten(start, choice, candidates, number, key), began)
 
     # --- one rung, step by step --------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class Climber:
         assert above.above is not None
         rungs.forget(above.key)
         again = self.next(above.above)
-        assert again is not None
+        assert isinstance(again, Position)
         return again
 
     def _start(self, above: Position) -> Draft:

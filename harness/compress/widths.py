@@ -32,7 +32,7 @@ def prune(network: nn.Module, example: Tensor, width: float, multiple: int = 8) 
             ignored_layers=list(_kept(pruned, example)),
             round_to=multiple,
         ).step()
-    if _size(pruned) == _size(network):
+    if sizes(pruned) == sizes(network):
         raise UsageError(
             f"method narrow: at width {width:g} no layer loses a channel, their numbers being multiples of {multiple}",
             "Round less: --recipe multiple=4.",
@@ -40,8 +40,9 @@ def prune(network: nn.Module, example: Tensor, width: float, multiple: int = 8) 
     return pruned
 
 
-def _size(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+def sizes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter, by its path."""
+    return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
 
 
 def _kept(network: nn.Module, example: Tensor) -> Iterator[nn.Module]:

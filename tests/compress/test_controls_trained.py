@@ -125,6 +125,12 @@ def test_a_width_at_which_nothing_can_go_is_refused() -> None:
         widths.prune(network, torch.randn(2, 3, 8, 8), 0.75)
 
 
+def test_a_width_that_rounding_makes_the_network_of_an_earlier_one_ends_the_ladder_and_says_so() -> None:
+    outline, made = climb(replace(NARROW, recipe={"widths": [0.75, 0.7, 0.5], "multiple": 8}, budget_epochs=1))
+    assert [rung.setting for rung in made] == [None, 0.75]
+    assert outline.ended == "width 0.7 leaves the same channels as 0.75, their numbers being multiples of 8"
+
+
 def test_the_channels_of_least_norm_go_and_the_rest_computes_what_it_did() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(5 * 16, 10))

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
+from told import Told, kill_child
 from torch import Tensor, nn
 
 from harness import content
-from harness.child import Progress
 from harness.compress import client
 from harness.compress.blocks import blocks
 from harness.compress.schedules import Budget
@@ -237,20 +233,6 @@ def test_every_block_of_a_model_has_a_distance(name: str, count: int) -> None:
 # --- ladders ---------------------------------------------------------------------------------------------------------
 
 
-class Told:
-    """What a climb says, and what to do at a word."""
-
-    def __init__(self, word: str = "", act: Callable[[], None] | None = None) -> None:
-        self.lines: list[str] = []
-        self.word, self.act = word, act
-
-    def __call__(self, progress: Progress) -> None:
-        self.lines.append(progress.text)
-        if self.act is not None and self.word in progress.text:
-            act, self.act = self.act, None
-            act()
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the tests that only look: the ladder in it is made once."""
@@ -261,12 +243,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ladder(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Ladder:
     monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
     return client.climb(replace(REQUEST, budget_epochs=3), Told())
-
-
-def kill_child() -> None:
-    """End the one child that makes ladders, by its own process id."""
-    (mine,) = [child for child in psutil.Process().children() if client.MODULE in child.cmdline()]
-    os.kill(mine.pid, signal.SIGKILL)
 
 
 def plain(ladder: Ladder) -> list[dict[str, Any]]:

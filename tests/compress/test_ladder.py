@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
+from told import Told, kill_child
 
 from harness import cache, content
-from harness.child import Progress
 from harness.compress import client, keys
 from harness.errors import HarnessError, UsageError
 from harness.records import Ladder, LadderRequest
@@ -22,23 +18,6 @@ from harness.records import Ladder, LadderRequest
 EASIER = LadderRequest(method="easier", model="tiny", task="tiny", threads=1)
 ORDER = replace(EASIER, method="order")
 INNER = ("layer1.0.relu1", "layer1.1.relu1", "layer2.0.relu1")
-
-
-class Told:
-    """What a climb says, and what to do at a word."""
-
-    def __init__(self, word: str = "", act: Callable[[], None] | None = None) -> None:
-        self.lines: list[str] = []
-        self.word, self.act = word, act
-
-    def __call__(self, progress: Progress) -> None:
-        self.lines.append(progress.text)
-        if self.act is not None and self.word in progress.text:
-            act, self.act = self.act, None
-            act()
-
-    def heard(self, word: str) -> bool:
-        return any(word in line for line in self.lines)
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +30,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def easier(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Ladder:
     monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
     return client.climb(EASIER, Told())
-
-
-def kill_child() -> None:
-    """End the one child that makes ladders, by its own process id."""
-    mine = [child for child in psutil.Process().children() if client.MODULE in child.cmdline()]
-    assert len(mine) == 1
-    os.kill(mine[0].pid, signal.SIGKILL)
 
 
 def same(one: Ladder, two: Ladder) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from told import Told, kill_child
 from torch import Tensor, nn
 
 from harness import content
-from harness.child import Progress
 from harness.compress import activations, client, edits, fold, mergeable, models, recipes, train
 from harness.compress.edits import Edit
 from harness.compress.schedules import Budget, Schedule, split_evenly
@@ -89,10 +85,13 @@ def sloped(**slopes: float) -> nn.Module:
     return network
 
 
-def chosen(network: nn.Module, step: int = 1, gone: tuple[str, ...] = (), **settings: float) -> Choice | None:
+def state_of(network: nn.Module, step: int = 1, gone: tuple[str, ...] = ()) -> State:
     names = tuple(name for name in activations(network) if name not in gone)
-    state = State(network, torch.zeros(2), activations(network), names, step=step)
-    choice: Choice | None = folding.choose(state, folding.Recipe(**settings))
+    return State(network, torch.zeros(2), activations(network), names, step=step)
+
+
+def chosen(network: nn.Module, step: int = 1, gone: tuple[str, ...] = (), **settings: float) -> Choice | None:
+    choice: Choice | None = folding.choose(state_of(network, step, gone), folding.Recipe(**settings))
     return choice
 
 
@@ -178,6 +177,14 @@ def test_without_a_threshold_all_go_the_most_linear_first() -> None:
     assert chosen(network) is None
 
 
+def test_where_no_slope_reaches_the_threshold_the_largest_is_told_and_nothing_where_none_is_left() -> None:
+    state = state_of(sloped(a=0.125, b=0.25, c=0.0))
+    assert (
+        folding.exhausted(state, folding.Recipe()) == "no slope has reached the threshold of 0.9: the largest is 0.25"
+    )
+    assert folding.exhausted(replace(state, candidates=()), folding.Recipe()) == ""
+
+
 def test_a_slope_of_exactly_the_threshold_goes() -> None:
     assert chosen(sloped(a=0.75), threshold=0.75) is not None
 
@@ -222,27 +229,6 @@ def test_a_budget_is_never_overspent_and_no_part_goes_without(total: int, rungs:
 
 
 # --- ladders ---------------------------------------------------------------------------------------------------------
-
-
-class Told:
-    """What a climb says, and what to do at a word."""
-
-    def __init__(self, word: str = "", act: Callable[[], None] | None = None) -> None:
-        self.lines: list[str] = []
-        self.word, self.act = word, act
-
-    def __call__(self, progress: Progress) -> None:
-        self.lines.append(progress.text)
-        if self.act is not None and self.word in progress.text:
-            act, self.act = self.act, None
-            act()
-
-
-def kill_child() -> None:
-    """End the one child that makes ladders, by its own process id."""
-    mine = [child for child in psutil.Process().children() if client.MODULE in child.cmdline()]
-    assert len(mine) == 1
-    os.kill(mine[0].pid, signal.SIGKILL)
 
 
 def plainly(ladder: Ladder) -> list[dict[str, object]]:

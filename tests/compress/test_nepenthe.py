@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import pytest
 import torch
+from told import Told, kill_child
 from torch import Tensor, nn
 
 from harness import content
-from harness.child import Progress
 from harness.compress import activations, client, edits, fold, mergeable, models
 from harness.compress.state import State
 from harness.errors import HarnessError, UsageError
@@ -132,13 +129,6 @@ def test_a_round_of_every_kind_of_network_cuts_and_folds_exactly(method: Any, mo
     assert fold(cut, example).max_error <= 1e-12
 
 
-def kill_child(progress: Progress) -> None:
-    """End the one child that makes ladders, by its own process id, when it comes to its second rung."""
-    if "rung 2 of 3, choosing" in progress.text:
-        (child,) = (child for child in psutil.Process().children() if client.MODULE in child.cmdline())
-        os.kill(child.pid, signal.SIGKILL)
-
-
 @pytest.mark.slow
 def test_a_ladder_folds_exactly_and_is_the_same_when_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -149,7 +139,7 @@ def test_a_ladder_folds_exactly_and_is_the_same_when_interrupted(
     assert client.climb(TINY, lambda _: None).cached
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where nothing is yet
     with pytest.raises(HarnessError, match="signal 9"):
-        client.climb(TINY, kill_child)
+        client.climb(TINY, Told("rung 2 of 3, choosing", kill_child))
     again = client.climb(TINY, lambda _: None)
     for a, b in zip(whole.rungs, again.rungs, strict=True):
         one, other = (replace(rung, variant=replace(rung.variant, program=""), seconds=None) for rung in (a, b))

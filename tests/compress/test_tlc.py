@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import pytest
 import scipy.stats
 import torch
+from told import Told, kill_child
 from torch import Tensor, nn
 
 from harness import content
-from harness.child import Progress
 from harness.compress import client, edits
 from harness.compress.edits import Edit
 from harness.compress.state import State
@@ -445,18 +442,6 @@ def test_channels_that_cannot_be_cut_stay_at_zero_while_the_others_are_trained()
 # --- whole ladders ---------------------------------------------------------------------------------------------------
 
 
-class Told:
-    """What a climb says, and what to do at a word."""
-
-    def __init__(self, word: str = "", act: Callable[[], None] = lambda: None) -> None:
-        self.lines, self.word, self.act = list[str](), word, act
-
-    def __call__(self, progress: Progress) -> None:
-        self.lines.append(progress.text)
-        if self.word and self.word in progress.text:
-            self.act()
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the tests that only look: the ladder in it is made once."""
@@ -467,12 +452,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ladder(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Ladder:
     monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
     return client.climb(REQUEST, Told())
-
-
-def kill_child() -> None:
-    """End the one child that makes ladders, by its own process id."""
-    (mine,) = [child for child in psutil.Process().children() if client.MODULE in child.cmdline()]
-    os.kill(mine.pid, signal.SIGKILL)
 
 
 def lasting(ladder: Ladder) -> list[dict[str, Any]]:

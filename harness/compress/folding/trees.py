@@ -99,10 +99,10 @@ def kind(tree: Tree) -> str:
 
 
 def layer_of(node: fx.Node) -> Affine:
-    """Return the affine layer of a tree's node, without outer taps that are 0; else with its module's own tensors."""
+    """Return the affine layer of a tree's node, with its module's own tensors."""
     reading = nodes.read(node)
     assert reading is not None
-    return trimmed(reading.layer)
+    return reading.layer
 
 
 def evaluate(tree: Tree, size: Sequence[int] | None, before: Affine | None = None) -> Affine:
@@ -112,7 +112,7 @@ def evaluate(tree: Tree, size: Sequence[int] | None, before: Affine | None = Non
     """
     match tree:
         case Layer(node):
-            layer = layer_of(node)
+            layer = trimmed(layer_of(node))
             return layer if before is None else chain(before, layer.lifted(before.dims), size)
         case Shortcut(channels, dims):
             return identity(channels, dims) if before is None else before

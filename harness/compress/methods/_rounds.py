@@ -92,6 +92,11 @@ def choose(state: State, rules: Rules) -> Choice | None:
     return Choice(plan.linear, scores, gap=None, gap_error=None, setting=_sparsity(state))
 
 
+def exhausted(state: State) -> str:
+    """Say why a round does nothing though activations are left."""
+    return "nothing is left to prune in front of an activation that changes its state" if state.candidates else ""
+
+
 def shorten(state: State, rules: Rules) -> tuple[nn.Module, tuple[Edit, ...]]:
     """Prune this round's weights, and make linear what it empties and what the data show to be linear."""
     from harness.compress.edits import Edit

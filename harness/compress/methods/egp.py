@@ -64,6 +64,11 @@ def choose(state: State, recipe: Recipe) -> Choice | None:
     return _rounds.choose(state, _rules(recipe))
 
 
+def exhausted(state: State, recipe: Recipe) -> str:
+    """Say why nothing is chosen though activations are left."""
+    return _rounds.exhausted(state)
+
+
 def shorten(state: State, choice: Choice, recipe: Recipe) -> tuple[nn.Module, tuple[Edit, ...]]:
     """Prune by the round's budgets, and make linear what was chosen."""
     return _rounds.shorten(state, _rules(recipe))

@@ -91,15 +91,27 @@ def penalty(slopes: tuple[Tensor, ...], weight: float) -> Tensor:
 
 def choose(state: State, recipe: Recipe) -> Choice | None:
     """Choose the candidates of largest slope; None where none reaches the threshold."""
-    from harness.compress.slopes import alphas
-
-    slopes = {name: alpha.item() for name, alpha in alphas(state.network, state.candidates).items()}
+    slopes = _slopes(state)
     linear = sum(not slope < recipe.threshold for slope in slopes.values())  # NaN counts, for `lowest` to refuse
     if not linear:
         return None
     scores = {name: 1 - slope for name, slope in slopes.items()}
     last = sorted(slopes.values(), reverse=True)[min(state.step, linear) - 1]
     return lowest(scores, min(state.step, linear), setting=last)
+
+
+def exhausted(state: State, recipe: Recipe) -> str:
+    """Say how far the slopes are from the threshold; nothing where no candidate is left."""
+    slopes = _slopes(state)
+    if not slopes:
+        return ""
+    return f"no slope has reached the threshold of {recipe.threshold:g}: the largest is {max(slopes.values()):.3g}"
+
+
+def _slopes(state: State) -> dict[str, float]:
+    from harness.compress.slopes import alphas
+
+    return {name: alpha.item() for name, alpha in alphas(state.network, state.candidates).items()}
 
 
 def tune(network: nn.Module, training: Training, recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ Channels go by their norm (L2, normalised by the mean of their group), the same 
 each other, their number rounded to `multiple`, as kernels for aligned widths like them: Fang et al., DepGraph (CVPR 2023),
 by the authors' library torch-pruning. The classifier keeps its outputs. In a network with attention the residual stream and the
 heads stay as they are, and the hidden units of the MLPs go. Each rung starts from the full network; `setting` is the width.
+A width whose rounded channels an earlier width has already ends the ladder.
 """
 
 from __future__ import annotations
@@ -56,10 +57,29 @@ def budget(total: int, rungs: int, recipe: Recipe) -> Budget:
 
 
 def choose(state: State, recipe: Recipe) -> Choice | None:
-    """Choose the next width; None after the last."""
-    if state.rung > len(state.eligible):
+    """Choose the next width; None after the last, or where rounding makes the network of an earlier one of it."""
+    if state.rung > len(state.eligible) or _twin(state, recipe) is not None:
         return None
     return Choice((state.eligible[state.rung - 1],), {}, None, None, setting=recipe.widths[state.rung - 1])
+
+
+def exhausted(state: State, recipe: Recipe) -> str:
+    """Name the two widths that rounding makes one network of; nothing after the last width."""
+    twin = _twin(state, recipe) if state.rung <= len(state.eligible) else None
+    if twin is None:
+        return ""
+    width = recipe.widths[state.rung - 1]
+    return f"width {width:g} leaves the same channels as {twin:g}, their numbers being multiples of {recipe.multiple}"
+
+
+def _twin(state: State, recipe: Recipe) -> float | None:
+    """The earlier width whose network has the same sizes throughout as that of the next."""
+    from harness.compress.widths import prune, sizes
+
+    *earlier, width = recipe.widths[: state.rung]
+    own = sizes(prune(state.network, state.example, width, recipe.multiple)) if earlier else None
+    same = (one for one in earlier if sizes(prune(state.network, state.example, one, recipe.multiple)) == own)
+    return next(same, None)
 
 
 def shorten(state: State, choice: Choice, recipe: Recipe) -> tuple[nn.Module, tuple[Edit, ...]]:
