@@ -6,9 +6,11 @@
 
 Every method has a colour and a marker of its own, the same in all figures; the controls are black and hollow. Full
 depth, which all ladders share, is drawn once. The front joins what nothing else beats in both, by point estimates.
-Intervals are pale: of latency the median's, of accuracy Wilson's, or one standard deviation where there are several
-seeds. What is plotted lies beside the figure as CSV. Where a method collapsed, accuracy is on the scale of the
-logarithm of the errors, or the others could not be told apart.
+Intervals are thin and pale, and have caps, since few test examples make them long: of latency the median's, of accuracy
+Wilson's, or one standard deviation where there are several seeds. Methods of equal depth are set aside by up to
+`dots.SPREAD` of a layer, which the axis says; rungs without latency are named below theirs. What is plotted lies beside
+the figure as CSV, the depth as it is. Where a method collapsed, accuracy is on the scale of the logarithm of the errors,
+or the others could not be told apart.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 
 from harness import store
 from harness.errors import StoreError, UsageError
+from harness.findings.views import count, listing
 from harness.records import Run
 from harness.report import dots as values
 from harness.report import rows, style
@@ -45,7 +48,11 @@ _COLLAPSED = 25.0  # points between the best and the worst
 _CROWDED = 80.0  # %: only where the best errs less do others crowd beside it
 _ERRORS = (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # accuracies named on the scale of errors, %
 _LEAST_ERROR = 0.25  # %, added to every error: none is 0
+_NOTE = 68  # characters of a line below an axis
+_LINE = 0.16  # inches that such a line is high
+_UNBROKEN = "\u00a0"
 _NUMBER = (0.035, 0.045)  # room that a number takes, of the axes
+_PALE: Mapping[str, Any] = {"lw": 0.55, "ms": 3.2, "mew": 0.7, "alpha": 0.3, "zorder": 1}  # intervals
 _FULL: Mapping[str, Any] = {"marker": "h", "color": style.BLACK, "ms": 9.0}  # full depth
 
 
@@ -83,8 +90,9 @@ def _figure(runs: Sequence[Run], table: Sequence[Dot]) -> Figure:
     width, height = 2 * _PANEL[0], _PANEL[1] * len(places)
     columns = max(1, int(width / _LEGEND_COLUMN))
     key = list(_key(table, looks))
+    notes = sum(_latency_label(values.of(table, place)).count("\n") for place in places)
     figure = Figure(
-        figsize=(width, height + 0.55 + 0.19 * -(-len(key) // columns)),
+        figsize=(width, height + 0.55 + _LINE * notes + 0.19 * -(-len(key) // columns)),
         layout=ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN),
     )
     grid = figure.subplots(len(places), 2, squeeze=False, sharey="row")
@@ -119,8 +127,8 @@ def _pair(pair: Sequence[Axes], table: Sequence[Dot], looks: Mapping[str, style.
     by_latency.set_title(f"{above}accuracy against measured latency", loc="left")
     by_depth.set_title(f"{above}accuracy against depth", loc="left")
     by_latency.set_ylabel(_accuracy_label(table))
-    by_latency.set_xlabel("latency (ms): median of process medians, 95 % interval")
-    by_depth.set_xlabel("depth (convolutions and linear layers on the longest path)")
+    by_latency.set_xlabel(_latency_label(table))
+    by_depth.set_xlabel(_depth_label(table))
     _front(by_latency, table)
     for n, name in enumerate(_names(table)):
         mine = [dot for dot in table if dot.name == name]
@@ -130,29 +138,51 @@ def _pair(pair: Sequence[Axes], table: Sequence[Dot], looks: Mapping[str, style.
     _name_front(by_latency, table, looks)
 
 
+def _latency_label(table: Sequence[Dot]) -> str:
+    """What the axis is, and below it which rungs are not in its panel, if others are; whole, in lines that fit."""
+    label = "latency (ms): median of process medians, 95 % interval"
+    missing: dict[str, list[int]] = {}
+    for dot in (dot for dot in table if dot.latency_ms is None):
+        missing.setdefault(dot.name, []).append(dot.rung)
+    if not missing or all(dot.latency_ms is None for dot in table):
+        return label
+    named = "; ".join(f"{name} {listing(rungs)}".replace(" ", _UNBROKEN) for name, rungs in missing.items())
+    note = textwrap.fill(f"no latency: {named}", _NOTE, break_long_words=False, break_on_hyphens=False)
+    return f"{label}\n{style.plain(note.replace(_UNBROKEN, ' '))}"
+
+
+def _depth_label(table: Sequence[Dot]) -> str:
+    """What the axis is, and how far from their depths dots may stand, where some do."""
+    label = "depth (convolutions and linear layers on the longest path)"
+    if all(dot.x == dot.depth for dot in table):
+        return label
+    return f"{label}\nmethods stand side by side, up to {values.SPREAD:g} of a layer from their depth"
+
+
 def _accuracy_label(table: Sequence[Dot]) -> str:
     """The unit, and what one example is worth: no difference below it means anything."""
     counts = {dot.examples for dot in table}
+    only = next(iter(counts))
     seeds = max(dot.seeds for dot in table)
-    of = f" of {counts.copy().pop()} test examples" if len(counts) == 1 and None not in counts else " of the test part"
+    of = f" of {count(only, 'test example')}" if only and len(counts) == 1 else " of the test part"
     bars = f"mean of {seeds} seeds, bars: one sd" if seeds > 1 else "Wilson 95 % interval"
     return f"accuracy (%{of})\n{bars}"
 
 
 def _axes(by_latency: Axes, by_depth: Axes, table: Sequence[Dot]) -> None:
-    """Accuracies are all in sight, their intervals as far as there is room; depth falls from left to right."""
+    """All accuracies are in sight with their whole intervals; depth falls from left to right."""
     shares = [100 * dot.accuracy for dot in table]
+    least = min(*shares, *(100 * dot.accuracy_low for dot in table if dot.accuracy_low is not None))
+    most = max(*shares, *(100 * dot.accuracy_high for dot in table if dot.accuracy_high is not None))
     if max(shares) > _CROWDED and max(shares) - min(shares) > _COLLAPSED:
-        _scale_by_errors(by_latency, min(shares), max(shares))
+        _scale_by_errors(by_latency, least, most)
     else:
-        room = max(0.04 * (max(shares) - min(shares)), 0.5)
-        by_latency.set_ylim(min(shares) - 2 * room, min(max(shares) + 2 * room, 100 + room))
+        room = max(0.04 * (most - least), 0.5)
+        by_latency.set_ylim(least - room, min(most + room, 100 + room))
     depths = [dot.depth for dot in table if dot.depth is not None]
     if depths:
         by_depth.set_xlim(max(depths) + 0.7, min(depths) - 0.7)
     by_depth.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
-    for axes in (by_latency, by_depth):
-        axes.grid(visible=True, axis="both")
     if not any(dot.latency_ms is not None for dot in table):
         by_latency.text(0.5, 0.5, "nothing measured", transform=by_latency.transAxes, ha="center", color=style.GREY)
 
@@ -192,13 +222,12 @@ def _method(
 
 
 def _dot(axes: Axes, x: float, dot: Dot, look: Mapping[str, Any], *, across: bool) -> None:
-    """One dot, edged in white where it covers others, and its pale intervals."""
+    """One dot, edged in white where it covers others, and its pale intervals, whose caps tell them from other lines."""
     y = 100 * dot.accuracy
-    pale: dict[str, Any] = {"color": look["color"], "lw": 0.8, "alpha": 0.22, "zorder": 1}
     if dot.accuracy_low is not None and dot.accuracy_high is not None:
-        axes.plot([x, x], [100 * dot.accuracy_low, 100 * dot.accuracy_high], **pale)
+        axes.plot([x, x], [100 * dot.accuracy_low, 100 * dot.accuracy_high], marker="_", color=look["color"], **_PALE)
     if across and dot.latency_low_ms is not None and dot.latency_high_ms is not None:
-        axes.plot([dot.latency_low_ms, dot.latency_high_ms], [y, y], **pale)
+        axes.plot([dot.latency_low_ms, dot.latency_high_ms], [y, y], marker="|", color=look["color"], **_PALE)
     edge = {"mec": look["color"], "mew": 1.3} if look.get("mfc") == "white" else {"mec": "white", "mew": 0.6}
     axes.plot([x], [y], linestyle="none", zorder=4 if dot.rung else 6, **{**look, **edge})
 
@@ -243,7 +272,3 @@ def _key(table: Sequence[Dot], looks: Mapping[str, style.Look]) -> Iterator[Line
     if any(dot.front for dot in table):
         label = "front, rungs numbered"
         yield Line2D([], [], color="#C9C9C9", lw=4.5, label=label)
-    missing = dict.fromkeys(f"{dot.name} {dot.rung}" for dot in table if dot.latency_ms is None)
-    if missing:
-        label = textwrap.shorten(f"no latency: {', '.join(missing)}", 60, placeholder=" ...")
-        yield Line2D([], [], linestyle="none", label=style.plain(label))

@@ -9,7 +9,7 @@ from harness.records import Run
 from harness.report.levels import Level, distinct
 from harness.report.plotted import ms
 
-_SPREAD = 0.3  # methods stand side by side at a depth, this many layers to each side
+SPREAD = 0.3  # methods stand side by side at a depth, up to so much of a layer to each side
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Dot:
     """What is plotted of a rung, all its seeds together: latency in ms, accuracy a fraction; None: there is none.
 
     The limits of an accuracy are Wilson's for one seed, one standard deviation about the mean for several; `x` is where
-    the depth is drawn. `front`: no other dot of its panel is as fast and as accurate, and better in one of the two.
+    the depth is drawn, up to SPREAD beside it. `front`: no other dot of its panel is as fast and as accurate, and better
+    in one of the two.
     """
 
     run: str
@@ -96,7 +97,7 @@ def _dot(level: Level, names: Sequence[str]) -> Dot:
 
 def _aside(place: int, places: int, rung: int) -> float:
     """How far a method stands from its depth; full depth, which all share, stands in the middle."""
-    return 0.0 if rung == 0 or places < 2 else _SPREAD * (1 - 2 * place / (places - 1))
+    return 0.0 if rung == 0 or places < 2 else SPREAD * (1 - 2 * place / (places - 1))
 
 
 def _on_front(dot: Dot, table: Sequence[Dot]) -> bool:

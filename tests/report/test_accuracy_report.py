@@ -88,6 +88,34 @@ def test_nothing_that_is_written_lies_on_something_else_that_is(figure):
     assert not any(key.overlaps(axes.get_tightbbox(renderer)) for axes in figure.axes)
 
 
+def test_the_depth_axis_says_that_dots_are_set_aside_and_the_csv_holds_the_depth_itself(run, figure):
+    assert "up to 0.3 of a layer from their depth" in figure.axes[1].get_xlabel()
+    known = {(row.ladder, row.rung): row.depth for row in run.cases}
+    table = dots.dots([run])
+    assert all(dot.depth == known[dot.name, dot.rung] for dot in table)
+    assert max(abs(dot.x - dot.depth) for dot in table) == pytest.approx(0.3)
+    with mpl.rc_context(style.RC):
+        alone = accuracy._figure([run], dots.dots([example_methods.run(("easier",))]))
+    assert "side by side" not in alone.axes[1].get_xlabel()
+
+
+@pytest.mark.parametrize("examples", [32, example_methods.N])
+def test_every_interval_is_drawn_whole_with_caps_thinner_and_paler_than_dots_and_nothing_else_is_vertical(examples):
+    few = example_methods.run(examples=examples)
+    table = dots.dots([few])
+    with mpl.rc_context(style.RC):
+        made = accuracy._figure([few], table)
+        made.draw_without_rendering()
+    by_depth = made.axes[1]
+    found = [line for line in by_depth.lines if line.get_marker() == "_"]
+    wanted = {(dot.x, 100 * dot.accuracy_low, 100 * dot.accuracy_high) for dot in table}
+    assert {(line.get_xdata()[0], *line.get_ydata()) for line in found} == wanted
+    assert all(line.get_alpha() <= 0.3 and line.get_linewidth() < 0.7 and line.get_zorder() < 2 for line in found)
+    bottom, top = by_depth.get_ylim()
+    assert all(bottom <= low and high <= top for _, low, high in wanted)
+    assert not any(line.get_visible() for axes in made.axes for line in axes.get_xgridlines())
+
+
 def test_where_a_method_collapsed_the_others_are_told_apart_on_the_scale_of_errors(run):
     def share(made):
         """How much of the axis lies between the accuracies of full depth and of half a hundred errors more."""
@@ -150,13 +178,41 @@ def test_several_runs_and_runtimes_share_a_figure(tmp_path):
     assert file.stat().st_size > 10_000
 
 
-def test_rungs_that_were_not_measured_are_in_the_other_panel_and_in_the_key(run):
+def test_rungs_that_were_not_measured_are_in_the_other_panel_and_named_whole_below_theirs(run):
     rows = tuple(replace(row, latency_ns=None) if row.ladder == "tlc" and row.rung == 3 else row for row in run.cases)
     table = dots.dots([replace(run, cases=rows)])
     with mpl.rc_context(style.RC):
         figure = accuracy._figure([run], table)
     assert len(drawn(figure.axes[1])) >= len(drawn(figure.axes[0]))
-    assert any("no latency: tlc 3" in handle.get_label() for handle in figure.legends[0].legend_handles)
+    assert figure.axes[0].get_xlabel().endswith("\nno latency: tlc 3")
+
+
+def test_however_many_rungs_were_not_measured_every_word_lies_within_the_figure():
+    methods = (*style.METHODS,)
+    run = example_methods.run(methods)
+    rows = tuple(replace(row, latency_ns=None) if row.rung in (2, 3, 5, 7) else row for row in run.cases)
+    table = dots.dots([replace(run, cases=rows)])
+    with mpl.rc_context(style.RC):
+        figure = accuracy._figure([run], table)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+    label = " ".join(figure.axes[0].get_xlabel().split())
+    assert all(f"{name} 2, 3, 5 and 7" in label for name in methods if name not in ("shallow", "narrow"))
+    assert "shallow 2 and 3; narrow 2 and 3" in label
+    texts = [*figure.texts, *figure.legends[0].get_texts()]
+    texts += [text for axes in figure.axes for text in (*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label)]
+    boxes = [text.get_window_extent(renderer) for text in texts if text.get_text()]
+    assert all(figure.bbox.contains(*corner) for box in boxes for corner in (box.min, box.max))
+    key = figure.legends[0].get_window_extent(renderer)
+    assert not any(key.overlaps(axes.get_tightbbox(renderer)) for axes in figure.axes)
+
+
+def test_where_nothing_was_measured_no_rung_is_named(run):
+    table = dots.dots([replace(run, cases=tuple(replace(row, latency_ns=None) for row in run.cases))])
+    with mpl.rc_context(style.RC):
+        figure = accuracy._figure([run], table)
+    assert "no latency" not in figure.axes[0].get_xlabel()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["nothing measured"]
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
