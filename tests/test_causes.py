@@ -49,7 +49,7 @@ def test_a_merged_operator_that_multiplies_more_at_the_same_rate_grew():
     assert (cause.numbers["time_before_ns"], cause.numbers["time_after_ns"]) == (200_000, 280_000)
     assert (cause.numbers["macs_before"], cause.numbers["macs_after"]) == (2_000_000, 2_800_000)
     assert "node_a (Conv, a) takes 0.28 ms instead of 0.2 ms for the 2 layers that it replaces" in cause.said
-    assert "2.8 M MACs instead of 2.0 M" in cause.said
+    assert "2.80 M MACs instead of 2.00 M" in cause.said
 
 
 @pytest.mark.parametrize(("times_slower", "kind"), [(1.49, "operator-grew"), (1.51, "kernel-cliff")])

@@ -5,7 +5,7 @@ import example_run
 import pytest
 
 from harness import findings
-from harness.findings.views import joint_verdict
+from harness.findings.views import ROSE, joint_verdict, mega
 from harness.records import Choice, Speedup
 
 
@@ -98,6 +98,20 @@ def test_macs_rose_goes_by_useful_macs(run):
     (finding,) = of_kind(run, "macs-rose")
     assert finding.numbers["rungs"] == "3 to 8"  # rung 2 has more nominal, but fewer useful MACs than rung 0 minus 1 %
     assert finding.numbers["macs_useful_after"] == 158_700_000
+
+
+def test_macs_that_rose_never_look_the_same_before_and_after():
+    for before in (1234, 99_000, 100_400, 123_456, 2_401_000, 9_994_000, 10_040_000, 105_600_000):
+        assert mega(before) != mega(ROSE * before + 1)
+    assert [mega(value) for value in (131_700_000, 2_401_000, 124_000)] == ["131.7", "2.40", "0.124"]
+
+
+def test_a_small_network_s_macs_are_told_to_the_digits_in_which_they_differ(run):
+    def few(rung):
+        return replace(rung, cost=replace(rung.cost, macs_useful=101_900 if rung.rung else 100_400))
+
+    (finding,) = of_kind(with_rungs(run, few), "macs-rose")
+    assert "does 0.102 M useful MACs instead of 0.100 M" in finding.cause
 
 
 def test_macs_are_explained_by_the_merged_layers_that_have_more_or_not_at_all(run):

@@ -128,8 +128,8 @@ def count(n: int, one: str, several: str | None = None) -> str:
 
 
 def mega(value: float) -> str:
-    """Millions, to one decimal, or to three digits when few."""
-    return f"{value / 1e6:.1f}" if value >= 1e5 else f"{value / 1e6:.3g}"
+    """Millions, to one decimal, or to three digits below ten: what is more by `ROSE` never looks the same."""
+    return f"{value / 1e6:.1f}" if value >= 1e7 else f"{value / 1e6:#.3g}"
 
 
 def percent(fraction: float) -> str:
