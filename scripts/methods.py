@@ -33,6 +33,7 @@ from typing import Any
 from harness import content, report, store
 from harness.cli import look
 from harness.errors import HarnessError
+from harness.findings.views import count
 from harness.plan import Words, ladders
 from harness.records import LadderRequest, Run
 from harness.report import methods as side_by_side
@@ -269,11 +270,11 @@ def report_title(plan: Plan) -> str:
 
 def told(plan: Plan, runs: Sequence[Run]) -> list[str]:
     """What a reader of the table has to know: how the ladders were made, what is not there, and why."""
-    seeds = f"{plan.asked.seeds} seed{'s' * (plan.asked.seeds > 1)}"
+    seeds = count(plan.asked.seeds, "seed")
     first = runs[0]
     how = (
         f"Device {first.device}, {' and '.join(first.plan.runtimes)}, {seeds}; schedule {plan.asked.schedule or 'quick'}, "
-        f"{plan.epochs} epochs for each ladder beyond full depth, {plan.step} removed a rung."
+        f"{count(plan.epochs, 'epoch')} for each ladder beyond full depth, {plan.step} removed a rung."
     )
     lines = [how]
     lines += [f"Left out, {method}: {why}" for method, why in plan.left_out.items()]

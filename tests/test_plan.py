@@ -60,7 +60,7 @@ def test_an_option_goes_to_the_runtimes_that_have_it_and_to_no_other() -> None:
         (Words("local", precision="fp31"), 'no precision of runtime onnxruntime "fp31"; did you mean "fp32"?'),
         (Words("local", eligible="al"), 'no eligibility "al"; did you mean "all"?'),
         (Words("local", entropy="chanel"), 'no entropy "chanel"; did you mean "channel"?'),
-        (Words("local", method="order", entropy="channel"), "--entropy: none of the methods order has it"),
+        (Words("local", method="order", entropy="channel"), "--entropy: method order has no such setting"),
         (Words("local", option=("optimisation=all",)), 'no option of runtime onnxruntime "optimisation"; did you mean'),
         (Words("local", option=("optimization=most",)), "no value of onnxruntime's option optimization"),
         (Words("local", option=("optimization",)), "must be key=value"),

@@ -116,11 +116,11 @@ def test_the_short_flags_say_what_recipe_says() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("wieght=2", '--recipe wieght=2: none of the methods every has it; did you mean "weight"?'),
+        ("wieght=2", '--recipe wieght=2: method every has no such setting; did you mean "weight"?'),
         ("weight", '--recipe "weight": must be key=value or method.key=value'),
         (".weight=2", "must be key=value or method.key=value"),
         ("easier.entropy=channel", 'no method asked for in --recipe easier.entropy=channel: "easier"'),
-        ("every.entropy=channel", "none of the methods every has it"),
+        ("every.entropy=channel", "method every has no such setting"),
         ("weight=much", "method every: weight = 'much': Input should be a valid number"),
         ("weight=nan", "method every: weight = nan: must be finite"),
         ("widths=0.5,inf", "method every: widths = inf: must be finite"),
@@ -141,6 +141,15 @@ def test_the_settings_that_there_are_are_told_beside_one_that_nobody_has(own: Pa
     with pytest.raises(UsageError) as caught:
         ladders.asked(Words("local", model="tiny", method="easier,order", recipe=("weight=2",)))
     assert "easier: entropy; order: order" in caught.value.hint
+
+
+def test_of_several_methods_it_is_said_that_none_has_a_setting_and_none_trains(own: Path) -> None:
+    with pytest.raises(UsageError, match="none of the methods every, some-other and easier has such a setting"):
+        recipe("shape=2", method="every,some-other,easier")
+    for name in ("first", "second", "third"):
+        (own / "methods" / f"{name}.py").write_text(METHOD.replace("TRAINS = True", "TRAINS = False"))
+    with pytest.raises(UsageError, match="--schedule: none of the methods first, second and third trains"):
+        ladders.asked(Words("local", model="tiny", method="first,second,third", schedule="quick"))
 
 
 @pytest.mark.parametrize("twice", [("weight=1", "weight=2"), ("every.weight=1", "every.weight=1")])
@@ -165,11 +174,17 @@ def test_a_setting_that_is_said_twice_is_refused(own: Path, twice: tuple[str, ..
         ({"distil": 0.0}, "--distil 0: must be from 0.01 to 1"),
         ({"schedule": "cifra"}, 'no schedule "cifra"; did you mean "cifar"?'),
         ({"train_on": "gpu"}, 'no processor to train on "gpu"'),
-        ({"method": "order", "delta": 0.01}, "--delta: none of the methods order trains"),
-        ({"method": "order", "distil": 0.5}, "--distil: none of the methods order trains"),
-        ({"method": "order", "budget_epochs": 5}, "--budget-epochs: none of the methods order trains"),
-        ({"method": "order", "schedule": "quick"}, "--schedule: none of the methods order trains"),
-        ({"method": "order", "train_on": "cpu"}, "--train-on: none of the methods order trains"),
+        ({"method": "order", "delta": 0.01}, "--delta: method order does not train"),
+        ({"method": "order", "distil": 0.5}, "--distil: method order does not train"),
+        ({"method": "order", "budget_epochs": 5}, "--budget-epochs: method order does not train"),
+        ({"method": "order", "schedule": "quick"}, "--schedule: method order does not train"),
+        ({"method": "continue", "delta": 0.01}, "--delta: it cuts no controls, and continue is nothing else"),
+        ({"method": "continue,narrow", "delta": 0.01}, "it cuts no controls, and continue and narrow are nothing else"),
+        (
+            {"method": "order,continue", "delta": 0.01},
+            "neither controls nor what is not trained, and order and continue are",
+        ),
+        ({"method": "order", "train_on": "cpu"}, "--train-on: method order does not train"),
     ],
 )
 def test_what_no_method_would_heed_and_what_is_out_of_range_is_refused(said: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness import stats
+from harness.findings.views import count
 from harness.records import Ladder, PairedAccuracy, Rung, Summary
 
 Controls = Mapping[tuple[str, str | None, int], Ladder]  # by model, task and seed
@@ -56,7 +57,7 @@ def _against(ladder: Ladder, number: int, control: Ladder | None) -> PairedAccur
     other = partner(rung, control)
     if other is None:
         longest = max(each.epochs or 0 for each in control.rungs)
-        return f"{CONTROL} was trained for {longest} epochs at most, this rung for {rung.epochs or 'unknown'}"
+        return f"{CONTROL} was trained for {count(longest, 'epoch')} at most, this rung for {rung.epochs or 'unknown'}"
     ours, theirs = answers(ladder, rung), answers(control, other)
     return _NO_BITS if ours is None or theirs is None else stats.paired(ours, theirs)
 

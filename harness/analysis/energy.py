@@ -20,6 +20,7 @@ from itertools import pairwise
 
 from harness import wire
 from harness.analysis.passes import Channel, Event, Passes, Slot, channels
+from harness.findings.views import count
 from harness.records import Energy, EnergyRecord, Figure, Interval, Remote, Run, Saving
 from harness.stats.energy import Share, interval, net, paired, saving
 from harness.stats.readings import Blank, Drawn
@@ -138,7 +139,7 @@ class Energies:
             return "unknown", f"no {self.scenario} pass of it was made: the job ended before, or the case failed"
         told = [why for slot, event in mine.items() if (why := self._lost(slot, event)) is not None]
         if not told:
-            return "uncovered", f"one of {self.passes.plan.windows} windows has a figure, two are needed"
+            return "uncovered", f"one of {count(self.passes.plan.windows, 'window')} has a figure, two are needed"
         worst = Counter(status for status, _ in told).most_common(1)[0][0]
         return Counter(why for why in told if why[0] == worst).most_common(1)[0][0]
 

@@ -9,6 +9,7 @@ from typing import Any
 from harness import stats
 from harness.analysis.energy import unmeasured
 from harness.analysis.jobs import Measured
+from harness.findings.views import count
 from harness.records import Energy, Entry, Estimate, Run, Rung, Speedup, Summary
 from harness.stats.energy import WINDOWS
 
@@ -116,7 +117,7 @@ def _energy(run: Run, entry: Entry, measured: Measured) -> tuple[Energy | None, 
 
 def _energy_reasons(entry: Entry, energy: Energy) -> dict[str, str]:
     reasons: dict[str, str] = {}
-    few = f"{energy.figures[energy.scenario].windows} windows: an interval needs {WINDOWS}"
+    few = f"{count(energy.figures[energy.scenario].windows, 'window')}: an interval needs {WINDOWS}"
     if energy.gross.low is None:
         reasons |= dict.fromkeys(("energy_j.gross.low", "energy_j.gross.high"), few)
     if energy.net is None:
@@ -196,7 +197,7 @@ def _measured_reasons(entry: Entry, result: _Result, measured: Measured) -> dict
 
 def _no_speedup(entry: Entry, result: _Result, measured: Measured) -> str:
     if result.cause:
-        return f"the case failed; its latency is that of the {result.blocks} blocks before: {result.cause}"
+        return f"the case failed; its latency is that of the {count(result.blocks, 'block')} before: {result.cause}"
     if entry.reference is None:
         return "the reference, rung 0, has no artifact"
     if entry.reference in measured.failed:

@@ -177,7 +177,7 @@ class Climber:
         schedule = means.schedules.rung.lasting(means.budget.begin)
         network, made = start.network, rungs.begun(key)
         if made is None:
-            lesson = Lesson(means, schedule, 0, key, f"training for {means.name}", start.network)
+            lesson = Lesson(means, schedule, 0, key, "training before the first choice", start.network)
             with means.blaming():
                 state = means.state(start.network, means.units, 0)
                 network, made = means.method.begin(state, lesson, means.recipe)

@@ -76,12 +76,13 @@ def _check(words: Words, methods: Sequence[str]) -> None:
 
 
 def _refuse(flag: str, methods: Sequence[str]) -> None:
-    named = ", ".join(methods)
-    if flag == "delta" and all(_trains(method) for method in methods):
-        raise UsageError(f"--delta: it cuts no controls, and {named} is nothing else", "Name another --method, too.")
-    raise UsageError(
-        f"--{flag.replace('_', '-')}: none of the methods {named} trains", "Drop it, or name another --method."
-    )
+    trained = [_trains(method) for method in methods]
+    if flag == "delta" and any(trained):
+        what = "no controls" if all(trained) else "neither controls nor what is not trained"
+        named = f"{_listed(methods)} {'is' if len(methods) == 1 else 'are'} nothing else"
+        raise UsageError(f"--delta: it cuts {what}, and {named}", "Name another --method, too.")
+    nobody = _nobody(methods, "does not train", "trains")
+    raise UsageError(f"--{flag.replace('_', '-')}: {nobody}", "Drop it, or name another --method.")
 
 
 def _training(words: Words, method: str) -> dict[str, Any]:
@@ -165,7 +166,20 @@ def _unknown(said: _Said, known: Mapping[str, Sequence[str]]) -> None:
     near = difflib.get_close_matches(said.key, {name for names in known.values() for name in names}, n=1, cutoff=0.5)
     listed = "; ".join(f"{method}: {', '.join(names) or 'none'}" for method, names in known.items())
     raise UsageError(
-        f"{said.flag}: none of the methods {', '.join(known)} has it"
+        f"{said.flag}: {_nobody([*known], 'has no such setting', 'has such a setting')}"
         + (f'; did you mean "{near[0]}"?' if near else ""),
         f"Settings there are: {listed}. Drop it, or name another --method.",
     )
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+def _nobody(methods: Sequence[str], one: str, several: str) -> str:
+    """Say what no method does: of one, what it does not; of several, what none of them does."""
+    return f"method {methods[0]} {one}" if len(methods) == 1 else f"none of the methods {_listed(methods)} {several}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from harness.findings.views import count
 from harness.records import Energy, EnergyRecord, Run, Summary
 from harness.report.rows import Panel, label
 from harness.report.text import Glyphs, digits, thousandths, with_interval
@@ -59,10 +60,10 @@ def _figure(found: Sequence[Energy]) -> str:
     of = " and ".join(f"{scope} ({sensor} {channel}, {kind})" for scope, sensor, channel, kind in scopes)
     how = " and ".join(dict.fromkeys(map(scenario, found)))
     counts = sorted({figure.windows for each in found if (figure := each.figures.get(each.scenario))})
-    windows = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
+    windows = f"{counts[0]} to {counts[-1]} windows" if len(counts) > 1 else count(max(counts, default=0), "window")
     lengths = lasting(each.window_s for each in found)
     return (
-        f"Energy, gross: scope {of}; {how}, {windows} windows x {lengths} s; "
+        f"Energy, gross: scope {of}; {how}, {windows} x {lengths} s; "
         "saving: rung 0's energy over the row's, paired within blocks."
     )
 
@@ -88,9 +89,11 @@ def _conditions(record: EnergyRecord, glyphs: Glyphs) -> Iterator[str]:
 
 def _refused(record: EnergyRecord) -> Iterator[str]:
     """How many passes came to nothing, of all, and what became of them."""
-    refused = [f"{count} {_REFUSED[name]}" for name, count in record.passes.items() if count and name in _REFUSED]
+    refused = {name: number for name, number in record.passes.items() if number and name in _REFUSED}
     if refused:
-        yield f"Of {sum(record.passes.values())} passes do not count: {', '.join(refused)}."
+        named = ", ".join(f"{number} {_REFUSED[name]}" for name, number in refused.items())
+        do = "does" if sum(refused.values()) == 1 else "do"
+        yield f"Of {count(sum(record.passes.values()), 'pass', 'passes')} {do} not count: {named}."
 
 
 def unsaved(panel: Panel) -> Iterator[str]:

@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness import store
 from harness.errors import StoreError, UsageError
+from harness.findings.views import count
 from harness.records import Interval, Run
 from harness.report import basis, cells, rows, style
 from harness.report.depth import SUFFIXES, UNDATED
@@ -101,7 +102,7 @@ def _panel(pair: Sequence[Axes], panel: Panel, table: Sequence[Spot], looks: Map
     by_depth, by_latency = pair
     first = table[0]
     lengths = basis.lasting(p.window_s for p in table if p.compared)
-    of = f"scope {first.scope} ({first.sensor} {first.channel}), {first.windows} windows x {lengths} s"
+    of = f"scope {first.scope} ({first.sensor} {first.channel}), {count(first.windows, 'window')} x {lengths} s"
     by_depth.set_title(style.plain(f"{panel.title}\n{of}"), loc="left")
     by_latency.set_title(f"{_scenarios(table, compared=True)}\nagainst latency, 95 % intervals of both", loc="left")
     for axes in pair:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.findings.views import count
 from harness.records import Cost, FoldReport, Group
 from harness.report.text import ASCII_HEAD, digits, printable, unfilled
 
@@ -43,7 +44,7 @@ def _print(report: FoldReport, console: Console) -> None:
 
 def _head(report: FoldReport) -> Iterator[str]:
     size = "x".join(map(str, report.input_shape))
-    removed = f"{len(report.removed_names)} of {report.activations} activations removed"
+    removed = f"{len(report.removed_names)} of {count(report.activations, 'activation')} removed"
     yield f"{report.model} on {size}: {removed}, padding {report.padding}, folded in {report.seconds:.1f} s"
     if report.padding == "moved":
         yield "With its padding moved the network is another function: fine-tune it before it is used."
@@ -116,6 +117,7 @@ def _tail(report: FoldReport) -> Iterator[str]:
 def _predictions(report: FoldReport) -> Iterator[str]:
     """What became of the predictions for the example's entries (noise), in float32."""
     if not report.flips and report.examples:
-        yield f"predictions: the same for all {report.examples} examples"
+        among = f"all {report.examples} examples" if report.examples > 1 else "the one example"
+        yield f"predictions: the same for {among}"
     for flip in report.flips:
         yield f"prediction {flip.example} differs: its two best outputs are {flip.margin:.1e} apart, off by {flip.error:.1e}"

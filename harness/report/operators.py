@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.errors import UsageError
 from harness.findings import causes, changes
 from harness.findings.changes import Change
+from harness.findings.views import count
 from harness.records import Group, Operation, Run, Summary
 from harness.report import rows
 from harness.report.columns import change_columns, laid, operator_columns, signed
@@ -134,7 +135,7 @@ def _print_changes(
         console.print(laid(change_columns(worth, glyphs), box, console.width))
     if worth and others:
         gained = sum(each.gained_ns for each in others)
-        console.print(Text(f"{len(others)} others: {signed(gained)} {glyphs.micro}", style="dim"))
+        console.print(Text(f"{count(len(others), 'other')}: {signed(gained)} {glyphs.micro}", style="dim"))
 
 
 def _ceilings(run: Run) -> Iterator[str]:
@@ -163,7 +164,7 @@ def _story(row: Summary) -> Iterator[str]:
     if made is None:
         yield f"No operators: {row.reasons.get('executed', 'made by an older version')}."
         return
-    said = [f"{made.operators} operators"]
+    said = [count(made.operators, "operator")]
     if made.macs is not None:
         ratio = f" ({made.macs_ratio:.3f} of the controller's count)" if made.macs_ratio is not None else ""
         said.append(f"{digits(made.macs / 1e6)} M MACs{ratio}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from harness import stats
 from harness.analysis import accuracy
+from harness.findings.views import count
 from harness.records import Run
 from harness.report.levels import Level, Member, compare, family, levels
 
@@ -44,9 +45,10 @@ def refusal(runs: Sequence[Run]) -> str:
     seeds = min((len(level.members) for level in found), default=0)
     if examples < EXAMPLES:
         worth = f": one image is {100 / examples:.2f} %" if examples else ""
-        return f"Nothing is ranked: {examples} test images prove the machinery, not methods{worth}; a ranking needs {EXAMPLES}."
+        prove = f"{count(examples, 'test image')} prove{'s' * (examples == 1)} the machinery, not methods"
+        return f"Nothing is ranked: {prove}{worth}; a ranking needs {EXAMPLES}."
     if seeds < SEEDS:
-        return f"Nothing is ranked: a ranking needs {SEEDS} seeds, and here is {seeds}."
+        return f"Nothing is ranked: a ranking needs {SEEDS} seeds, and here {'is' if seeds == 1 else 'are'} {seeds}."
     return ""
 
 

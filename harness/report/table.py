@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import stats
+from harness.findings.views import count
 from harness.records import Finding, Run
 from harness.report import basis, cells, rows, trained
 from harness.report.cells import Column
@@ -180,7 +181,7 @@ def _floor_words(panel: Panel, glyphs: Glyphs) -> str:
 def _job_words(panel: Panel) -> str:
     if panel.job is None:
         return ""
-    (fewest, most), ended = panel.blocks, f"{panel.job.blocks} blocks, ended: {panel.job.reason}."
+    (fewest, most), ended = panel.blocks, f"{count(panel.job.blocks, 'block')}, ended: {panel.job.reason}."
     if most - fewest <= 1:  # the block in which a budget ends holds some rows and not others
         return ended
     return f"{ended} Rows hold {fewest} to {most} blocks: decided ones leave early, so latencies may cover other stretches."

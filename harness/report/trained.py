@@ -8,6 +8,7 @@ from rich.box import Box
 from rich.table import Table
 from rich.text import Text
 
+from harness.findings.views import count
 from harness.records import Run
 from harness.report.levels import Level, levels
 from harness.report.text import UNICODE, Glyphs, digits, printable
@@ -81,7 +82,7 @@ def table(found: list[Level], box: Box, glyphs: Glyphs) -> Table:
 def caption(found: list[Level]) -> str:
     """What the numbers are."""
     examples = found[0].ladder.test_examples
-    worth = f" One of {examples} test examples is {digits(100 / examples, 2)} points." if examples else ""
+    worth = f" One of {count(examples, 'test example')} is {digits(100 / examples, 2)} points." if examples else ""
     several = any(len(level.members) > 1 for level in found)
     spread = "Mean and standard deviation over seeds" if several else "Wilson's 95 % interval"
     return (

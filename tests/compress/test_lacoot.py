@@ -266,7 +266,7 @@ def test_a_ladder_loses_its_blocks_one_by_one_without_training_in_between_and_fo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("word", ["training for lacoot, epoch 2 of 3", "rung 2 of 2, choosing"])
+@pytest.mark.parametrize("word", ["training before the first choice, epoch 2 of 3", "rung 2 of 2, choosing"])
 def test_a_ladder_that_was_killed_and_resumed_is_the_one_that_was_not(
     ladder: Ladder, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

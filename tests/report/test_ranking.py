@@ -46,7 +46,13 @@ def test_one_seed_that_disagrees_is_enough_not_to_be_ahead(large) -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "examples", "why"),
-    [(3, 270, "one image is 0.37 %"), (2, 4000, "needs 3 seeds, and here is 2"), (1, 1999, "1999 test images")],
+    [
+        (3, 270, "one image is 0.37 %"),
+        (2, 4000, "needs 3 seeds, and here are 2"),
+        (1, 4000, "and here is 1."),
+        (1, 1999, "1999 test images prove"),
+        (1, 1, "1 test image proves"),
+    ],
 )
 def test_too_few_images_or_seeds_rank_nothing_and_say_why(seeds, examples, why) -> None:
     run = example_methods.run(("easier", "tlc"), seeds=seeds, examples=examples)

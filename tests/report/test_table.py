@@ -79,6 +79,8 @@ def test_the_floor_and_the_end_of_the_job_are_in_the_caption(run):
     text = " ".join(shown(run).split())
     assert "A/A floor, rung 0 against itself: 1.002 [0.990, 1.014]" in text
     assert "16 blocks, ended: decided" in text
+    (job,) = run.jobs
+    assert " 1 block, ended: decided" in " ".join(shown(replace(run, jobs=(replace(job, blocks=1),))).split())
 
 
 def test_findings_follow_with_the_letters_of_the_table(run):
