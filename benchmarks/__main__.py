@@ -32,6 +32,7 @@ from benchmarks import (
     rules,
     startup,
     statistics_pass,
+    store,
     tools,
 )
 from benchmarks.figures import Figure, table
@@ -48,6 +49,7 @@ QUICK: Mapping[str, Suite] = {
     "rules": rules.measure,
     "deploy": deploy.measure,
     "builds": builds.measure,
+    "store": store.measure,
     "tools": tools.measure,
 }
 LONG: Mapping[str, Suite] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.cases import show_cases
 from harness.cli.guard import Json, Results, console, first_line, guarded, print_json
 from harness.errors import UsageError
 
@@ -39,10 +40,20 @@ def show(
     rung: Annotated[
         int | None, typer.Option(help="With --profile: this rung; else the fastest and the slowest.", metavar="N")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Cases of all runs, by an SQL expression: \"device = 'pi5' and rung > 3\".", metavar="EXPRESSION"
+        ),
+    ] = None,
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Show a run's table and findings, or what its networks really executed."""
+    """Show a run's table and findings, or what its networks really executed; or cases of all runs."""
+    if where is not None:
+        _require_alone(run, profile, rung)
+        show_cases(results, where, as_json)
+        return
     from harness import report, store
 
     if rung is not None and not profile:
@@ -55,6 +66,13 @@ def show(
         report.show_operators(loaded, console(), rung)
     else:
         show_table(loaded)
+
+
+def _require_alone(run: str | None, profile: bool, rung: int | None) -> None:
+    """Raise UsageError where `--where` stands beside what chooses or shows a single run."""
+    given = {"RUN": run is not None, "--profile": profile, "--rung": rung is not None}
+    if named := [word for word, said in given.items() if said]:
+        raise UsageError(f"--where: it looks through all runs, {named[0]} is for one", "Drop one of the two.")
 
 
 def plot(

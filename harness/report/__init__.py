@@ -2,6 +2,7 @@
 
 show(run, console)      the table, findings and reasons         markdown(run)     the same for a README
 to_json(run)            the machine's contract                  published(name)   a paper's table
+show_cases(rows, count, damaged, console)   cases of many runs
 show_operators(run, console, rung), operators_json(run, rung)   what was executed, beside rung 0
 draw_accuracy(runs, out) accuracy against latency and against depth
 draw_soak(run, out)     latency under a lasting load, over time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records import Run
+from harness.report.cases import show_cases
 from harness.report.machine import to_json
 from harness.report.operators import operators_json, show_operators
 from harness.report.papers import Published, published
@@ -36,6 +38,7 @@ __all__ = [
     "operators_json",
     "published",
     "show",
+    "show_cases",
     "show_operators",
     "to_json",
 ]

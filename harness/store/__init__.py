@@ -10,6 +10,7 @@
         plots/
 
 Statistics are recomputed from the journal when `analysis_version` is older than the program's; nothing here computes.
+`search` picks cases of all runs by an expression, through an index that lies in the cache (`index.py`).
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from harness.store.journals import (
     set_journal_aside,
 )
 from harness.store.meters import all_meters, meter_record, meters, meters_found
+from harness.store.picking import Found, search
 from harness.store.places import find, folders, held, require_writable
 from harness.store.runs import SCHEMA, create, load, save
 from harness.store.writing import write
 
 __all__ = [
     "SCHEMA",
+    "Found",
     "Frames",
     "all_meters",
     "append_journal",
@@ -69,6 +72,7 @@ __all__ = [
     "save_frames",
     "save_job",
     "save_reply",
+    "search",
     "set_journal_aside",
     "write",
 ]
