@@ -1,7 +1,7 @@
 """Write what the docs quote from where it comes from: the README's example from its run, docs/commands.md from --help, tables
 of docs/inventory.md from the profiles, of docs/energy.md from the sensors, of docs/tasks.md from the tasks and of docs/matrix.md
-from what was measured, docs/methods.md from the methods' files and the schedules, the JSON Schemas from the models that check
-the files.
+from what was measured, docs/methods.md from the methods' files and the schedules, docs/findings.md from the kinds and what is
+said of made runs, the JSON Schemas from the models that check the files.
 
 python scripts/docs.py            write
 python scripts/docs.py --check    exit 1 when a page is stale (tests/test_docs.py does the same)
@@ -22,6 +22,7 @@ from benchmarks import grid_rows, matrix_rows
 from harness import content, inventory, report, store
 from harness.cli import look
 from harness.compress import recipes, schedules
+from harness.findings import kinds
 from harness.inventory import editors
 from scripts import methods as measured_methods
 
@@ -34,6 +35,7 @@ METHOD = re.compile(r"<!-- method (\S+) -->\n.*?<!-- /method \1 -->", re.DOTALL)
 TASKS = re.compile(r"<!-- tasks -->\n.*?<!-- /tasks -->", re.DOTALL)
 SCHEDULES = re.compile(r"<!-- schedules -->\n.*?<!-- /schedules -->", re.DOTALL)
 MEASURED = re.compile(r"<!-- methods:start -->\n.*?<!-- methods:end -->", re.DOTALL)
+FINDINGS = re.compile(r"<!-- findings -->\n.*?<!-- /findings -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "compare", "fold", "devices", "check", "calibrate", "methods", "models", "tasks",
             "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
@@ -58,6 +60,7 @@ def pages() -> dict[Path, str]:
     energy_page = ROOT / "docs" / "energy.md"
     methods_page = ROOT / "docs" / "methods.md"
     tasks_page = ROOT / "docs" / "tasks.md"
+    findings_page = ROOT / "docs" / "findings.md"
     return {
         readme: EXAMPLE.sub(lambda _: example(), readme.read_text()),
         ROOT / "docs" / "commands.md": commands(),
@@ -65,6 +68,7 @@ def pages() -> dict[Path, str]:
         energy_page: SENSORS.sub(lambda _: sensors(), energy_page.read_text()),
         methods_page: methods(methods_page.read_text()),
         tasks_page: TASKS.sub(lambda _: tasks(), tasks_page.read_text()),
+        findings_page: FINDINGS.sub(lambda _: findings(), findings_page.read_text()),
         matrix_page: measured_tables(matrix_page.read_text()),
         **{editors.place(which): editors.schema(which) for which in editors.WHICH},
     }
@@ -132,6 +136,21 @@ def tasks() -> str:
         cells = (f"`{name}`", content.summary("task", name), str(found.CLASSES or "counted"), inputs, data)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(("<!-- tasks -->", *rows, "<!-- /tasks -->"))
+
+
+def findings() -> str:
+    """Every kind of finding: how severe, what it says, what the code says of a made run, what to do."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import example_findings  # made runs, which the tests look at too
+
+    made, parts = example_findings.every(), []
+    for title, group in kinds.GROUPS.items():
+        parts.append(f"## {title}")
+        for name, kind in group.items():
+            said = made[name]
+            parts += [f"### `{name}`", f"{' or '.join(kind.severities).capitalize()}. {kind.says}"]
+            parts += [f"> {said.cause} *{said.advice}*", f"**What to do.** {kind.do}"]
+    return "\n\n".join(("<!-- findings -->", *parts, "<!-- /findings -->"))
 
 
 def measured_tables(page: str) -> str:

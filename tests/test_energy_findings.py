@@ -6,6 +6,7 @@ import example_energy_run as example
 import pytest
 
 from harness import findings
+from harness.findings import kinds
 from harness.records import Interval, Saving
 
 RUN = example.run()
@@ -136,4 +137,4 @@ def test_no_other_verdict_makes_one(verdict):
 
 
 def test_each_kind_is_listed_where_findings_are_listed():
-    assert all(kind in findings.__doc__ for kind in KINDS)
+    assert kinds.KINDS.keys() > KINDS

@@ -60,10 +60,9 @@ def test_the_cause_is_unknown_where_neither_bytes_nor_macs_rose(run):
     assert "unknown" in of_kind(lean, "depth-without-speed")[0].cause
 
 
-def test_the_advice_knows_the_best_rung_and_the_controls(run):
+def test_the_advice_knows_the_best_rung_and_leaves_controls_to_their_own_finding(run):
     (finding,) = of_kind(run, "depth-without-speed")
-    assert "Rung 1 (depth 17) is 1.14 times as fast" in finding.advice
-    assert "resnet10 (2.91 times)" in finding.advice
+    assert "Rung 1 (depth 17) is 1.14 times as fast" in finding.advice and "resnet10" not in finding.advice
     none_faster = again(run, cases=tuple(s for s in run.cases if not s.speedup or s.speedup.verdict != "faster"))
     assert "deploy rung 0" in of_kind(none_faster, "depth-without-speed")[0].advice
 

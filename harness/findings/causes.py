@@ -42,6 +42,7 @@ _NAMED = 5  # words of each side that a sentence lists: a device may tell thousa
 
 _CONVERTS = ("reorder", "transpose", "permute", "layout", "contiguous", "cast", "quantize", "copy")
 ADVICE = "Run with --profile to see which operator it is."
+KINDS = ("overhead-bound", "memory-bound", "kernel-cliff", "layout-change")  # causes that are findings of their own
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,24 @@ class Cause:
 def are_swollen(operators_ns: int, latency_ns: float) -> bool:
     """Whether the times of a graph's operators add up to far more than its latency: timing them cost more than they do."""
     return operators_ns > SWOLLEN * latency_ns
+
+
+def advice(cause: Cause, row: Summary) -> str:
+    """What to do about a cause that is a finding of its own, on this row's runtime and settings."""
+    layer = cause.numbers.get("layer")
+    keep = f"Choose a rung that leaves {layer} unmerged" if layer else "Choose an earlier rung"
+    if cause.kind == "overhead-bound":
+        compiled = row.runtime == "torch" and row.effective.get("mode", row.options.get("mode", "eager")) == "eager"
+        how = "--option mode=compile takes fewer calls" if compiled else "a runtime that fuses more takes fewer calls"
+        batch = "; a larger --batch shares their price" if row.batch == 1 else ""
+        return f"Fewer multiplications buy nothing here, fewer operators do: {how}{batch}."
+    if cause.kind == "memory-bound":
+        fewer = "; numbers of fewer bits do, too (--precision fp16,int8)" if row.precision == "fp32" else ""
+        return f"Merged layers pay here where they have fewer bytes, not fewer MACs: narrower ones{fewer}."
+    if cause.kind == "kernel-cliff":
+        return f"{keep}, or another --runtime: its kernels may be as fast for the merged shape as for the old ones."
+    layout = "another --option layout=" if row.runtime == "torch" else "another --runtime or --precision"
+    return f"{keep}, or try {layout}: what the runtime converts or computes otherwise costs more than the merge saves."
 
 
 def find(before: Profile, after: Profile, groups: Sequence[Group]) -> Cause:

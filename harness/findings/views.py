@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from harness import stats
-from harness.records import Group, Ladder, Operation, Rung, Summary, Verdict
+from harness.records import Group, Interval, JobRecord, Ladder, Operation, Rung, Summary, Verdict
 
 MANY = 0.10  # share of disturbed processes from which numbers are in doubt
 ROSE = 1.01  # what counts as more: below, it is rounding or a bias that a merge added
+TRAINED_CONTROLS = ("shallow", "narrow")  # methods whose networks every ladder has to beat
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Row:
 class View:
     """A ladder on one runtime and precision: rung 0, all rungs, and the latency controls measured beside it.
 
-    `operators` are those of each case, as far as the device told them.
+    `operators` are those of each case, as far as the device told them. `floor`: how far rung 0 differs from itself, on the
+    log scale; None where that is not known, and then no rung is clearly faster than another.
     """
 
     ladder: Ladder
@@ -33,14 +36,22 @@ class View:
     rows: tuple[Row, ...]
     controls: tuple[Summary, ...]
     operators: Mapping[str, Sequence[Operation]] = field(default_factory=dict)
+    floor: float | None = None
+
+    @property
+    def place(self) -> str:
+        """Runtime and precision in words."""
+        return f"{self.base.summary.runtime} {self.base.summary.precision}"
 
 
 def of_ladders(
     summaries: Sequence[Summary],
     ladders: Sequence[Ladder],
     operators: Mapping[str, Sequence[Operation]] | None = None,
+    jobs: Sequence[JobRecord] = (),
 ) -> Iterator[View]:
     """Yield a view per ladder, runtime and precision; one whose rung 0 is missing has nothing to be compared with."""
+    floors = {case: stats.floor_size(ratio) for job in jobs for case, ratio in job.floor.items()}
     for runtime, precision in dict.fromkeys((s.runtime, s.precision) for s in summaries):
         here = [s for s in summaries if (s.runtime, s.precision) == (runtime, precision)]
         controls = tuple(s for s in here if s.method == "control")
@@ -49,7 +60,8 @@ def of_ladders(
             mine = [s for s in here if s.ladder == ladder.name and s.method != "control"]
             rows = [Row(rungs[s.rung], s) for s in mine if s.rung is not None and s.rung in rungs]
             if rows and rows[0].summary.rung == 0:
-                yield View(ladder, rows[0], tuple(rows), controls, operators or {})
+                floor = floors.get(rows[0].summary.case_id or "")
+                yield View(ladder, rows[0], tuple(rows), controls, operators or {}, floor)
 
 
 def distinct(summaries: Iterable[Summary]) -> tuple[Summary, ...]:
@@ -78,6 +90,37 @@ def joint_verdict(row: Row) -> Verdict | None:
 def ratio(summary: Summary) -> float:
     """The speed-up over rung 0, 1 where there is none."""
     return summary.speedup.ratio if summary.speedup else 1.0
+
+
+def sure(summary: Summary) -> Interval | None:
+    """A row's speed-up with the interval that holds with all others of its ladder; the reference is exactly 1."""
+    speedup = summary.speedup
+    if speedup is None:
+        return None
+    if speedup.verdict is None:
+        return Interval(1.0, 1.0, 1.0) if summary.case_id == summary.reference else None
+    if speedup.joint_low is None or speedup.joint_high is None:
+        return Interval(speedup.ratio, speedup.low, speedup.high)
+    return Interval(speedup.ratio, speedup.joint_low, speedup.joint_high)
+
+
+def exceeds(one: Interval | None, other: Interval | None, floor: float | None = 0.0) -> bool:
+    """Whether all of one interval lies above all of another, by more than the floor (log scale); never where one is unknown."""
+    if one is None or other is None or one.low is None or other.high is None or floor is None:
+        return False
+    return one.low > other.high and one.value > math.exp(floor) * other.value
+
+
+def times(interval: Interval) -> str:
+    """A ratio with its interval: "1.14 times [1.12, 1.16]"; one that is exact has none."""
+    if interval.low is None or interval.high is None or interval.low == interval.high:
+        return f"{interval.value:.2f} times"
+    return f"{interval.value:.2f} times [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def series(words: Sequence[str]) -> str:
+    """Words as a sentence lists them: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def over(after: int | None, before: int | None) -> float | None:

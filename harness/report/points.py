@@ -69,7 +69,7 @@ def _point(run: Run, panel: Panel, summary: Summary, depth: int, x: float) -> Po
         weight_mb=summary.weight_bytes / 1e6,
         status=summary.status,
         verdict=summary.speedup.verdict if summary.speedup else None,
-        warning="depth-without-speed" in kinds,
+        warning=bool(kinds & {"depth-without-speed", "flops-fell-latency-rose"}),
         letters=rows.marks(run, summary, rows.LETTERED),
     )
 

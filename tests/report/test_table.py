@@ -85,7 +85,7 @@ def test_the_floor_and_the_end_of_the_job_are_in_the_caption(run):
 
 def test_findings_follow_with_the_letters_of_the_table(run):
     text = shown(run)
-    for letter, finding in zip("abcde", run.findings, strict=True):
+    for letter, finding in zip("abcdef", run.findings, strict=True):
         assert f"\n{letter}  {finding.kind}  {finding.severity}: " in text
         assert finding.cause.split(":")[0][:60] in " ".join(text.split())
 
