@@ -32,6 +32,7 @@ from harness.records import Artifact, Calibration, Device, Exam, Variant, digest
 # layers; what computes something else is off by far more (wrong borders: 0.1 and above). Rounded numbers are bound only so
 # far that another network is still told (docs/runtimes.md): what rounding costs is told by the artifact's own accuracy.
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.35}
+_ASIDE = 0  # the total of a line of progress that is of no artifact
 _GIVEN = Path(__file__).resolve().parent / "given"
 
 
@@ -136,6 +137,11 @@ class _Count:
             self.tried.add(key)
             self.on_progress(Progress(text, len(self.tried), self.total))
 
+    def aside(self, text: str) -> None:
+        """Say something that is of no artifact."""
+        with self.lock:
+            self.on_progress(Progress(text))
+
 
 def _build_share(
     share: Sequence[BuildRequest], group: child.Group, tell: _Count, bounds: child.Bounds
@@ -152,6 +158,9 @@ def _build_share(
 
         def on_progress(progress: Progress, left: Sequence[BuildRequest] = left) -> None:
             nonlocal tried
+            if progress.total == _ASIDE:
+                tell.aside(progress.text)
+                return
             if progress.done is not None:  # of an exam: the artifact is not done yet
                 return
             tell(left[tried].key, progress.text)
@@ -244,7 +253,11 @@ def _make(request: BuildRequest, bounds: child.Bounds, on_progress: OnProgress) 
 
     runtime = content.load("runtime", request.runtime)
     calibration = {"calibration": request.calibration.path} if request.calibration else {}
-    with cache.put("artifact", request.key) as folder:
+
+    def gone(entries: Sequence[cache.Entry]) -> None:
+        on_progress(Progress(cache.said_of(entries), 0, _ASIDE))
+
+    with cache.put("artifact", request.key, on_gone=gone) as folder:
         began = time.monotonic()
         sample = wire.encode(samples.make(request.variant, request.batch, request.calibration))
         (folder / "sample.json").write_text(sample)

@@ -230,8 +230,10 @@ def _describe(code: int) -> str:
 def serve(handle: Callable[[Any, OnProgress], Any]) -> None:
     """The child's side: read the request, call `handle(request, on_progress)`, write its result or its HarnessError.
 
+    It dies with its parent: nobody else would hear what it does, and a run that goes on would train beside it.
     Standard output belongs to this conversation; whatever libraries print is sent to standard error.
     """
+    processes.die_with_parent()
     speech, sys.stdout = os.fdopen(os.dup(1), "w", buffering=1), sys.stderr
     os.dup2(2, 1)
 

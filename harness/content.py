@@ -86,7 +86,7 @@ _REQUIRED: dict[Kind, dict[str, _Rule]] = {
 
 _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "model": {"VOCABULARY": _NUMBER, "PACKAGES": _TUPLE, "controls": _FUNCTION},
-    "task": {"VOCABULARY": _NUMBER, "DATA": _TEXT, "classes": _FUNCTION},
+    "task": {"VOCABULARY": _NUMBER, "DATA": _TEXT, "classes": _FUNCTION, "check": _FUNCTION},
     "method": {
         **dict.fromkeys(("CHAINS", "FRESH", "CONTROL"), _FLAG),
         **dict.fromkeys(("check", "units", "budget", "begin", "shorten", "tune", "finish"), _FUNCTION),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness import analysis, build, cache, energy, following, given, jobs, provenance, rows, store, transport
 from harness import preflight as making_ready
-from harness.child import OnProgress, Progress
+from harness.child import ChildDied, OnProgress, Progress
 from harness.compress import client
 from harness.errors import BusyError, HarnessError, StoreError, UsageError
 from harness.preflight import Busy, Ready
@@ -31,6 +31,10 @@ Turn = Callable[[OnProgress], AbstractContextManager[None]]
 """Gives a block to prepare within, when it is this run's turn; after it the run may measure."""
 
 _CACHE_FREE_BYTES = 2**30
+_IF_AGAIN = (
+    "If it dies there again, going on repeats it: after signal 9 free memory, or let others use less; else start a new run "
+    "with another --method, --model or --train-on, and report what it said."
+)
 
 
 def new_session() -> str:
@@ -160,14 +164,18 @@ def _catch_up(
 def _record_failure(folder: Path, error: HarnessError, seconds: dict[str, float], resumed: bool) -> None:
     """Keep what is done and say how to go on; a wrong word in a run that has nothing yet leaves nothing behind.
 
-    Such a word is one that only the network could judge, as the name of an activation.
+    Such a word is one that only the network could judge, as the name of an activation. A child that died would die again of
+    the same cause, so going on is not all that is said, and its last words stay.
     """
     stored = store.load(folder)
     if isinstance(error, UsageError) and stored.status == "preparing" and not resumed:
         shutil.rmtree(folder)
         return
     _save_if_possible(folder, replace(stored, status="failed", failure=error.message, seconds=seconds))
-    error.hint = error.hint or f"What is done is kept; go on with: harness run --resume {stored.run}"
+    way = f"What is done is kept; go on with: harness run --resume {stored.run}"
+    if isinstance(error, ChildDied):
+        error.hint = "\n".join(filter(None, (error.hint, f"{way}. {_IF_AGAIN}")))
+    error.hint = error.hint or way
 
 
 def _prepare_and_measure(

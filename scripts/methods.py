@@ -11,10 +11,10 @@ python scripts/methods.py --task digits --tables          the tables again, noth
     OUT/<model>/accuracy.png          accuracy against latency, and against depth, with what is plotted as CSV
 
 It may be stopped at any moment and started again with the same words: runs that are done are skipped, the one that was
-cut off goes on. What cannot be run is told, the others go on, and the exit code is 1. All methods get the same number of
-epochs, the schedule's for each rung that `easier` could make, and one more where none would be left to
-train before the first choice. Layer Folding goes on below its threshold, through all slopes in order, as its re-implementations
-do.
+cut off goes on. A `harness run` that it has started is killed with it (Linux). What cannot be run is told, the others go on,
+and the exit code is 1. All methods get the same number of epochs, the schedule's for each rung that `easier` could make, and
+one more where none would be left to train before the first choice. Layer Folding goes on below its threshold, through all
+slopes in order, as its re-implementations do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import content, report, store
+from harness import content, processes, report, store
 from harness.cli import look
 from harness.errors import HarnessError
 from harness.findings.views import count
@@ -151,7 +151,9 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
     from harness.compress.climber import Means
 
     bare = Plan(model, asked, asked.methods, {}, 1, 0)
-    eligible = Means(_requests(bare, "easier", (), data)[0], lambda _: None).eligible
+    first = Means(_requests(bare, "easier", (), data)[0], lambda _: None)
+    first.look()  # data that are not there are no method's fault
+    eligible = first.eligible
     rungs = min(asked.rungs, max(1, len(eligible)))
     step = max(1, math.ceil(len(eligible) / rungs))
     each = schedules.named(asked.schedule or schedules.DEFAULT, model).rung.epochs
@@ -160,7 +162,7 @@ def _decide(model: str, asked: Asked, data: Path | None) -> Plan:
     for method in asked.methods:
         try:
             name, recipe = ("easier", JOBS["position"]) if method == POSITION else (method, ())
-            Means(_requests(plan, name, recipe, data)[0], lambda _: None).check()
+            Means(_requests(plan, name, recipe, data)[0], lambda _: None).judge()
         except HarnessError as error:
             left_out[method] = error.message
     kept = tuple(method for method in asked.methods if method not in left_out)
@@ -209,7 +211,8 @@ def _bring(plan: Plan, methods: str, recipe: tuple[str, ...], folder: Path, said
     where = ["--results", str(folder), *(["--inventory", str(said.inventory)] if said.inventory else [])]
     words = ["--resume", found.run] if found else _words(plan, methods, recipe, said)
     tell(f"{plan.model} {folder.name}: harness run {' '.join(words)}")
-    subprocess.run([sys.executable, "-m", "harness", "run", *words, *where], check=False, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "harness", "run", *words, *where]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, preexec_fn=processes.die_with_parent)
     ended = _standing(folder, _requests(plan, methods, recipe, said.data))
     return ended is not None and ended.status == "done"
 

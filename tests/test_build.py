@@ -21,7 +21,7 @@ import psutil
 import pytest
 from torch import nn
 
-from harness import build, host, limits, processes, wire
+from harness import build, cache, host, limits, processes, wire
 from harness.build import BuildRequest
 from harness.child import Progress
 from harness.compress import program
@@ -140,6 +140,18 @@ def test_each_artifact_counts_once_however_often_it_is_tried(variant: Variant) -
     seen: list[Progress] = []
     build.build([request(variant, mood) for mood in ("raise", "crash", "good")], seen.append, 1)
     assert [(progress.done, progress.total) for progress in seen] == [(1, 3), (2, 3), (2, 3), (3, 3)]
+
+
+def test_what_the_cache_drops_for_an_artifact_is_said_and_counts_as_none(
+    variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_GB", str(10**6 / 2**30))
+    with cache.put("rung", "old") as folder:
+        (folder / "state.pt").write_bytes(bytes(10**6))
+    seen: list[Progress] = []
+    assert isinstance(build.build([request(variant, "good")], seen.append, 1)[0], Artifact)
+    assert seen[0].text == "the cache dropped 1 rung (1 MB) to stay under 1 MB" and seen[0].done is None
+    assert [(progress.done, progress.total) for progress in seen[1:]] == [(1, 1)]
 
 
 @pytest.mark.parametrize("file", ["artifact.json", "artifact", "sample.json"])

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import child
@@ -63,6 +67,18 @@ def test_a_child_that_cannot_even_start_is_an_error_with_its_exit_code() -> None
     with pytest.raises(HarnessError, match="no_such_module ended without a result"):
         child.call("no_such_module", {}, lambda progress: None)
     assert "no_such_module" not in sys.modules
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's kernel does it")
+def test_a_child_dies_with_its_parent_however_that_ends(module: str) -> None:
+    code = (
+        f"from harness import child; child.call({module!r}, 'wait', lambda progress: print(progress.text, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "half\n"
+        (mine,) = psutil.Process(parent.pid).children()
+        os.kill(parent.pid, signal.SIGKILL)
+    mine.wait(timeout=10)
 
 
 def test_leaving_a_group_by_an_interruption_ends_the_children_of_all_its_threads_at_once(module: str) -> None:

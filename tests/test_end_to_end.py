@@ -275,6 +275,28 @@ def test_a_plan_can_be_looked_at_without_doing_it(cli: Cli) -> None:
     assert not cli.runs
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "layer-folding", "--recipe", "threshold=7"), "threshold = 7 must lie within 0 and 1"),
+        (("--method", "easier,order", "--order", "layer9"), 'method order: no eligible activation "layer9"'),
+        (("--task", "cifar10"), "CIFAR-10 is read from a folder of yours: --data DIR"),
+        (("--task", "cifar10", "--data", "empty"), "no CIFAR-10 here"),
+    ],
+)
+def test_a_plan_that_a_run_would_refuse_is_refused_and_nothing_is_left_behind(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    own = Cli(tmp_path, tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = own(*TINY, *words, "--dry-run")
+    assert done.code == 2 and not done.out, done.err
+    assert message in done.err and "Traceback" not in done.err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert message in own(*TINY, *words).err, "the run says the same"
+
+
 @pytest.mark.slow
 def test_precisions_are_rows_of_their_own_each_with_the_accuracy_of_what_was_built(cli: Cli) -> None:
     words = ("--model", "tiny", "--method", "easier,order", "--precision", "fp32,fp16,int8", "--budget", "10")

@@ -130,6 +130,21 @@ def test_killing_while_the_ladder_is_trained_loses_no_finished_rung(cli: Cli) ->
     require_each_once(cli.runs[0])
 
 
+def test_a_child_that_dies_keeps_its_last_words_and_going_on_is_not_all_that_is_said(cli: Cli) -> None:
+    own = cli.folder / "own" / "models" / "tasks"
+    own.mkdir(parents=True)
+    die = "    import os\n    os.write(2, b'a fault of its own\\n')\n    os.abort()\n"
+    (own / "mine.py").write_text(f"CLASSES, SHAPE = 10, (3, 16, 16)\n\n\ndef load(data_dir):\n{die}")
+    content = ("--content", str(cli.folder / "own"))
+    words = ("run", "--device", "local", "--model", "tiny", "--task", "mine", "--runtime", "empty", "--no-controls")
+    first = cli(*content, *words)
+    (folder,) = cli.runs
+    for done in (first, cli(*content, "run", "--resume", folder.name)):
+        assert done.code == 1 and "ended without a result (signal 6)" in done.err, done.err
+        assert "a fault of its own" in done.err and f"go on with: harness run --resume {folder.name}" in done.err
+        assert "If it dies there again, going on repeats it" in done.err
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_the_agent_keeps_what_is_measured_and_exits_130(warm: Cli) -> None:
     process = warm.start(*MAIN)

@@ -29,6 +29,15 @@ def test_every_method_is_listed_with_what_its_settings_take() -> None:
     assert any("--recipe entropy=channel|position" in line and '"channel"' in line for line in lines)
 
 
+def test_tasks_are_listed_with_the_files_that_they_need() -> None:
+    lines = CliRunner().invoke(app, ["tasks"]).stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(content.names("task"))
+    place = next(n for n, line in enumerate(lines) if line.startswith("cifar10 "))
+    assert lines[place + 1].strip().startswith("needs --data DIR: https://www.cs.toronto.edu/")
+    told = {each["task"]: each["data"] for each in json.loads(CliRunner().invoke(app, ["tasks", "--json"]).stdout)}
+    assert told["digits"] is None and told["folder"] == "your own: a folder of images per class"
+
+
 @pytest.mark.parametrize(
     ("text", "trouble"),
     [

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import example_methods
+import psutil
 import pytest
 from command import Cli
 
@@ -164,3 +165,20 @@ def test_killed_in_the_middle_it_goes_on_and_a_third_time_it_does_nothing(cli: C
     third = subprocess.run(command, env=cli.env, cwd=cli.folder, capture_output=True, text=True, timeout=300)
     assert third.returncode == 0 and "done before" in third.stderr and "harness run" not in third.stderr
     assert (out / "tiny" / "table.md").read_text() == table
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_alone_it_takes_the_run_that_it_has_started_with_it(cli: Cli) -> None:
+    words = ["--task", "tiny", "--models", "tiny", "--methods", "order", "--rungs", "1", "--budget", "60"]
+    where = ["--out", str(cli.folder / "out"), "--inventory", str(cli.folder / "inventory.yaml")]
+    command = [sys.executable, str(SCRIPT), *words, *where]
+    alone = subprocess.Popen(command, env=cli.env, cwd=cli.folder, stderr=subprocess.DEVNULL, start_new_session=True)
+    until, started = time.monotonic() + 300, list[psutil.Process]()
+    while not started and time.monotonic() < until and alone.poll() is None:
+        started = [each for each in psutil.Process(alone.pid).children() if "harness" in each.cmdline()]
+        time.sleep(0.05)
+    os.kill(alone.pid, signal.SIGKILL)
+    alone.wait()
+    (run,) = started
+    run.wait(timeout=10)

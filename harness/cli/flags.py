@@ -56,7 +56,9 @@ Rate = Annotated[
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for a device that another run holds.")]
 Steal = Annotated[bool, typer.Option("--steal", help="End the run that holds a device, and take it.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check words, model and data as a run would, print the plan and stop.")
+]
 Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.", metavar="RUN")]
 Recipe = Annotated[
     list[str] | None,

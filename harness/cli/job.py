@@ -119,9 +119,14 @@ def _words(context: typer.Context) -> Words:
 
 
 def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
+    """Print what would be done, once all that a run refuses before it makes anything has been looked at."""
     from harness import plan, store
+    from harness.compress import client
+    from harness.progress import narrate
 
     planned = _planned(words, inventory_file)
+    with narrate() as tell:
+        client.check(planned[0][1].ladders, tell, least=1)  # every device has the same
     described = [plan.describe(device, each) for device, each in planned]
     for (device, _), each in zip(planned, described, strict=True):
         print(f"{device.name}: {each['energy_said']}", file=sys.stderr)

@@ -41,8 +41,8 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(guarded(devices))
     app.command()(guarded(methods))
-    for kind in ("model", "task"):
-        app.command(kind + "s")(guarded(_listing(kind)))
+    app.command("models")(guarded(_listing("model")))
+    app.command()(guarded(tasks))
     app.command()(guarded(runtimes))
     app.command()(guarded(sensors))
     app.command()(guarded(profiles))
@@ -120,6 +120,30 @@ def _method(name: str) -> dict[str, Any]:
         known, trouble, trains, summary = (), error.message, None, ""
     settings = {each.name: {"default": each.default, "takes": each.takes} for each in known}
     return {"summary": summary, "trains": trains, "usable": not trouble, "trouble": trouble, "settings": settings}
+
+
+def tasks(as_json: Json = False) -> None:
+    """List the tasks that can be named, and which of them need files of yours."""
+    from harness import content
+
+    found = [
+        {
+            "task": name,
+            "summary": content.summary("task", name),
+            "data": content.constant("task", name, "DATA", "") or None,
+        }
+        for name in content.names("task")
+    ]
+    if as_json:
+        print_json(found)
+    else:
+        print_columns([row for each in found for row in _needing(each)])
+
+
+def _needing(task: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A task in one line, and in another what it needs."""
+    needs = [("", f"needs --data DIR: {task['data']}")] if task["data"] else []
+    return [(task["task"], task["summary"]), *needs]
 
 
 def profiles(as_json: Json = False, schema: Schema = False) -> None:

@@ -10,7 +10,7 @@ import torch
 from harness import child
 from harness.compress import alone, controls, examples, ladder
 from harness.compress.climber import Means
-from harness.errors import UsageError
+from harness.errors import ContentError, UsageError
 from harness.records import FoldRequest, LadderRequest
 
 
@@ -36,10 +36,15 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
 
 
 def check(requests: list[LadderRequest], on_progress: child.OnProgress) -> None:
-    """Let each ladder be judged, making none. Raises UsageError, which names the method, ContentError."""
+    """Let each ladder be judged and its data be looked at, making none.
+
+    Raises UsageError, which names the method; ContentError, which names a file.
+    """
     for request in requests:
         try:
             Means(request, on_progress).check()
+        except ContentError:
+            raise
         except UsageError as error:
             if request.method in error.message:
                 raise

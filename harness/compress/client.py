@@ -29,14 +29,15 @@ def climb(request: LadderRequest, on_progress: OnProgress) -> Ladder:
     return _obtain(keys.ladder(request), about, {"ladder": asdict(request)}, request.threads, on_progress)
 
 
-def check(requests: Sequence[LadderRequest], on_progress: OnProgress) -> None:
+def check(requests: Sequence[LadderRequest], on_progress: OnProgress, least: int = 2) -> None:
     """Have the last of several ladders refused before the first is made; one alone is judged as it begins.
 
-    Raises UsageError (settings, units, epochs), ContentError.
+    Where none will be made, `least` is 1. Nothing is written. Raises UsageError (settings, units, epochs), ContentError
+    (missing or damaged data).
     """
     unmade = [request for request in requests if rungs.read_ladder(keys.ladder(request)) is None]
-    if len(unmade) > 1:
-        on_progress(Progress(f"checking {len(unmade)} ladders"))
+    if len(unmade) >= least:
+        on_progress(Progress(f"checking {len(unmade)} ladder{'s' * (len(unmade) > 1)}"))
         _ask({"check": [asdict(request) for request in unmade]}, unmade[0].threads, on_progress)
 
 

@@ -70,7 +70,9 @@ class Means:
 
     @cached_property
     def data(self) -> Data:
-        """The task's images, loaded when first needed."""
+        """The task's images, loaded when first needed. Of files that is said: a first time may take minutes."""
+        if hasattr(self.task, "DATA"):
+            self.say(f"reading the data of {self.request.task}")
         with content.blaming(content.find("task", self.request.task)):
             data: Data = self.task.load(self.request.data)
         return data
@@ -158,6 +160,18 @@ class Means:
         return models.controls(self.request.model, self.task, self.request.seed)
 
     def check(self) -> None:
+        """Judge the request, and look at its data, before anything is made. Raises UsageError, ContentError."""
+        self.judge()
+        self.look()
+
+    def look(self) -> None:
+        """Let the task look at the data that it will be trained on, if it has a `check`. Raises ContentError."""
+        look: Callable[[str | None], None] | None = getattr(self.task, "check", None)
+        if self.trains and look is not None:
+            with content.blaming(content.find("task", self.request.task)):
+                look(self.request.data)
+
+    def judge(self) -> None:
         """Let the method judge its recipe by the units there are, if it has a `check`. Raises UsageError."""
         judge, units = self.hook("check"), self.units
         if judge is not None:

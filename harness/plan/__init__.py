@@ -1,7 +1,7 @@
 """Words + inventory -> Plans, one per device. The first door: every name, range and contradiction is checked here.
 
-Nothing is imported that could be slow and nothing is written: `harness run --dry-run` prints what comes out and stops.
-Files that are given are looked at in a child process, for what is wrong with them is a wrong word too.
+Nothing is imported that could be slow and nothing is written. Files that are given are looked at in a child process, for
+what is wrong with them is a wrong word too; so are ladders by `harness run --dry-run`, before it prints what comes out.
 """
 
 from __future__ import annotations

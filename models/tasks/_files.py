@@ -12,15 +12,15 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 BROKEN = (OSError, EOFError, ValueError, KeyError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
 MAX_BYTES = 2**28  # of one file in an archive: a larger one is none of a data set's, and would fill the memory
-AGAIN = "The file is damaged, or was changed: get the data set again."
+AGAIN = "The file is damaged, or was changed: put a whole one there, or take it away."
 
 
 class DataError(ValueError):
@@ -48,17 +48,29 @@ class Source:
     @property
     def hint(self) -> str:
         """How to get it."""
-        fetch = "; ".join(f"curl -LO {url}" for url in self.urls)
         call = f"import torchvision; torchvision.datasets.{self.torchvision}('DIR', download=True)"
         other = f' Or, with torchvision: python -c "{call}"' if self.torchvision else ""
-        return f"Get it, in DIR: {fetch}; then say --data DIR.{other}"
+        return f"Get it, in DIR: {self._fetch}; then say --data DIR.{other}"
+
+    def again(self, place: Path, unpacked: bool = False) -> str:
+        """How to get it once more, where what lies in a folder is damaged; what is unpacked comes before an archive."""
+        over = "; then unpack it over what is there." if unpacked else ""
+        return f"It is damaged, or was changed. Get it again, in {place}: {self._fetch}{over}"
+
+    @property
+    def _fetch(self) -> str:
+        return "; ".join(f"curl -LO {url}" for url in self.urls)
 
 
 class Files(Protocol):
-    """The files of a data set, wherever they lie. `marker` is the one by which they were found."""
+    """The files of a data set, wherever they lie.
+
+    `marker` is the one by which they were found; `again` is the next move where one of them is missing or damaged.
+    """
 
     marker: str
     place: str
+    again: str
 
     def names(self) -> Sequence[str]:
         """Return all names, with slashes, in the order in which they are read fastest."""
@@ -69,12 +81,18 @@ class Files(Protocol):
     def identity(self) -> list[Any]:
         """Return what changes when the files change, without reading them."""
 
+    def require(self, listed: Listed) -> None:
+        """Check, without reading all, that they are whole. Raises DataError."""
+
+
+Listed = Callable[["Files"], Sequence[str]]  # reads what names the files of a data set, and returns their names
+
 
 class Folder:
     """Files that lie unpacked."""
 
-    def __init__(self, root: Path, marker: str) -> None:
-        self.root, self.marker, self.place = root, marker, str(root)
+    def __init__(self, root: Path, marker: str, again: str = AGAIN) -> None:
+        self.root, self.marker, self.place, self.again = root, marker, str(root), again
 
     def names(self) -> list[str]:
         """Return all names below the folder, sorted."""
@@ -85,13 +103,17 @@ class Folder:
         try:
             return (self.root / name).read_bytes()
         except FileNotFoundError:
-            raise DataError(f"{self.place}: {name} is missing") from None
+            raise DataError(f"{self.place}: {name} is missing", self.again) from None
         except OSError as error:
-            raise DataError(f"{self.place}: {name} cannot be read: {error.strerror}") from None
+            raise DataError(f"{self.place}: {name} cannot be read: {error.strerror}", self.again) from None
 
     def identity(self) -> list[Any]:
         """Return every name with size and time of change."""
         return [self.place, [[name, facts.st_size, facts.st_mtime_ns] for name, facts in self._listing]]
+
+    def require(self, listed: Listed) -> None:
+        """Check that what `listed` reads can be read, and that the files it names are there. Raises DataError."""
+        require_names(self, listed(self))
 
     @cached_property
     def _listing(self) -> list[tuple[str, os.stat_result]]:
@@ -106,8 +128,9 @@ class Folder:
 class Archive:
     """Files within a .zip or a tar that is compressed in any way; its MD5 is checked before anything in it is read."""
 
-    def __init__(self, file: Path, md5: str, marker: str) -> None:
-        self.file, self.md5, self.marker, self.place = file, md5, marker, str(file)
+    def __init__(self, file: Path, source: Source, marker: str) -> None:
+        self.file, self.source, self.marker, self.place = file, source, marker, str(file)
+        self.again = source.again(file.parent)
 
     def names(self) -> list[str]:
         """Return the names of its plain files, in its own order, below the folder that holds the marker."""
@@ -117,45 +140,54 @@ class Archive:
         """Return what a file holds. Raises DataError."""
         member = self._members.get(name)
         if member is None:
-            raise DataError(f"{self.place}: {name} is missing in it")
+            raise DataError(f"{self.place}: {name} is missing in it", self.again)
         size = member.size if isinstance(member, tarfile.TarInfo) else member.file_size
         if size > MAX_BYTES:
-            raise DataError(f"{self.place}: {name} in it has {size} bytes, more than any file of this data set")
+            what = f"{name} in it has {size} bytes, more than any file of this data set"
+            raise DataError(f"{self.place}: {what}", self.again)
         try:
             if isinstance(self._opened, zipfile.ZipFile):
                 return bytes(self._opened.read(member))
             return bytes(self._opened.extractfile(member).read())
         except BROKEN as error:
-            raise DataError(f"{self.place}: {name} in it cannot be read: {error}") from None
+            raise DataError(f"{self.place}: {name} in it cannot be read: {error}", self.again) from None
 
     def identity(self) -> list[Any]:
         """Return its place, size and time of change."""
         facts = self.file.stat()
         return [self.place, facts.st_size, facts.st_mtime_ns]
 
+    def require(self, listed: Listed) -> None:
+        """Check its MD5, which tells that all is in it. Raises DataError."""
+        require_md5(self.file, self.source)
+
     @cached_property
     def _opened(self) -> Any:
-        require_md5(self.file, self.md5)
+        require_md5(self.file, self.source)
         try:
             return zipfile.ZipFile(self.file) if self.file.suffix == ".zip" else tarfile.open(self.file)
         except BROKEN as error:
-            raise DataError(f"{self.place}: no archive that can be read: {error}") from None
+            raise self._unreadable(error) from None
 
     @cached_property
     def _members(self) -> dict[str, Any]:
+        opened = self._opened  # what is wrong with it has been said there
         try:
-            if isinstance(self._opened, zipfile.ZipFile):
-                found = {each.filename: each for each in self._opened.infolist() if not each.is_dir()}
+            if isinstance(opened, zipfile.ZipFile):
+                found = {each.filename: each for each in opened.infolist() if not each.is_dir()}
             else:
-                found = {each.name: each for each in self._opened if each.isreg()}
+                found = {each.name: each for each in opened if each.isreg()}
         except BROKEN as error:
-            raise DataError(f"{self.place}: no archive that can be read: {error}") from None
+            raise self._unreadable(error) from None
         found = {name.removeprefix("./"): member for name, member in found.items()}
         inner = [name for name in found if f"/{name}".endswith(f"/{self.marker}")]
         if not inner:
-            raise DataError(f"{self.place}: there is no {self.marker} in it")
+            raise DataError(f"{self.place}: there is no {self.marker} in it", self.again)
         prefix = min(inner, key=len).removesuffix(self.marker)
         return {name.removeprefix(prefix): member for name, member in found.items() if name.startswith(prefix)}
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(f"{self.place}: no archive that can be read: {' '.join(str(error).split())}", self.again)
 
 
 def find(source: Source, data_dir: str | None) -> Files:
@@ -166,24 +198,40 @@ def find(source: Source, data_dir: str | None) -> Files:
     for marker in source.forms:
         for below in ("", "*/", "*/*/"):
             for found in sorted(root.glob(below + marker)):
-                return Folder(found.parents[marker.count("/")], marker)
+                return Folder(found.parents[marker.count("/")], marker, source.again(root, unpacked=True))
     for marker, archive in source.forms.items():
         for found in sorted(root.glob(archive)) + sorted(root.glob(f"*/{archive}")) if archive else ():
-            return Archive(found, source.md5[archive], marker)
+            return Archive(found, source, marker)
     unpacked, packed = " or ".join(source.forms), " or ".join(filter(None, source.forms.values()))
     sought = f"{unpacked} there or up to two folders below" + (f", or {packed}" if packed else "")
     raise DataError(f"{data_dir}: no {source.name} here: looked for {sought}", source.hint)
 
 
-def require_md5(file: Path, md5: str) -> None:
+def require_md5(file: Path, source: Source) -> None:
     """Raise DataError unless the file is the one that its makers publish."""
+    again, wanted = source.again(file.parent), source.md5[file.name]
     try:
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
+        facts = file.stat()
+        found = _md5(file, facts.st_size, facts.st_mtime_ns)
     except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-    if found != md5:
-        raise DataError(f"{file}: its MD5 is {found}, it must be {md5}", "Not all of it came through: get it again.")
+        raise DataError(f"{file}: cannot be read: {error.strerror}", again) from None
+    if found != wanted:
+        raise DataError(f"{file}: its MD5 is {found}, it must be {wanted}", again)
+
+
+@cache
+def _md5(file: Path, *unchanged: int) -> str:
+    """The MD5 of a file, read once while size and time of change stay the same: gigabytes take seconds."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
+
+
+def require_names(files: Files, names: Sequence[str]) -> None:
+    """Raise DataError for the first of these names that is not among the files."""
+    there = set(files.names())
+    missing = next((name for name in names if name not in there), None)
+    if missing is not None:
+        raise DataError(f"{files.place}: {missing} is missing", files.again)
 
 
 def lines(files: Files, name: str) -> list[str]:
@@ -191,5 +239,5 @@ def lines(files: Files, name: str) -> list[str]:
     try:
         text = files.read(name).decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{files.place}: {name} is no text: {error.reason}") from None
+        raise DataError(f"{files.place}: {name} is no text: {error.reason}", files.again) from None
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -30,9 +30,9 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from models.tasks._files import DataError, Files
+    from models.tasks._files import DataError, Files, require_names
 else:
-    from _files import DataError, Files
+    from _files import DataError, Files, require_names
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, from 0 to 1
 SHARE = 0.1  # of the training part that is held out for validation where nobody published which
@@ -94,16 +94,17 @@ class Frame(NamedTuple):
 
 
 def data(
-    pixels: Array, rows: Array, labels: Array, parts: Array, classes: int, change: Change | None, place: str
+    pixels: Array, rows: Array, labels: Array, parts: Array, classes: int, change: Change | None, files: Files
 ) -> Data:
     """Return the three parts of these images. Raises DataError: a part without images, labels out of range, one class."""
     if not len(labels) or labels.min() < 0 or labels.max() >= classes:
-        raise DataError(f"{place}: labels must be from 0 to {classes - 1}, they are {_range(labels)}")
+        said = f"labels must be from 0 to {classes - 1}, they are {_range(labels)}"
+        raise DataError(f"{files.place}: {said}", files.again)
     for number, part in enumerate(PARTS):
         if not (parts == number).any():
-            raise DataError(f"{place}: there are no images in the {part} part")
+            raise DataError(f"{files.place}: there are no images in the {part} part", files.again)
     if len(np.unique(labels[parts == 0])) < 2:
-        raise DataError(f"{place}: all training images are of one class: there is nothing to learn")
+        raise DataError(f"{files.place}: all training images are of one class: there is nothing to learn", files.again)
 
     def split(number: int, change: Change | None = None) -> Split:
         chosen = parts == number
@@ -149,27 +150,30 @@ def load(
     files: Files, listed: Callable[[Files], Listing], frame: Frame, classes: int, change: Change | None = flipped
 ) -> Data:
     """Return the images that `listed` finds among the files; decoded once, then from the cache. Raises DataError."""
-    code = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in (__file__, listed.__code__.co_filename)]
-    said = [code, classes, frame, PIL.__version__, np.__version__, files.identity()]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-harness" / "dataset"
-    entry = home / hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    entry = _entry(files, listed, frame, classes)
     kept = _kept(entry)
     if kept is None:
         _make(entry, files, listed(files), frame)
         kept = _kept(entry)
     if kept is None:
         raise DataError(f"{entry}: the images just decoded are gone", "Give the cache more room: HARNESS_CACHE_GB.")
-    return data(*kept, classes, change, files.place)
+    return data(*kept, classes, change, files)
 
 
-def decode(content: bytes, what: str, frame: Frame) -> Array:
+def check(files: Files, listed: Callable[[Files], Listing], frame: Frame, classes: int) -> None:
+    """Look whether the files that `listed` finds are there, decoding none; nothing where they have been. Raises DataError."""
+    if not _entry(files, listed, frame, classes).is_dir():
+        files.require(lambda found: listed(found).names)
+
+
+def decode(content: bytes, what: str, frame: Frame, again: str) -> Array:
     """Return an image as uint8 (3, H, W). Raises DataError, naming it, where it cannot be read to its end."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             read = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         said = str(error) if "BytesIO" not in str(error) else "of no format that is known"
-        raise DataError(f"{what}: no image that can be read: {said}") from None
+        raise DataError(f"{what}: no image that can be read: {said}", again) from None
     height, width = frame.shape[1:]
     wide, high = (frame.side * side // min(read.size) for side in read.size)
     read = read.resize((wide, high), Image.Resampling.BILINEAR)
@@ -182,6 +186,14 @@ def _range(labels: Array) -> str:
 
 
 # --- the cache -----------------------------------------------------------------------------------------------------
+
+
+def _entry(files: Files, listed: Callable[[Files], Listing], frame: Frame, classes: int) -> Path:
+    """Where these images lie in the cache once they are decoded."""
+    code = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in (__file__, listed.__code__.co_filename)]
+    said = [code, classes, frame, PIL.__version__, np.__version__, files.identity()]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-harness" / "dataset"
+    return home / hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _kept(entry: Path) -> tuple[Array, Array, Array, Array] | None:
@@ -218,10 +230,8 @@ def _make(entry: Path, files: Files, listing: Listing, frame: Frame) -> None:
 
 def _reading_order(files: Files, names: list[str]) -> list[int]:
     """Places of `names` in the order in which they are read fastest. Raises DataError: one is missing."""
+    require_names(files, names)
     at = {name: place for place, name in enumerate(files.names())}
-    missing = next((name for name in names if name not in at), None)
-    if missing is not None:
-        raise DataError(f"{files.place}: {missing} is missing")
     return sorted(range(len(names)), key=lambda place: at[names[place]])
 
 
@@ -233,7 +243,8 @@ def _write_images(file: Path, files: Files, names: list[str], frame: Frame) -> N
         for start in range(0, len(names), TOGETHER):  # a few at a time: all of them would fill the memory
             some = names[start : start + TOGETHER]
             read = [files.read(name) for name in some]
-            for image in pool.map(lambda content, name: decode(content, f"{files.place}: {name}", frame), read, some):
+            named = [f"{files.place}: {name}" for name in some]
+            for image in pool.map(lambda content, what: decode(content, what, frame, files.again), read, named):
                 stream.write(image.tobytes())
 
 

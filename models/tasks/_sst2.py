@@ -25,6 +25,7 @@ else:
 CLASSES = 2
 SHAPE = (64,)  # the longest sentence has 66 tokens in BERT's words, nearly all have half of that
 SHARE = 0.05
+PARTS = ("train.tsv", "dev.tsv")
 URL = "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"
 SOURCE = Source("SST-2", (URL,), {"train.tsv": "SST-2.zip"}, {"SST-2.zip": "9f81648d4199384278b86e315dac217c"})
 HEADING = "sentence\tlabel"
@@ -38,11 +39,20 @@ def load(data_dir: str | None, tokeniser: Callable[[Path], Any], pad: str, vocab
     files = find(SOURCE, data_dir)
     assert data_dir is not None  # else it is not found
     cut = _to_length(_made(tokeniser, Path(data_dir)), pad)
-    sentences, labels = _read(files, "train.tsv")
-    train, tested = _split(cut, sentences, labels, vocabulary), _split(cut, *_read(files, "dev.tsv"), vocabulary)
+    sentences, labels = _read(files, PARTS[0])
+    train, tested = _split(cut, sentences, labels, vocabulary), _split(cut, *_read(files, PARTS[1]), vocabulary)
     held_out = torch.from_numpy(hold_out(labels, SHARE))
     fitted, validation = (Split(train.images[chosen], train.labels[chosen]) for chosen in (~held_out, held_out))
     return Data(fitted, validation, tested, CLASSES, SHAPE)
+
+
+def check(data_dir: str | None, tokeniser: Callable[[Path], Any]) -> None:
+    """Look whether files, package and tokeniser are there and whole. Raises DataError as `load` does, cutting nothing."""
+    files = find(SOURCE, data_dir)
+    assert data_dir is not None  # else it is not found
+    _made(tokeniser, Path(data_dir))
+    for name in PARTS:
+        _read(files, name)
 
 
 def text(folder: Path, name: str, hint: str) -> str:
@@ -78,16 +88,16 @@ def _read(files: Files, name: str) -> tuple[list[str], list[int]]:
     """Sentences and labels of a file. Raises DataError, with the line: it is no sentence, tab, 0 or 1; or one class."""
     heading, *rest = lines(files, name) or [""]
     if heading != HEADING:
-        raise DataError(f"{files.place}: {name} must begin with the line sentence, tab, label")
+        raise DataError(f"{files.place}: {name} must begin with the line sentence, tab, label", files.again)
     sentences, labels = [], []
     for number, line in enumerate(rest, 2):
         sentence, _, label = line.rpartition("\t")
         if label not in ("0", "1"):
-            raise DataError(f"{files.place}: {name}, line {number}: no sentence, tab and 0 or 1")
+            raise DataError(f"{files.place}: {name}, line {number}: no sentence, tab and 0 or 1", files.again)
         sentences.append(sentence.strip())
         labels.append(int(label))
     if len(set(labels)) < 2:
-        raise DataError(f"{files.place}: {name} has sentences of fewer than two classes")
+        raise DataError(f"{files.place}: {name} has sentences of fewer than two classes", files.again)
     return sentences, labels
 
 

@@ -35,6 +35,11 @@ def load(data_dir: str | None = None) -> images.Data:
     return images.load(find(SOURCE, data_dir), _listed, images.Frame(256, SHAPE), CLASSES)
 
 
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there. Raises DataError as `load` does, without decoding an image."""
+    images.check(find(SOURCE, data_dir), _listed, images.Frame(256, SHAPE), CLASSES)
+
+
 def _listed(files: Files) -> images.Listing:
     """The images as the lists have them; a variant's number is its line in variants.txt."""
     numbers = {name: number for number, name in enumerate(lines(files, "data/variants.txt"))}
@@ -44,6 +49,7 @@ def _listed(files: Files) -> images.Listing:
         for line in lines(files, listed):
             image, _, variant = line.partition(" ")
             if variant not in numbers:
-                raise DataError(f'{files.place}: {listed} has the variant "{variant}", which is not in variants.txt')
+                said = f'{listed} has the variant "{variant}", which is not in variants.txt'
+                raise DataError(f"{files.place}: {said}", files.again)
             found.add(f"data/images/{image}.jpg", numbers[variant], part)
     return found

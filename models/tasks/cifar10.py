@@ -44,21 +44,37 @@ FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 def load(data_dir: str | None = None) -> Data:
     """Return the task from the files in `data_dir`. Raises DataError where one is missing or damaged."""
     files = find(SOURCE, data_dir)
-    ending, read = (".bin", _binary) if files.marker == BINARY else ("", _pickled)
-    batches = [read(files, name + ending) for name in FILES]
+    batches = _batches(files)
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     trained = len(labels) - len(batches[-1][1])
     parts = np.full(len(labels), 2)
     parts[:trained] = hold_out(labels[:trained])
     rows = np.arange(len(labels))
-    return data(pixels.reshape(-1, *SHAPE), rows, labels, parts, CLASSES, flipped_and_shifted, files.place)
+    return data(pixels.reshape(-1, *SHAPE), rows, labels, parts, CLASSES, flipped_and_shifted, files)
+
+
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there and whole. Raises DataError as `load` does; an archive is known by its MD5."""
+
+    def read(files: Files) -> tuple[str, ...]:
+        _batches(files)  # a quarter of a second for all of them
+        return ()
+
+    find(SOURCE, data_dir).require(read)
+
+
+def _batches(files: Files) -> list[tuple[Array, Array]]:
+    """Pixels and labels of each file. Raises DataError."""
+    ending, read = (".bin", _binary) if files.marker == BINARY else ("", _pickled)
+    return [read(files, name + ending) for name in FILES]
 
 
 def _binary(files: Files, name: str) -> tuple[Array, Array]:
     """Pixels (N, 3072) and labels (N,): a byte of label, then red, green and blue, row by row."""
     content = np.frombuffer(files.read(name), np.uint8)
     if not len(content) or len(content) % (1 + PIXELS):
-        raise DataError(f"{files.place}: {name} has {len(content)} bytes, no multiple of {1 + PIXELS}: it is cut off")
+        said = f"{name} has {len(content)} bytes, no multiple of {1 + PIXELS}: it is cut off"
+        raise DataError(f"{files.place}: {said}", files.again)
     images = content.reshape(-1, 1 + PIXELS)
     return images[:, 1:], images[:, 0]
 
@@ -75,9 +91,10 @@ def _pickled(files: Files, name: str) -> tuple[Array, Array]:
     except DataError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise DataError(f"{files.place}: {name} is no file of CIFAR-10: {type(error).__name__}: {error}") from None
+        said = f"{name} is no file of CIFAR-10: {type(error).__name__}: {error}"
+        raise DataError(f"{files.place}: {said}", files.again) from None
     if pixels.shape != (len(labels), PIXELS):
-        raise DataError(f"{files.place}: {name} has {len(pixels)} images and {len(labels)} labels")
+        raise DataError(f"{files.place}: {name} has {len(pixels)} images and {len(labels)} labels", files.again)
     return pixels, labels
 
 

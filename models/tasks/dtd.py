@@ -34,6 +34,11 @@ def load(data_dir: str | None = None) -> images.Data:
     return images.load(find(SOURCE, data_dir), _listed, images.Frame(256, SHAPE), CLASSES)
 
 
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there. Raises DataError as `load` does, without decoding an image."""
+    images.check(find(SOURCE, data_dir), _listed, images.Frame(256, SHAPE), CLASSES)
+
+
 def _listed(files: Files) -> images.Listing:
     """The images as the lists have them; a texture's number is its place in the order of their names."""
     parts = [lines(files, f"labels/{name}1.txt") for name in ("train", "val", "test")]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.tasks import _images as images
-    from models.tasks._files import Archive, DataError, Files, Folder, Source, find, require_md5
+    from models.tasks._files import Archive, DataError, Files, Folder, Listed, Source, find, require_md5
 else:
     import _images as images
-    from _files import Archive, DataError, Files, Folder, Source, find, require_md5
+    from _files import Archive, DataError, Files, Folder, Listed, Source, find, require_md5
 
 CLASSES = 102
 SHAPE = (3, 224, 224)
@@ -38,20 +38,26 @@ TABLES = {"imagelabels.mat": ("labels",), "setid.mat": ("trnid", "valid", "tstid
 
 def load(data_dir: str | None = None) -> images.Data:
     """Return the task from the files in `data_dir`. Raises DataError where one is missing or damaged."""
-    files = _Flowers(Path(find(SOURCE, data_dir).place))
-    return images.load(files, _listed, images.Frame(256, SHAPE), CLASSES)
+    return images.load(_files(data_dir), _listed, images.Frame(256, SHAPE), CLASSES)
+
+
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there. Raises DataError as `load` does, without decoding an image."""
+    images.check(_files(data_dir), _listed, images.Frame(256, SHAPE), CLASSES)
+
+
+def _files(data_dir: str | None) -> _Flowers:
+    return _Flowers(Path(find(SOURCE, data_dir).place))
 
 
 class _Flowers(Folder):
     """The tables of a folder, with the images of a folder or an archive beside them."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, "imagelabels.mat")
+        super().__init__(root, "imagelabels.mat", SOURCE.again(root, unpacked=True))
         archive = root / "102flowers.tgz"
         packed = not (root / "jpg").is_dir() and archive.is_file()
-        self.images: Files | None = (
-            Archive(archive, SOURCE.md5[archive.name], "jpg/image_00001.jpg") if packed else None
-        )
+        self.images: Files | None = Archive(archive, SOURCE, "jpg/image_00001.jpg") if packed else None
 
     def names(self) -> list[str]:
         """Return the names of the images, and those of the tables if they lie in the same folder."""
@@ -63,13 +69,21 @@ class _Flowers(Folder):
             return self.images.read(name)
         return super().read(name)
 
+    def require(self, listed: Listed) -> None:
+        """Check the tables, and the archive of the images or that each lies there. Raises DataError."""
+        if self.images:
+            listed(self)
+            self.images.require(listed)
+        else:
+            super().require(listed)
+
 
 def _listed(files: Files) -> images.Listing:
     """The images in the order of their numbers, from 1."""
     (labels,), parts = (_table(files, name) for name in TABLES)
     part_of = {int(number): part for part, numbers in enumerate(parts) for number in numbers}
     if set(part_of) - set(range(1, len(labels) + 1)):
-        raise DataError(f"{files.place}: setid.mat names images that imagelabels.mat has no label of")
+        raise DataError(f"{files.place}: setid.mat names images that imagelabels.mat has no label of", files.again)
     found = images.Listing()
     for number, part in sorted(part_of.items()):
         found.add(f"jpg/image_{number:05d}.jpg", int(labels[number - 1]) - 1, part)
@@ -83,9 +97,10 @@ def _table(files: Files, name: str) -> list[Any]:
     file = Path(files.place) / name
     if not file.is_file():
         raise DataError(f"{files.place}: {name} is missing", SOURCE.hint)
-    require_md5(file, SOURCE.md5[name])
+    require_md5(file, SOURCE)
     try:
         table = loadmat(str(file))
         return [table[key].ravel() for key in TABLES[name]]
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{files.place}: {name} holds no {', '.join(TABLES[name])}: {error}") from None
+        said = f"{name} holds no {', '.join(TABLES[name])}: {error}"
+        raise DataError(f"{files.place}: {said}", files.again) from None

@@ -45,6 +45,12 @@ def load(data_dir: str | None = None) -> images.Data:
     return images.load(files, _listed, images.Frame(256, SHAPE), len(_names(files)))
 
 
+def check(data_dir: str | None = None) -> None:
+    """Look whether there are images of two classes. Raises DataError as `load` does, without decoding one."""
+    files = _files(data_dir)
+    images.check(files, _listed, images.Frame(256, SHAPE), len(_names(files)))
+
+
 def _files(data_dir: str | None) -> Folder:
     if data_dir is None:
         raise DataError("the images are a folder of yours: --data DIR", HINT)

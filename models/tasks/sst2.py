@@ -31,6 +31,11 @@ def load(data_dir: str | None = None) -> Data:
     return sst2.load(data_dir, _wordpieces, "[PAD]", VOCABULARY)
 
 
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there and whole. Raises DataError as `load` does, cutting no sentence."""
+    sst2.check(data_dir, _wordpieces)
+
+
 def _wordpieces(folder: Path) -> Any:
     from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 

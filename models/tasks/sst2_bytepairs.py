@@ -33,6 +33,11 @@ def load(data_dir: str | None = None) -> Data:
     return sst2.load(data_dir, _bytepairs, "<pad>", VOCABULARY)
 
 
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there and whole. Raises DataError as `load` does, cutting no sentence."""
+    sst2.check(data_dir, _bytepairs)
+
+
 def _bytepairs(folder: Path) -> Any:
     from tokenizers.implementations.byte_level_bpe import ByteLevelBPETokenizer
     from tokenizers.processors import RobertaProcessing

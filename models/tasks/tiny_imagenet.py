@@ -35,6 +35,11 @@ def load(data_dir: str | None = None) -> images.Data:
     return images.load(find(SOURCE, data_dir), _listed, images.Frame(64, SHAPE), CLASSES)
 
 
+def check(data_dir: str | None = None) -> None:
+    """Look whether the files are there. Raises DataError as `load` does, without decoding an image."""
+    images.check(find(SOURCE, data_dir), _listed, images.Frame(64, SHAPE), CLASSES)
+
+
 def _listed(files: Files) -> images.Listing:
     """All labelled images; classes are numbered by their names in order, as everybody's loaders do."""
     numbers = {name: number for number, name in enumerate(sorted(lines(files, "wnids.txt")))}
@@ -46,6 +51,7 @@ def _listed(files: Files) -> images.Listing:
     for line in lines(files, LABELS):
         image, name = line.split()[:2]
         if name not in numbers:
-            raise DataError(f"{files.place}: {LABELS} has the class {name}, which is not in wnids.txt")
+            said = f"{LABELS} has the class {name}, which is not in wnids.txt"
+            raise DataError(f"{files.place}: {said}", files.again)
         found.add(f"val/images/{image}", numbers[name], 2)
     return found

@@ -16,7 +16,7 @@ import torch
 from made_datasets import data_of
 from ruamel.yaml import YAML
 
-from harness import content, inventory, sensing, wire
+from harness import cache, content, inventory, sensing, wire
 from harness.compress import models, state
 from harness.errors import ContentError
 
@@ -185,14 +185,27 @@ def test_a_task_gives_three_splits_of_its_shape_and_classes(
         assert set(split.labels.tolist()) == set(range(module.CLASSES))
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if content.constant("task", name, "DATA", "") != ""])
+OF_FILES = [name for name in TASKS if content.constant("task", name, "DATA", "") != ""]
+
+
+@pytest.mark.parametrize("name", OF_FILES)
+def test_a_task_that_reads_files_can_look_at_them_without_keeping_anything(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data_of(content.load("task", name), name, tmp_path, monkeypatch)
+    models.task(name, folder).check(folder)
+    assert not cache.root().exists()
+
+
+@pytest.mark.parametrize("name", OF_FILES)
 def test_a_task_that_reads_files_says_so_without_them_and_what_to_do(name: str, tmp_path: Path) -> None:
     assert f"--task {name} --data DIR" in (content.load("task", name).__doc__ or "")
     for folder in (None, str(tmp_path)):
-        with pytest.raises(ContentError) as caught, content.blaming(content.find("task", name)):
-            models.task(name, folder).load(folder)
-        assert "--data DIR" in caught.value.message if folder is None else str(tmp_path) in caught.value.message
-        assert caught.value.hint and "\n" not in caught.value.message
+        for do in ("check", "load"):
+            with pytest.raises(ContentError) as caught, content.blaming(content.find("task", name)):
+                getattr(models.task(name, folder), do)(folder)
+            assert "--data DIR" in caught.value.message if folder is None else str(tmp_path) in caught.value.message
+            assert caught.value.hint and "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import tarfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +35,9 @@ from PIL import Image
 from with_torchvision import torchvision
 
 from harness import cache, content
+from harness.child import Progress
 from harness.compress import client, keys, models, state
+from harness.compress.climber import Means
 from harness.errors import ContentError
 from harness.records import LadderRequest
 
@@ -53,9 +57,16 @@ def load(name: str, root: Path | None) -> Any:
         return models.task(name, said).load(said)
 
 
-def refused(name: str, root: Path | None) -> str:
+def look(name: str, root: Path | None) -> None:
+    """What is looked at before anything is made."""
+    said = None if root is None else str(root)
+    with content.blaming(content.find("task", name)):
+        models.task(name, said).check(said)
+
+
+def refused(name: str, root: Path | None, do: Callable[[str, Path | None], Any] = load) -> str:
     with pytest.raises(ContentError) as caught:
-        load(name, root)
+        do(name, root)
     assert caught.value.exit_code == 2 and "\n" not in caught.value.message and caught.value.hint
     return caught.value.message
 
@@ -230,8 +241,14 @@ def test_an_archive_gives_what_its_files_give_and_nothing_is_unpacked(
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_that_is_not_the_published_one_is_refused_by_its_md5(name: str, tmp_path: Path) -> None:
     archive = pack({"a": b"b"}, tmp_path / ARCHIVES[name])
-    said = refused(name, tmp_path)
-    assert f"{archive}: its MD5 is " in said and f"it must be {task(name).SOURCE.md5[archive.name]}" in said
+    url, wanted = task(name).SOURCE.urls[0], task(name).SOURCE.md5[archive.name]
+    for do in (load, look):
+        with pytest.raises(ContentError) as caught:
+            do(name, tmp_path)
+        assert caught.value.message.startswith(f"{archive}: its MD5 is ")
+        assert caught.value.message.endswith(f", it must be {wanted}")
+        assert caught.value.message.count(str(tmp_path)) == 1, "the path is told once"
+        assert f"Get it again, in {tmp_path}: curl -LO {url}" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
@@ -332,6 +349,67 @@ def test_flowers_come_from_the_archive_too_and_have_the_labels_of_the_tables(
     (packed / "setid.mat").unlink()
     known(task("flowers102"), packed / "imagelabels.mat", monkeypatch=monkeypatch)
     assert "setid.mat is missing" in refused("flowers102", tmp_path / "packed")
+
+
+# --- a look before anything is made -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("cifar10", "data_batch_4.bin", "data_batch_4.bin is missing"),
+        ("tiny-imagenet", "n10003_1.JPEG", "images/n10003_1.JPEG is missing"),
+        ("tiny-imagenet", "n10007_boxes.txt", "n10007_boxes.txt is missing"),
+        ("dtd", "texture02_val.jpg", "texture02_val.jpg is missing"),
+        ("aircraft", "variants.txt", "no FGVC-Aircraft here"),
+    ],
+)
+def test_a_look_finds_what_is_missing_as_loading_does_and_decodes_nothing(
+    name: str, file: str, said: str, tmp_path: Path
+) -> None:
+    root = write(MAKERS[name](), tmp_path)
+    look(name, root)
+    next(root.rglob(file)).unlink()
+    assert said in refused(name, root, look)
+    assert not cache.entries()
+    assert refused(name, root, look) == refused(name, root)
+
+
+def test_a_look_finds_a_file_of_cifar_that_is_cut_off(tmp_path: Path) -> None:
+    root = write(cifar10(), tmp_path)
+    file = next(root.rglob("data_batch_5.bin"))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "data_batch_5.bin has 122919 bytes" in refused("cifar10", root, look)
+
+
+def test_a_look_at_flowers_reads_tables_and_archive_by_their_md5(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = flowers102()
+    tables = {name: content for name, content in files.items() if name.endswith(".mat")}
+    root = write(tables, tmp_path)
+    archive = pack({"jpg/image_00001.jpg": b"one"}, root / "102flowers.tgz")
+    known(task("flowers102"), *root.glob("*.mat"), monkeypatch=monkeypatch)
+    assert f"{archive}: its MD5 is" in refused("flowers102", root, look)
+    known(task("flowers102"), archive, monkeypatch=monkeypatch)
+    look("flowers102", root)
+    (root / "setid.mat").unlink()
+    assert "setid.mat is missing" in refused("flowers102", root, look)
+
+
+def test_a_ladder_looks_at_its_data_before_it_is_made_unless_its_method_reads_none(tmp_path: Path) -> None:
+    trained = LadderRequest("easier", "tiny", "cifar10", threads=1, data=str(tmp_path))
+    with pytest.raises(ContentError, match="no CIFAR-10 here") as caught:
+        Means(trained, lambda progress: None).check()
+    assert "curl -LO" in caught.value.hint
+    Means(replace(trained, method="order"), lambda progress: None).check()
+
+
+def test_reading_files_is_said_before_it_begins(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    request = LadderRequest("easier", "tiny", "cifar10", threads=1, data=str(write(cifar10(), tmp_path)))
+    assert len(Means(request, seen.append).data.test.labels) == 40
+    assert [progress.text for progress in seen] == ["easier: reading the data of cifar10"]
 
 
 # --- any folder --------------------------------------------------------------------------------------------------------

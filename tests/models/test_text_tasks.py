@@ -106,6 +106,8 @@ def test_a_damaged_file_is_named_with_what_is_wrong(file: str, text: str, said: 
     (root / file).write_text(text)
     name = "sst2-bytepairs" if file in bytepairs() else "sst2"
     assert re.search(said, refused(name, root).message)
+    with pytest.raises(ContentError, match=said), content.blaming(content.find("task", name)):
+        content.load("task", name).check(str(root))
 
 
 @pytest.mark.parametrize(("name", "file"), [("sst2", "vocab.txt"), ("sst2-bytepairs", "merges.txt")])
