@@ -397,6 +397,15 @@ def test_what_a_killed_writer_left_goes_after_a_day(results: Path) -> None:
 # --- the command -------------------------------------------------------------------------------------------------------
 
 
+def test_a_look_at_an_index_that_is_there_waits_for_no_library_of_numbers(results: Path) -> None:
+    picked(results)
+    heavy = "[name for name in ('torch', 'scipy.special', 'pandas', 'pyarrow', 'pydantic') if name in sys.modules]"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{LOOK}\nprint({heavy})", str(results)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "12\n[]\n"
+
+
 def test_show_where_prints_a_table_the_newest_last_and_names_what_it_left_out(results: Path) -> None:
     (results / "pi5" / NAMES[1] / "run.json").write_text("{")
     written = io.StringIO()

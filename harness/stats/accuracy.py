@@ -12,14 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, ndtr, ndtri
 
 from harness.records import Limits, PairedAccuracy
 
 Bits = NDArray[np.bool_]
 
 CONFIDENCE = 0.95
-_Z = float(ndtri(1 - (1 - CONFIDENCE) / 2))
+_Z = 1.959963984540054  # ndtri(1 - (1 - CONFIDENCE) / 2); scipy.special takes longer to import than showing a run takes
 
 
 def wilson(right: int, examples: int) -> Limits:
@@ -55,6 +54,8 @@ def paired(first: Bits, second: Bits) -> PairedAccuracy:
 
 def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided exact p-value of so many examples won and lost; 1 where none is."""
+    from scipy.special import bdtr
+
     return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
@@ -81,6 +82,8 @@ def clustered(differences: Sequence[int] | NDArray[np.int64]) -> float:
     to one example go together, so examples are what counts, not answers: z^2 = (sum d)^2 / sum d^2 (Durkalski et al.,
     Stat Med 2003). With one pair that is McNemar's z without continuity correction.
     """
+    from scipy.special import ndtr
+
     d = np.asarray(differences, dtype=np.float64)
     scale = math.sqrt(float((d**2).sum()))
     return 1.0 if scale == 0 else min(1.0, 2 * float(ndtr(-abs(float(d.sum())) / scale)))
