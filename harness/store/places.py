@@ -62,8 +62,13 @@ def _lock(handle: int, folder: Path) -> None:
 def find(root: Path, word: str | None) -> Path:
     """Return the folder of the run that `word` names: a path, a run's id, the start of one; None: the newest, else an example.
 
-    Raises UsageError when none or several begin like that, StoreError when there are no runs at all.
+    A URL names the run there, or the newest below it: its folder is a copy in the cache. Raises UsageError when none or
+    several begin like that, StoreError when there are no runs at all.
     """
+    if word is not None and "://" in word:
+        from harness.store import remote  # it holds folders by what is here
+
+        return remote.fetch(word)
     if word is not None and (Path(word) / "run.json").is_file():
         return Path(word)
     runs = tuple(folders(root))
