@@ -1,10 +1,15 @@
 """What people and programs see of a run: tables, figures, JSON. Knows records and findings, nothing of how they came.
 
+formatted(run, kind)    the table as LaTeX, CSV or Markdown
 show(run, console)      the table, findings and reasons         markdown(run)     the same for a README
 to_json(run)            the machine's contract                  published(name)   a paper's table
 show_cases(rows, count, damaged, console)   cases of many runs
 show_operators(run, console, rung), operators_json(run, rung)   what was executed, beside rung 0
 draw_accuracy(runs, out) accuracy against latency and against depth
+draw_devices(runs, out) latency against depth, device beside device, absolute and relative, with fitted ms per layer
+draw_roofline(run, out) useful MACs against latency, under the device's ceiling
+draw_operators(run, out) operators per rung as stacked bars
+draw_distribution(frames, out) latencies of single inferences, process medians, tails
 draw_soak(run, out)     latency under a lasting load, over time
 draw_energy(run, out)   energy per inference against depth and against latency
 draw_power(frames, out) power over time in one block, with the windows
@@ -19,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from harness.records import Run
 from harness.report.cases import show_cases
+from harness.report.formats import FORMATS, formatted
 from harness.report.machine import to_json
 from harness.report.operators import operators_json, show_operators
 from harness.report.papers import Published, published
@@ -28,12 +34,18 @@ if TYPE_CHECKING:
     from harness.store import Frames
 
 __all__ = [
+    "FORMATS",
     "Published",
     "draw",
     "draw_accuracy",
+    "draw_devices",
+    "draw_distribution",
     "draw_energy",
+    "draw_operators",
     "draw_power",
+    "draw_roofline",
     "draw_soak",
+    "formatted",
     "markdown",
     "operators_json",
     "published",
@@ -63,6 +75,46 @@ def draw_accuracy(runs: Sequence[Run], out: Path, also: Sequence[str] = ()) -> t
     from harness.report import accuracy
 
     return accuracy.draw(runs, out, also)
+
+
+def draw_devices(runs: Sequence[Run], out: Path) -> tuple[Path, ...]:
+    """Draw latency against depth per device and runtime of one or several runs, and write the points beside it.
+
+    Raises UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
+    """
+    from harness.report import devices
+
+    return devices.draw(runs, out)
+
+
+def draw_roofline(run: Run, out: Path) -> tuple[Path, ...]:
+    """Draw useful MACs against latency with the device's ceiling, where the run has one, and write the points beside it.
+
+    Raises UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
+    """
+    from harness.report import roofline
+
+    return roofline.draw(run, out)
+
+
+def draw_operators(run: Run, out: Path) -> tuple[Path, ...]:
+    """Draw operators per rung as stacked bars by kind, and write the parts beside it.
+
+    Raises UsageError for another suffix, StoreError when operators were not timed (it says how to) or nothing can be written.
+    """
+    from harness.report import stacks
+
+    return stacks.draw(run, out)
+
+
+def draw_distribution(frames: Frames, out: Path) -> tuple[Path, ...]:
+    """Draw the latencies of single inferences, medians of processes and tails, and write what is plotted beside it.
+
+    Raises UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
+    """
+    from harness.report import spread
+
+    return spread.draw(frames, out)
 
 
 def draw_soak(run: Run, out: Path) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -101,3 +102,15 @@ def apart(heights: Sequence[float], gap: float) -> list[float]:
         placed[index] = max(placed[index], least)
         least = placed[index] + gap
     return placed
+
+
+def beside(spots: Sequence[tuple[float, float]], away: float = 13.0) -> list[tuple[float, float]]:
+    """Where to write next to each of some spots, in points from it: the direction with most room among spots and words."""
+    ways = [(math.cos(turn), math.sin(turn)) for turn in (math.pi * n / 4 for n in (4, 0, 3, 5, 1, 7, 2, 6))]
+    taken, found = list(spots), []
+    for x, y in spots:
+        tried = [(x + away * right, y + away * up) for right, up in ways]
+        best = max(tried, key=lambda spot: min(min(math.dist(spot, each) for each in taken), away))
+        taken.append(best)
+        found.append((best[0] - x, best[1] - y))
+    return found

@@ -50,7 +50,7 @@ def _print(run: Run, console: Console) -> None:
         for table in _tables(run, panel, glyphs, box, console.width):
             console.print(table)
             console.print()
-        for line in (_caption(run, panel, glyphs), basis.words(panel, glyphs)):
+        for line in (caption(run, panel, glyphs), basis.words(panel, glyphs)):
             console.print(Text(printable(line), style="dim"))
     if found := trained.shown(run):
         console.print()
@@ -68,7 +68,7 @@ def markdown(run: Run) -> str:
         for panel in rows.panels(run)
         for part in (
             _markdown_table(run, panel),
-            _escaped(f"{_caption(run, panel, UNICODE)} {basis.words(panel, UNICODE)}"),
+            _escaped(f"{caption(run, panel, UNICODE)} {basis.words(panel, UNICODE)}"),
         )
     ]
     found = [
@@ -81,7 +81,7 @@ def markdown(run: Run) -> str:
 
 
 def _markdown_table(run: Run, panel: Panel) -> str:
-    columns = _with_energy(run, panel, UNICODE)
+    columns = with_energy(run, panel, UNICODE)
     head = [column.title.replace("\n", " ") for column in columns]
     align = ["---:" if column.numeric else "---" for column in columns]
     body = [
@@ -101,7 +101,7 @@ def _heading(run: Run) -> str:
     return f"{rows.subject(run)}, device {run.device}{virtual}, run {run.run}"
 
 
-def _with_energy(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
+def with_energy(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
     """All columns, those of the compared energy before the last, which holds the letters of findings."""
     *first, last = cells.columns(run, panel, glyphs)
     return (*first, *(column for column in cells.energy_columns(panel, glyphs) if column.essential), last)
@@ -109,7 +109,7 @@ def _with_energy(run: Run, panel: Panel, glyphs: Glyphs) -> tuple[Column, ...]:
 
 def _tables(run: Run, panel: Panel, glyphs: Glyphs, box: Box, width: int) -> Iterator[Table]:
     """A panel's table; where energy has no room in it, a second one."""
-    whole, energy = _with_energy(run, panel, glyphs), cells.energy_columns(panel, glyphs)
+    whole, energy = with_energy(run, panel, glyphs), cells.energy_columns(panel, glyphs)
     if _width([column for column in whole if column.essential], panel) <= width or not energy:
         yield _table(whole, panel, panel.title, box, width)
         return
@@ -151,7 +151,8 @@ def _styled(cell: str) -> Text:
     return Text(printable(cell), style=COLOURS.get(cell, ""))
 
 
-def _caption(run: Run, panel: Panel, glyphs: Glyphs) -> str:
+def caption(run: Run, panel: Panel, glyphs: Glyphs) -> str:
+    """What a panel's numbers rest on: pairing, the A/A floor, blocks."""
     if run.virtual:
         return f"Virtual: what is compared is outputs and status, not times. {_job_words(panel)}"
     parts = (

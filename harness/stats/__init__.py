@@ -24,7 +24,7 @@ speaks of the run: of its blocks as they were. What a device does next week no i
 
 Rooms: `processes` (what is counted), `steady` (change points, autocorrelation), `estimates` and `tails` (one case),
 `components` (where variance arises), `comparisons` (a case and its reference), `ladders` (all rungs at once),
-`across` (a case in two runs), `accuracy` (fractions of test examples, paired).
+`across` (a case in two runs), `accuracy` (fractions of test examples, paired), `kinks` (a line over rungs, and its break).
 benchmarks/coverage.py shows by simulation that each 95 % interval holds the truth in at least 93 % of runs, with drift,
 autocorrelation, outliers, process effects and a shared reference.
 
@@ -55,6 +55,7 @@ from harness.stats.comparisons import (
 )
 from harness.stats.components import components
 from harness.stats.estimates import CONFIDENCE, absent, estimate
+from harness.stats.kinks import LEAST_LINE, Fit, Slope, line
 from harness.stats.ladders import joint
 from harness.stats.processes import RESOLUTION_NS, Floats, Process, last_attempts
 from harness.stats.steady import SHIFT, Change, change, effective, lag1
@@ -63,6 +64,7 @@ from harness.stats.tails import BOUND_SAMPLES, QUANTILE_SAMPLES
 __all__ = [
     "BOUND_SAMPLES",
     "CONFIDENCE",
+    "LEAST_LINE",
     "MAX_BLOCKS",
     "QUANTILE_SAMPLES",
     "RESOLUTION_NS",
@@ -70,9 +72,11 @@ __all__ = [
     "SHIFT",
     "Bits",
     "Change",
+    "Fit",
     "Floats",
     "Process",
     "Reach",
+    "Slope",
     "absent",
     "blocks_needed",
     "change",
@@ -89,6 +93,7 @@ __all__ = [
     "lag1",
     "last_attempts",
     "least",
+    "line",
     "mcnemar",
     "paired",
     "paired_seeds",
