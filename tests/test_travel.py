@@ -55,6 +55,15 @@ def files_of(root: Path) -> dict[str, bytes]:
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in root.rglob("*") if file.is_file()}
 
 
+@pytest.mark.parametrize("version", range(1, store.SCHEMA + 1))
+def test_a_record_of_every_version_is_kept_and_read_as_one_of_now(version: int, tmp_path: Path) -> None:
+    folder = Path(__file__).resolve().parent / "data" / "runs" / f"version-{version}"
+    assert json.loads((folder / "run.json").read_text())["schema"] == version
+    run = store.load(folder)
+    assert run.schema == store.SCHEMA
+    assert store.load(store.create(tmp_path, run)) == run
+
+
 # --- archive ------------------------------------------------------------------------------------------------------
 
 
