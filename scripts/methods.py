@@ -108,7 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--data", type=Path, metavar="DIR")
     made.add_argument("--device", default="local", metavar="NAME")
     made.add_argument("--inventory", type=Path, metavar="FILE")
-    made.add_argument("--budget", type=float, default=1800.0, help="of measuring each job, s", metavar="S")
+    made.add_argument(
+        "--budget",
+        type=float,
+        default=1800.0,
+        help="of measuring each model, shared among its jobs by their methods, s",
+        metavar="S",
+    )
     made.add_argument("--fresh", action="store_true", help="begin new runs, whatever there is")
     made.add_argument("--tables", action="store_true", help="run nothing: write tables and figures of what there is")
     return made
@@ -194,12 +200,17 @@ def _requests(plan: Plan, methods: str, recipe: tuple[str, ...], data: Path | No
 def _run_jobs(plan: Plan, said: argparse.Namespace) -> Iterator[str]:
     """Bring every job of a model to its end; yield those that could not be."""
     for name, recipe in JOBS.items():
-        methods = [method for method in plan.methods if method != POSITION]
-        if name == "position":
-            methods = ["easier", *(["continue"] if "continue" in methods else [])] if POSITION in plan.methods else []
+        methods = _methods_of(name, plan)
         recipe = tuple(each for each in recipe if each.partition(".")[0] in methods)
         if methods and not _bring(plan, ",".join(methods), recipe, said.out / plan.model / name, said):
             yield name
+
+
+def _methods_of(job: str, plan: Plan) -> list[str]:
+    """The methods of a job; that of the other entropy has the control that it is compared with, too."""
+    if job == "main":
+        return [method for method in plan.methods if method != POSITION]
+    return ["easier", *(["continue"] if "continue" in plan.methods else [])] if POSITION in plan.methods else []
 
 
 def _bring(plan: Plan, methods: str, recipe: tuple[str, ...], folder: Path, said: argparse.Namespace) -> bool:
@@ -223,7 +234,8 @@ def _words(plan: Plan, methods: str, recipe: tuple[str, ...], said: argparse.Nam
     values = {"--device": said.device, "--model": plan.model, "--task": asked.task, "--data": said.data}
     values |= {"--method": methods, "--rungs": asked.rungs, "--step": plan.step, "--seeds": asked.seeds}
     values |= {"--schedule": asked.schedule, "--train-on": asked.train_on}
-    values |= {"--budget": f"{said.budget:g}", "--energy": "none"}
+    share = len(methods.split(",")) / sum(len(_methods_of(job, plan)) for job in JOBS)
+    values |= {"--budget": f"{said.budget * share:.0f}", "--energy": "none"}
     words = [word for flag, value in values.items() if value is not None for word in (flag, str(value))]
     return [*words, "--no-controls", *(word for each in recipe for word in ("--recipe", each))]
 
