@@ -248,7 +248,7 @@ def _key(run: Run, panels: Sequence[Panel], table: Sequence[Point]) -> Iterator[
     if any(p.status == "failed" and p.latency_ms is not None for p in table):
         yield _handle("x", "cross: failed after these blocks", color=style.BLACK)
     if any(p.warning for p in table):
-        yield _handle("s", "boxed: fewer layers or MACs, not faster", color=style.WARNING, mfc="white", mew=1.3, ms=9)
+        yield _handle("s", style.BOXED, color=style.WARNING, mfc="white", mew=1.3, ms=9)
     sizes = [size for panel in panels for _, size in _floors(panel)]
     if sizes:
         yield Patch(color=style.BAND, label=f"A/A floor of rung 0, ±{100 * math.expm1(max(sizes)):.1f} %")

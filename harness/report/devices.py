@@ -339,7 +339,7 @@ def _key(
     if any(p.status == "failed" and p.latency_ms is not None for p in table):
         yield canvas.handle("x", "cross: failed after these blocks", color=style.BLACK)
     if any(p.warning for p in table):
-        yield canvas.handle("s", "boxed: fewer layers, not faster", color=style.WARNING, mfc="white", mew=1.3, ms=9)
+        yield canvas.handle("s", style.BOXED, color=style.WARNING, mfc="white", mew=1.3, ms=9)
     for run in runs:
         mine = [p for p in table if p.run == run.run and p.latency_ms is not None]
         drawn = {(p.runtime, p.precision, p.ladder, p.label) for p in mine}

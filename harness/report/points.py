@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness import findings
 from harness.records import Run, Summary
 from harness.report import rows
 from harness.report.plotted import ms
@@ -52,7 +51,6 @@ def points(run: Run) -> Iterator[Point]:
 
 def _point(run: Run, panel: Panel, summary: Summary, depth: int, x: float) -> Point:
     estimate = summary.latency_ns
-    kinds = {finding.kind for finding in findings.for_case(run.findings, summary.case_id)}
     return Point(
         runtime=panel.runtime,
         precision=panel.precision,
@@ -69,7 +67,7 @@ def _point(run: Run, panel: Panel, summary: Summary, depth: int, x: float) -> Po
         weight_mb=summary.weight_bytes / 1e6,
         status=summary.status,
         verdict=summary.speedup.verdict if summary.speedup else None,
-        warning=bool(kinds & {"depth-without-speed", "flops-fell-latency-rose"}),
+        warning=rows.is_warned_of(run, summary),
         letters=rows.marks(run, summary, rows.LETTERED),
     )
 

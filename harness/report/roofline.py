@@ -98,13 +98,8 @@ def _mark(run: Run, row: Summary) -> Iterator[Mark]:
         copy_ms=1e3 * copied / best.bytes_per_s if best and best.bytes_per_s and copied else None,
         verdict=row.speedup.verdict if row.speedup else None,
         status=row.status,
-        warning=_warned(run, row),
+        warning=rows.is_warned_of(run, row),
     )
-
-
-def _warned(run: Run, row: Summary) -> bool:
-    """Whether a row has fewer layers and no more speed."""
-    return bool(rows.marks(run, row, ("depth-without-speed",)))
 
 
 def _ceilings(row: Summary) -> Ceilings | None:
@@ -195,7 +190,7 @@ def _missing(panel: Panel) -> str:
     reasons = dict.fromkeys(
         row.reasons.get("executed.of_compute") or row.reasons.get("executed", "") for row in panel.rows
     )
-    return next(filter(None, reasons), "an older version measured none")[:70]
+    return next(filter(None, reasons), "an older version measured none")
 
 
 def _scales(axes: Axes, table: Sequence[Mark], more: Sequence[float]) -> None:
@@ -323,6 +318,6 @@ def _key(run: Run, table: Sequence[Mark], looks: Mapping[str, style.Look]) -> It
     if any(mark.status == "failed" for mark in table):
         yield canvas.handle("x", "cross: failed after these blocks", color=style.BLACK)
     if any(mark.warning for mark in table):
-        yield canvas.handle("s", "boxed: fewer layers, not faster", color=style.WARNING, mfc="white", mew=1.3, ms=9)
+        yield canvas.handle("s", style.BOXED, color=style.WARNING, mfc="white", mew=1.3, ms=9)
     if left := canvas.missing(run, {(mark.runtime, mark.precision, mark.ladder, mark.label) for mark in table}):
         yield canvas.handle("", f"not drawn, no latency or no MACs: {left}")

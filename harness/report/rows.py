@@ -145,6 +145,12 @@ def marks(run: Run, summary: Summary, kinds: Collection[str] | None = None) -> s
     return " ".join(letter for letter, finding in lettered(run.findings) if finding in wanted)
 
 
+def is_warned_of(run: Run, summary: Summary) -> bool:
+    """Whether a row has fewer layers or MACs than full depth, and no more speed: what figures box."""
+    kinds = {finding.kind for finding in findings.for_case(run.findings, summary.case_id)}
+    return bool(kinds & {"depth-without-speed", "flops-fell-latency-rose"})
+
+
 def absences(panel: Panel, keys: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     """Why numbers of a panel are null: (keys, rows, reason), all in words; what shares rows and reason stands once."""
     shared: dict[tuple[str, str], list[str]] = {}

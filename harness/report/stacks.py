@@ -145,7 +145,7 @@ def _parts(run: Run, row: Summary) -> Iterator[Part]:
                 low_ms=ms(found.low if found else None),
                 high_ms=ms(found.high if found else None),
                 contended=bool(row.executed and row.executed.contended),
-                warning=bool(rows.marks(run, row, ("depth-without-speed",))),
+                warning=rows.is_warned_of(run, row),
             )
         height += time_ms
 
@@ -242,7 +242,7 @@ def _key(run: Run, table: Sequence[Part]) -> Iterator[Line2D | Patch]:
     if any(_swollen(part) for part in table):
         yield canvas.handle("", "bars above their dot: timing operators took time of its own")
     if any(part.warning for part in table):
-        yield canvas.handle("", "* fewer layers, not faster")
+        yield canvas.handle("", "* fewer layers or MACs, not faster")
     if left := canvas.missing(run, {(part.runtime, part.precision, part.ladder, part.label) for part in table}):
         yield canvas.handle("", f"operators not timed: {left}")
 

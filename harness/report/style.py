@@ -17,6 +17,7 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
 )
 GREY = "#6E6E6E"
 WARNING, BAND = VERMILION, "#DEDEDE"
+BOXED = "boxed: fewer layers or MACs, not faster"
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable where a line passes behind it
 
 # Ladders differ in colour, marker and line at once: one of the three is left in grey or with poor eyes.
