@@ -89,7 +89,7 @@ _OPTIONAL: dict[Kind, dict[str, _Rule]] = {
     "task": {"VOCABULARY": _NUMBER, "DATA": _TEXT, "classes": _FUNCTION, "check": _FUNCTION},
     "method": {
         **dict.fromkeys(("CHAINS", "FRESH", "CONTROL"), _FLAG),
-        **dict.fromkeys(("check", "units", "budget", "begin", "shorten", "tune", "finish"), _FUNCTION),
+        **dict.fromkeys(("check", "units", "budget", "begin", "shorten", "tune", "finish", "exhausted"), _FUNCTION),
     },
     "sensor": {"WHERE": _PLACE, "LEAD_S": _SECONDS, "REPLACES": _TUPLE},
     "runtime": {
