@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= $(shell expr 2 \* $$(nproc))# tests wait for processes of theirs about half of the time
 FEW    ?= $(shell expr 3 \* $$(nproc) / 2)# slow ones mind a crowd
 
-.PHONY: runtimes run test test-slow check format docs bench lab lab-down clean help
+.PHONY: moto runtimes run test test-slow check format docs bench lab lab-down clean help
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -21,6 +21,11 @@ runtimes: $(READY)  ## every runtime that has wheels for this machine (2.5 GB)
 
 run: $(READY)    ## the main job on this machine: train, fold, build, measure, show
 	$(BIN)/harness run --device local
+
+moto: .moto/bin/moto_server  ## an S3 server for the tests, by itself: its packages do not stand beside ours
+.moto/bin/moto_server:
+	$(PYTHON) -m venv .moto
+	.moto/bin/pip install --quiet --disable-pip-version-check 'moto[s3]>=5' flask flask-cors
 
 test: $(READY)   ## the fast tests
 	$(BIN)/pytest -n $(JOBS) --dist worksteal

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from command import Cli
+from pyarrow.fs import S3FileSystem
 
 from harness import store
 from harness.errors import HarnessError, StoreError, UsageError
 from harness.store import remote
 
+MOTO = Path(__file__).resolve().parent.parent / ".moto" / "bin" / "moto_server"
+RUN = ("run", "--device", "local", "--model", "tiny", "--method", "order", "--runtime", "empty", "--budget", "3", "--json")
 NAME = "20261121T063146Z-b45a"
 EXAMPLE = Path(__file__).resolve().parent.parent / "results" / "examples" / "local" / NAME
 
@@ -91,22 +99,59 @@ def test_what_cannot_be_reached_is_said_and_is_no_bug(tmp_path: Path, example: P
         remote.copy(example, f"file://{blocked}/runs")
 
 
-@pytest.mark.skipif(
-    "HARNESS_TEST_S3" not in os.environ, reason="say the URL of an S3 server: HARNESS_TEST_S3 (docs/files.md)"
-)
-def test_a_run_goes_to_s3_and_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, example: Path) -> None:
-    said = {"AWS_ENDPOINT_URL": os.environ["HARNESS_TEST_S3"], "AWS_ACCESS_KEY_ID": "testing"}
-    for name, value in {**said, "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A bucket of a server of its own on loopback; AWS's variables name it."""
+    if not MOTO.is_file():
+        pytest.skip("no S3 server here: make moto")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    said = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**said, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
         monkeypatch.setenv(name, value)
-    from pyarrow.fs import S3FileSystem
+    with (tmp_path / "moto.log").open("w") as log:
+        server = subprocess.Popen([MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    try:
+        patience = time.monotonic() + 60
+        while not _answers(port) and time.monotonic() < patience:
+            time.sleep(0.1)
+        made = S3FileSystem(endpoint_override=f"127.0.0.1:{port}", scheme="http", allow_bucket_creation=True)
+        made.create_dir("edge-harness-tests", recursive=False)
+        yield "s3://edge-harness-tests/runs"
+    finally:
+        server.kill()
+        server.wait()
 
-    scheme, _, host = said["AWS_ENDPOINT_URL"].partition("://")
-    server = S3FileSystem(endpoint_override=host, scheme=scheme, allow_bucket_creation=True)
-    server.create_dir("edge-harness-tests", recursive=False)
-    url = f"s3://edge-harness-tests/{tmp_path.name}"
-    there = remote.copy(example, url)
-    assert remote.copy(example, url) == there
-    assert files_of(store.find(tmp_path, url)) == files_of(example)
+
+def _answers(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_run_goes_to_s3_and_back(s3: str, tmp_path: Path, example: Path) -> None:
+    there = remote.copy(example, s3)
+    assert there == f"{s3}/local/{NAME}"
+    assert remote.copy(example, s3) == there
+    assert files_of(store.find(tmp_path, s3)) == files_of(example)
+
+
+@pytest.mark.parametrize("word", ["/no/url", "gopher://x"])
+def test_where_nobody_could_copy_to_nothing_is_measured(cli: Cli, word: str) -> None:
+    done = cli(*RUN, "--copy-to", word)
+    assert done.code == 2 and word in done.err, done.err
+    assert not cli.runs
+
+
+def test_a_finished_run_is_copied_as_its_command_says(cli: Cli, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/there"
+    done = cli(*RUN, "--copy-to", url)
+    assert done.code == 0, done.err
+    (run,) = cli.runs
+    assert f"copy    {url}/local/{run.name}" in done.err
+    assert done.json["run"] == run.name
+    shown = cli("show", url, "--json")
+    assert shown.json == done.json
 
 
 def test_memory_and_files_are_spoken_by_the_fsspec_that_torch_brings() -> None:

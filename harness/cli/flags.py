@@ -59,6 +59,10 @@ Steal = Annotated[bool, typer.Option("--steal", help="End the run that holds a d
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check words, model and data as a run would, print the plan and stop.")
 ]
+CopyTo = Annotated[
+    str | None,
+    typer.Option(help="Copy each finished run below this URL: s3://BUCKET/runs, file://...", metavar="URL"),
+]
 Resume = Annotated[str | None, typer.Option(help="Finish a run that was cut off.", metavar="RUN")]
 Recipe = Annotated[
     list[str] | None,

@@ -29,6 +29,7 @@ _BESIDE_RESUME = {
     "as_json",
     "wait",
     "steal",
+    "copy_to",
 }  # what may be said together with --resume
 
 
@@ -77,26 +78,39 @@ def run(
     steal: flags.Steal = False,
     dry_run: flags.DryRun = False,
     resume: flags.Resume = None,
+    copy_to: flags.CopyTo = None,
     results: Results = Path("results"),
     inventory: InventoryFile = None,
     as_json: Json = False,
 ) -> None:
     """Make a network shallower, build it, run it on a device, and show what that bought."""
     busy = _busy(wait, steal)
+    _require_url(copy_to, dry_run)
     if resume is not None:
         hint = "Start a new run for another plan."
         _refuse(_said(context) - _BESIDE_RESUME, "resume: a run goes on as it was planned", hint)
-        _resume(resume, results, inventory, as_json, busy)
+        _resume(resume, results, inventory, as_json, busy, copy_to)
     elif dry_run:
         _plan(_words(context), results, inventory)
     else:
-        _run(_words(context), results, inventory, as_json, busy)
+        _run(_words(context), results, inventory, as_json, busy, copy_to)
 
 
 def _busy(wait: bool, steal: bool) -> Busy:
     if wait and steal:
         raise UsageError("--wait cannot be said beside --steal: a busy device is waited for, or taken", "Drop one.")
     return "wait" if wait else "steal" if steal else "refuse"
+
+
+def _require_url(copy_to: str | None, dry_run: bool) -> None:
+    """Find out before the long work whether anything here speaks this URL. Raises UsageError."""
+    if copy_to is None:
+        return
+    if dry_run:
+        raise UsageError("--copy-to cannot be said beside --dry-run: there will be nothing to copy", "Drop one.")
+    from harness.store import remote
+
+    remote.require_spoken(copy_to)
 
 
 def _words(context: typer.Context) -> Words:
@@ -141,7 +155,9 @@ def _planned(words: Words, inventory_file: Path | None) -> tuple[tuple[Device, P
     return plan.make(words, inventory.locate(inventory_file))
 
 
-def _run(words: Words, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy) -> None:
+def _run(
+    words: Words, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy, copy_to: str | None
+) -> None:
     """Measure on every device, show what was measured, then raise the bug that one of them may have met."""
     planned = _planned(words, inventory_file)
     from harness import fleet
@@ -154,7 +170,7 @@ def _run(words: Words, results: Path, inventory_file: Path | None, as_json: bool
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     try:
         folders = [outcome.folder for outcome in outcomes if outcome.folder]
-        _report(folders, as_json, bool(failures), several=len(planned) > 1)
+        _report(folders, as_json, bool(failures), several=len(planned) > 1, copy_to=copy_to)
     finally:
         for bug in failures:
             if not isinstance(bug, HarnessError):
@@ -168,7 +184,9 @@ def _complain_of(device: str, error: HarnessError) -> None:
     complain(HarnessError(named, error.hint))
 
 
-def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy) -> None:
+def _resume(
+    word: str, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy, copy_to: str | None
+) -> None:
     from harness import inventory, store
     from harness import run as story
     from harness.progress import narrate
@@ -178,7 +196,7 @@ def _resume(word: str, results: Path, inventory_file: Path | None, as_json: bool
     device = inventory.device(store.load(folder).device, inventory.locate(inventory_file))
     with narrate() as tell:
         story.resume(folder, device, tell=tell, busy=busy)
-    _report([folder], as_json, failed=False)
+    _report([folder], as_json, failed=False, copy_to=copy_to)
 
 
 def _said(context: typer.Context) -> set[str]:
@@ -193,8 +211,10 @@ def _refuse(names: set[str], beside: str, hint: str) -> None:
         raise UsageError(f"--{name.replace('_', '-')} cannot be said beside --{beside}", hint)
 
 
-def _report(folders: list[Path], as_json: bool, failed: bool, several: bool = False) -> None:
-    """Draw each run's figures, show its table; exit 1 if a case failed or none was measured.
+def _report(
+    folders: list[Path], as_json: bool, failed: bool, several: bool = False, copy_to: str | None = None
+) -> None:
+    """Draw each run's figures, show its table, copy it where it is to go; exit 1 if a case failed or none was measured.
 
     The JSON is a list where several devices were asked for, however many of them failed.
     """
@@ -217,6 +237,17 @@ def _report(folders: list[Path], as_json: bool, failed: bool, several: bool = Fa
     if as_json:
         shown = [report.to_json(each) for each in runs]
         print_json(shown if several else shown[0])
+    _copy(folders, copy_to)
     measured = all(any(case.status == "ok" for case in each.cases) for each in runs)
     if failed or not measured or any(case.status == "failed" for each in runs for case in each.cases):
         raise typer.Exit(1)
+
+
+def _copy(folders: list[Path], url: str | None) -> None:
+    """Copy finished runs below a URL, and say where they are; standard error, for JSON may stand on the other."""
+    if url is None:
+        return
+    from harness.store import remote
+
+    for folder in folders:
+        print(f"copy    {remote.copy(folder, url)}", file=sys.stderr)

@@ -33,6 +33,14 @@ def is_url(word: str) -> bool:
     return "://" in word
 
 
+def require_spoken(url: str) -> None:
+    """Raise UsageError for what is no URL, or one that nothing here speaks. Nobody is asked whether it is there."""
+    if not is_url(url):
+        raise UsageError(f"{url}: is no URL", "Give s3://BUCKET/runs, file:///FOLDER, or another that fsspec speaks.")
+    with _reached(url):
+        pass
+
+
 def copy(folder: Path, url: str) -> str:
     """Copy a finished run below `url` and return its URL there; what is there already is not sent again.
 
