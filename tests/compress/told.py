@@ -13,17 +13,18 @@ from harness.compress import client
 
 
 class Told:
-    """The lines of progress, and what to do the first time that a word is in one."""
+    """The lines of progress, and what to do at the first line with a word in it, or at the one of number `at`."""
 
-    def __init__(self, word: str = "", act: Callable[[], None] | None = None) -> None:
+    def __init__(self, word: str = "", act: Callable[[], None] | None = None, at: int = 1) -> None:
         self.lines: list[str] = []
-        self.word, self.act = word, act
+        self.word, self.act, self.left = word, act, at
 
     def __call__(self, progress: Progress) -> None:
         self.lines.append(progress.text)
         if self.act is not None and self.word in progress.text:
-            act, self.act = self.act, None
-            act()
+            self.left -= 1
+            if not self.left:
+                self.act()
 
     def heard(self, word: str) -> bool:
         """Whether any line holds the word."""
