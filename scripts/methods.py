@@ -292,7 +292,9 @@ def told(plan: Plan, runs: Sequence[Run]) -> list[str]:
         f"{count(plan.epochs, 'epoch')} for each ladder beyond full depth, {plan.step} removed a rung."
     )
     lines = [how]
-    lines += [f"Run {each.run}: {each.verdict.state}; {'; '.join(each.verdict.evidence)}." for each in runs if each.verdict]
+    lines += [
+        f"Run {each.run}: {each.verdict.state}; {'; '.join(each.verdict.evidence)}." for each in runs if each.verdict
+    ]
     lines += [f"Left out, {method}: {why}" for method, why in plan.left_out.items()]
     lines += [f"Ended early, {why}" for why in side_by_side.ended(runs)]
     return lines

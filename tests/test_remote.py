@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -20,7 +19,20 @@ from harness.errors import HarnessError, StoreError, UsageError
 from harness.store import remote
 
 MOTO = Path(__file__).resolve().parent.parent / ".moto" / "bin" / "moto_server"
-RUN = ("run", "--device", "local", "--model", "tiny", "--method", "order", "--runtime", "empty", "--budget", "3", "--json")
+RUN = (
+    "run",
+    "--device",
+    "local",
+    "--model",
+    "tiny",
+    "--method",
+    "order",
+    "--runtime",
+    "empty",
+    "--budget",
+    "3",
+    "--json",
+)
 NAME = "20261121T063146Z-b45a"
 EXAMPLE = Path(__file__).resolve().parent.parent / "results" / "examples" / "local" / NAME
 

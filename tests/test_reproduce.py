@@ -71,7 +71,19 @@ def test_what_differs_is_told_by_name_and_what_is_equal_is_not() -> None:
 
 @pytest.mark.slow
 def test_a_run_is_archived_imported_elsewhere_run_again_there_and_compared(cli: Cli) -> None:
-    words = "--model tiny --method order --rungs 1 --no-controls --runtime empty --budget 5".split()
+    words = [
+        "--model",
+        "tiny",
+        "--method",
+        "order",
+        "--rungs",
+        "1",
+        "--no-controls",
+        "--runtime",
+        "empty",
+        "--budget",
+        "5",
+    ]
     assert cli("run", "--device", "local", *words).code == 0
     (made,) = cli.runs
     done = cli("archive", made.name, "--json")
