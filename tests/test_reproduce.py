@@ -92,7 +92,8 @@ def test_a_run_is_archived_imported_elsewhere_run_again_there_and_compared(cli: 
     assert cli("import", f"{made.name}.zip", "--results", "other").out.strip() == f"other/local/{made.name}"
     done = cli("reproduce", made.name, "--results", "other", "--json")
     assert done.code in (0, 3), done.err
-    assert set(done.json) == {"run", "differs", "comparison"} and done.json["differs"] == {}
+    assert set(done.json) == {"run", "differs", "comparison"}
+    assert set(done.json["differs"]) <= {"commit"}  # who works on the program meanwhile makes it another
     new = done.json["run"]["run"]
     old, again_ = (store.load(cli.folder / "other" / "local" / name) for name in (made.name, new))
     assert (again_.plan, again_.command[0]) == (old.plan, "reproduce")
