@@ -184,16 +184,7 @@ def _name(axes: Axes, controls: Sequence[Point]) -> None:
         side = [p for p in controls if (1 if abs(p.x - left) <= abs(p.x - right) else -1) == towards]
         heights = style.apart([p.latency_ms or 0 for p in side], 0.045 * (top - bottom))
         for p, height in zip(side, heights, strict=True):
-            axes.annotate(
-                style.plain(p.label),
-                (p.x, height),
-                (8 * towards, 0),
-                textcoords="offset points",
-                ha="left" if towards > 0 else "right",
-                va="center",
-                path_effects=style.HALO,
-                zorder=5,
-            )
+            style.name_beside(axes, (p.x, height), p.label, towards)
 
 
 # --- beside it -----------------------------------------------------------------------------------------------------

@@ -305,17 +305,7 @@ def _controls(
         heights = style.apart([value for _, value, _, _ in side], 0.09 * top)
         for (p, value, low, high), height in zip(side, heights, strict=True):
             _mark(axes, p, (style.BLACK, "D", "-"), value, low, high)
-            axes.annotate(
-                style.plain(p.label),
-                (p.x, height),
-                (8 * towards, 0),
-                textcoords="offset points",
-                ha="left" if towards > 0 else "right",
-                va="center",
-                fontsize=8,
-                path_effects=style.HALO,
-                zorder=5,
-            )
+            style.name_beside(axes, (p.x, height), p.label, towards, size=8)
 
 
 def _key(

@@ -85,6 +85,21 @@ RC: Any = {  # keys and values are matplotlib's
 }
 
 
+def name_beside(axes: Any, spot: tuple[float, float], name: str, towards: int, size: float | None = None) -> None:
+    """Write a name beside a mark, to its right where `towards` is 1, to its left where it is -1."""
+    axes.annotate(
+        plain(name),
+        spot,
+        (8 * towards, 0),
+        textcoords="offset points",
+        ha="left" if towards > 0 else "right",
+        va="center",
+        fontsize=size,
+        path_effects=HALO,
+        zorder=5,
+    )
+
+
 def plain(text: str) -> str:
     """Text that is drawn as it is: a dollar sign would begin a formula."""
     return text.replace("$", r"\$")
