@@ -46,7 +46,7 @@ _LEGEND_COLUMN = 2.15  # inches
 _TITLE_PER_INCH = 11.5  # characters
 _COLLAPSED = 25.0  # points between the best and the worst
 _CROWDED = 80.0  # %: only where the best errs less do others crowd beside it
-_ERRORS = (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # accuracies named on the scale of errors, %
+_ERRORS = (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 100)  # accuracies named on the scale of errors, %
 _LEAST_ERROR = 0.25  # %, added to every error: none is 0
 _NOTE = 68  # characters of a line below an axis
 _LINE = 0.16  # inches that such a line is high
@@ -191,7 +191,7 @@ def _scale_by_errors(axes: Axes, low: float, high: float) -> None:
     """Accuracies on the scale of the logarithm of errors: half as many errors are the same way up everywhere."""
 
     def forward(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return -np.log(np.clip(100 - np.asarray(accuracy), 0, None) + _LEAST_ERROR)
+        return -np.log(np.clip(100 - np.asarray(accuracy), -0.9 * _LEAST_ERROR, None) + _LEAST_ERROR)
 
     def backward(height: NDArray[np.float64]) -> NDArray[np.float64]:
         return 100 + _LEAST_ERROR - np.exp(-np.asarray(height))
@@ -199,7 +199,7 @@ def _scale_by_errors(axes: Axes, low: float, high: float) -> None:
     axes.set_yscale("function", functions=(forward, backward))
     bottom, top = forward(np.array([low, high]))
     room = 0.06 * (top - bottom)
-    axes.set_ylim(*backward(np.array([bottom - room, min(top + room, -np.log(_LEAST_ERROR))])))
+    axes.set_ylim(*backward(np.array([bottom - room, top + room])))  # beyond 100 %, where a dot stands on it
     axes.set_yticks([5.0 * (low // 5), *(tick for tick in _ERRORS if low + 5 < tick < axes.get_ylim()[1])])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
