@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness import calibration, wire
-from harness.calibration import Calibration
 from harness.errors import StoreError
 from harness.records import Plan, Run
 from harness.store.writing import write
+
+if TYPE_CHECKING:
+    from harness import wire
+    from harness.calibration import Calibration  # NumPy comes with it: only who reads one waits for that
 
 FILE = "calibration.json"
 _ANEW = "Remove it, and calibrate again."
@@ -27,6 +29,8 @@ def save_calibration(folder: Path, found: Calibration) -> None:
 def load_calibration(results: Path, device: str) -> Calibration | None:
     """Read the device's newest calibration; None where there is none. Raises StoreError: damaged, or from a newer program."""
     from pydantic import ValidationError
+
+    from harness import calibration
 
     file = results / device / FILE
     if not file.is_file():
@@ -54,6 +58,8 @@ def calibration_of(results: Path, plan: Plan) -> dict[str, Any] | None:
     """The device's newest calibration as a run of this plan keeps it: its numbers, as `quote` what it came to, as `unlike`
     what was otherwise. One that cannot be read is no reason not to measure: then the quote says so, alone.
     """
+    from harness import calibration
+
     try:
         found = load_calibration(results, plan.device)
     except StoreError as error:
@@ -66,6 +72,8 @@ def calibration_of(results: Path, plan: Plan) -> dict[str, Any] | None:
 
 def compared_calibration(run: Run, replies: Mapping[str, wire.Reply | None]) -> Mapping[str, Any] | None:
     """What a run keeps of its device's calibration, `unlike` completed by what the device said of itself in its replies."""
+    from harness import calibration
+
     kept = run.calibration
     if kept is None or kept.get("schema") != calibration.SCHEMA:
         return kept
@@ -83,6 +91,8 @@ def quote_calibration(results: Path, device: str, probed: Mapping[str, Mapping[s
 
     `probed`: {"facts", "versions"} by runtime, where the device was just asked: what changed since then is said.
     """
+    from harness import calibration
+
     try:
         found = load_calibration(results, device)
     except StoreError as error:
@@ -96,6 +106,8 @@ def quote_calibration(results: Path, device: str, probed: Mapping[str, Mapping[s
 
 def _parsed(text: str) -> Calibration:
     from pydantic import TypeAdapter
+
+    from harness.calibration import Calibration
 
     return TypeAdapter(Calibration).validate_json(text, strict=True)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import wire
-from harness.analysis import Jobs, Journals, Replies
 from harness.store.writing import reported, write
+
+if TYPE_CHECKING:
+    from harness.analysis import Jobs, Journals, Replies
 
 
 def job_folder(folder: Path, runtime: str) -> Path:

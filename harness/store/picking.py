@@ -1,7 +1,7 @@
 """Cases of all runs that an expression picks: `harness show --where "device = 'pi5' and rung > 3"`.
 
 The expression is one of DuckDB's SQL, over the columns of `columns.COLUMNS`. It is only ever parsed as an expression, never as
-a statement, and is evaluated in memory, in a connection that reaches no file, no network and no variable of this program.
+a statement, and is evaluated in a connection that reaches no file but the index, no network and no variable of this program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness import content
 from harness.errors import StoreError, UsageError
 from harness.store.columns import COLUMNS, Row
-from harness.store.index import TABLE, load_into
+from harness.store.index import TABLE, looked_at
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,8 +63,7 @@ def search(results: Path, where: str, told: Callable[[int], None] | None = None)
 
     if len(where) > _LONGEST:
         raise UsageError(f"--where: {len(where)} characters, at most {_LONGEST}")
-    with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        load_into(connection, results, told)
+    with duckdb.connect(":memory:", config=_SETTINGS) as connection, looked_at(connection, results, told):
         if not connection.execute(f"SELECT count(*) FROM {TABLE}").fetchall()[0][0]:
             raise StoreError(f"{results}: no runs there", "Make one: harness run --device local")
         damaged = connection.execute(
@@ -80,7 +79,7 @@ def search(results: Path, where: str, told: Callable[[int], None] | None = None)
 
 
 def _close_to_the_world(connection: duckdb.DuckDBPyConnection) -> None:
-    """From now on the connection reaches no file and no network, and cannot be opened again."""
+    """From now on the connection reaches no file but what was allowed and no network, and cannot be opened again."""
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -52,7 +52,8 @@ def load(folder: Path) -> Run:
 
     file = folder / "run.json"
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = file.read_text(encoding="utf-8")
+        tree = json.loads(text, parse_constant=_refuse_constant)
         version = tree["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(file, str(error)) from None
@@ -64,7 +65,7 @@ def load(folder: Path) -> Run:
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(file, f"version {version} has no {error}") from None
     try:
-        run = _adapter().validate_json(json.dumps(tree), strict=True)
+        run = _adapter().validate_json(text if version == SCHEMA else json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(file, f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}") from None
