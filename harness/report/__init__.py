@@ -5,7 +5,7 @@ show(run, console)      the table, findings and reasons         markdown(run)   
 to_json(run)            the machine's contract                  published(name)   a paper's table
 show_cases(rows, count, damaged, console)   cases of many runs
 show_operators(run, console, rung), operators_json(run, rung)   what was executed, beside rung 0
-draw_accuracy(runs, out) accuracy against latency and against depth
+draw_accuracy(runs, out) accuracy against latency, energy and depth
 draw_devices(runs, out) latency against depth, device beside device, absolute and relative, with fitted ms per layer
 draw_roofline(run, out) useful MACs against latency, under the device's ceiling
 draw_operators(run, out) operators per rung as stacked bars
@@ -68,7 +68,7 @@ def draw(run: Run, out: Path, published: Published | None = None, also: Sequence
 
 
 def draw_accuracy(runs: Sequence[Run], out: Path, also: Sequence[str] = ()) -> tuple[Path, ...]:
-    """Draw accuracy against latency and against depth, for one or several runs, and write the points beside it.
+    """Draw accuracy against latency, energy where there is any, and depth, of one or several runs; write the points beside it.
 
     Raises UsageError for another suffix, StoreError when nothing was trained or nothing can be written.
     """

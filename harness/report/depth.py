@@ -11,37 +11,27 @@ beside the figure as CSV. A run with nothing measured has no figure.
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from harness import stats, store
-from harness.errors import StoreError, UsageError
+from harness import stats
+from harness.errors import StoreError
 from harness.records import Run
-from harness.report import papers, rows, style
+from harness.report import canvas, papers, rows, scales, style
 from harness.report.plotted import to_csv
 from harness.report.points import Point, points
 from harness.report.rows import Panel
 
-SUFFIXES = (".png", ".svg", ".pdf")
-UNDATED: Mapping[str, Mapping[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 _HEIGHT = 5.6
-_MARGIN = 0.09  # inches
-_LEGEND_COLUMN = 2.6  # inches
-_TITLE_PER_INCH = 11.5  # characters of a title
-_UNBROKEN = "\u00a0"
 
 
 def draw(run: Run, out: Path, published: papers.Published | None = None, also: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -49,40 +39,21 @@ def draw(run: Run, out: Path, published: papers.Published | None = None, also: S
 
     Raises UsageError for another suffix, StoreError when nothing is measured or nothing can be written.
     """
-    if out.suffix not in SUFFIXES:
-        raise UsageError(f"{out}: a figure ends in {', '.join(SUFFIXES)}, not in {out.suffix or 'nothing'}")
-    if not rows.measured(run):
-        raise _nothing(run)
+    canvas.require_suffix(out)
+    canvas.require_measured(run)
     table = tuple(points(run))
     if not table:
         why = dict.fromkeys(row.reasons.get("depth", "unknown") for row in run.cases)
         raise StoreError(
             f"run {run.run}: no depth is known, no figure of it: {'; '.join(why)}", f"See: harness show {run.run}"
         )
-    with mpl.rc_context(style.RC):
-        figure = _figure(run, table, published)
-        for suffix in (out.suffix, *also):
-            picture = io.BytesIO()
-            figure.savefig(picture, format=suffix[1:], metadata=UNDATED.get(suffix))
-            store.write(out.with_suffix(suffix), picture.getvalue(), "or give another file with --out.")
-    store.write(out.with_suffix(".csv"), to_csv(Point, table).encode(), "or give another file with --out.")
-    return out, out.with_suffix(".csv")
-
-
-def _nothing(run: Run) -> StoreError:
-    if run.virtual:
-        what = "a virtual device's times stand for no real one, no figure"
-        return StoreError(f"run {run.run}: {what}", "Measure on a board.")
-    if run.status == "done":
-        return StoreError(f"run {run.run}: nothing measured, no figure", f"See why with: harness show {run.run}")
-    hint = f"It is {run.status}; go on with: harness run --resume {run.run}"
-    return StoreError(f"run {run.run}: nothing measured yet, no figure", hint)
+    return canvas.written(out, lambda: _figure(run, table, published), to_csv(Point, table), also)
 
 
 def _figure(run: Run, table: Sequence[Point], published: papers.Published | None) -> Figure:
     panels = rows.panels(run)
     widths = [*(5.0 if len(panels) == 1 else 4.3 for _ in panels), 2.8, *([4.3] if published else [])]
-    figure = Figure(figsize=(sum(widths) + 0.4, _HEIGHT), layout=ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN))
+    figure = canvas.blank(sum(widths) + 0.4, _HEIGHT)
     grid = figure.add_gridspec(2, len(widths), width_ratios=widths)
     shared: Axes | None = None
     for column, panel in enumerate(panels):
@@ -93,10 +64,7 @@ def _figure(run: Run, table: Sequence[Point], published: papers.Published | None
         _costs(figure, grid, len(panels), shared, _of(panels[0], table))
     if published:
         _published(figure.add_subplot(grid[:, -1]), published)
-    title = _title(run, panels, int(_TITLE_PER_INCH * figure.get_figwidth()))
-    figure.suptitle(title, x=_MARGIN / figure.get_figwidth(), ha="left", fontsize=10.5, fontweight="bold")
-    columns = max(1, int(figure.get_figwidth() / _LEGEND_COLUMN))
-    figure.legend(handles=list(_key(run, panels, table)), loc="outside lower left", ncols=columns)
+    canvas.headed(figure, _title(run, panels), list(_key(run, panels, table)))
     return figure
 
 
@@ -104,14 +72,12 @@ def _of(panel: Panel, table: Sequence[Point]) -> list[Point]:
     return [p for p in table if (p.runtime, p.precision) == (panel.runtime, panel.precision)]
 
 
-def _title(run: Run, panels: Sequence[Panel], width: int) -> str:
-    """What the figure is of, in lines of at most `width` characters, broken between parts alone."""
+def _title(run: Run, panels: Sequence[Panel]) -> list[str]:
+    """What the figure is of."""
     device = f"device {run.device}"
     verdict = f"run: {run.verdict.state}" if run.verdict else ""
     regime = f"regime: {run.plan.regime}" if run.plan.regime != "burst" else ""
-    parts = (rows.subject(run), device, panels[0].title if len(panels) == 1 else "", regime, verdict)
-    whole = "  ·  ".join(style.plain(part).replace(" ", _UNBROKEN) for part in parts if part)
-    return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace(_UNBROKEN, " ")
+    return [rows.subject(run), device, panels[0].title if len(panels) == 1 else "", regime, verdict]
 
 
 # --- latency -------------------------------------------------------------------------------------------------------
@@ -119,7 +85,7 @@ def _title(run: Run, panels: Sequence[Panel], width: int) -> str:
 
 def _depth_axis(axes: Axes, table: Sequence[Point]) -> None:
     axes.set_xlim(max(p.depth for p in table) + 0.7, min(p.depth for p in table) - 0.7)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.set_xlabel("depth (convolutions and linear layers on the longest path)")
 
 
@@ -128,18 +94,19 @@ def _latency(axes: Axes, panel: Panel, table: Sequence[Point], *, titled: bool) 
     axes.set_title(f"{above}latency (ms): median of process medians, 95 % interval", loc="left")
     for middle, size in _floors(panel):
         axes.axhspan(middle * math.exp(-size), middle * math.exp(size), color=style.BAND, lw=0, zorder=0)
-    for n, (name, (colour, marker, line)) in enumerate(_styles(table).items()):
+    looks = _styles(table)
+    for n, (name, (colour, marker, line)) in enumerate(looks.items()):
         ladder = [p for p in table if p.ladder == name and not p.control]
         axes.plot([p.x for p in ladder], _broken(p.latency_ms for p in ladder), color=colour, linestyle=line, zorder=2)
         for p in ladder:
             if p.latency_ms is not None:
                 _mark(axes, p, colour, marker)
-                _number(axes, p, colour, upwards=n % 2 == 0)
+            if p.latency_ms is not None and (p.warning or canvas.spaced(p.label, len(ladder))):
+                _number(axes, p, colour, upwards=n % 2 == 0, crowded=canvas.crowded(looks))
     controls = [p for p in table if p.control and p.latency_ms is not None]
     for p in controls:
         _mark(axes, p, style.BLACK, "D")
-    top = max((p.high_ms or p.latency_ms or 0 for p in table), default=1.0)
-    axes.set_ylim(0, 1.16 * top or 1.0)
+    scales.limit(axes, [each for p in table for each in (p.low_ms, p.latency_ms, p.high_ms) if each is not None], 0.138)
     _name(axes, controls)
 
 
@@ -159,15 +126,21 @@ def _floors(panel: Panel) -> Iterator[tuple[float, float]]:
 def _mark(axes: Axes, p: Point, colour: str, marker: str) -> None:
     """One point with its interval; hollow when its verdict is unclear, a cross when the case failed in the end."""
     assert p.latency_ms is not None
-    below = 0.0 if p.low_ms is None else p.latency_ms - p.low_ms
-    above = 0.0 if p.high_ms is None else p.high_ms - p.latency_ms
     face = "white" if p.verdict == "unclear" else colour
     marker = "x" if p.status == "failed" else marker
-    axes.errorbar(p.x, p.latency_ms, [[below], [above]], color=colour, marker=marker, markerfacecolor=face, zorder=3)
+    bars = canvas.reach(p.latency_ms, p.low_ms, p.high_ms)
+    axes.errorbar(p.x, p.latency_ms, bars, color=colour, marker=marker, markerfacecolor=face, zorder=3)
 
 
-def _number(axes: Axes, p: Point, colour: str, *, upwards: bool) -> None:
-    """The rung's number beyond its interval, boxed where it is a warning; beyond that the letters of its findings."""
+def _number(axes: Axes, p: Point, colour: str, *, upwards: bool, crowded: bool) -> None:
+    """The rung's number beyond its interval, boxed where it is a warning; beyond that the letters of its findings.
+
+    Where too many ladders are, numbers would lie on each other: only the boxes are left, about the marks.
+    """
+    if crowded:
+        if p.warning:
+            axes.plot(p.x, p.latency_ms or 0.0, marker="s", ms=9, mfc="none", mec=style.WARNING, mew=1.3, zorder=4)
+        return
     edge, sign = (p.high_ms, 1) if upwards else (p.low_ms, -1)
     box = {"boxstyle": "square,pad=0.18", "facecolor": "white", "edgecolor": style.WARNING, "linewidth": 1.3}
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "path_effects": style.HALO}
@@ -179,10 +152,9 @@ def _number(axes: Axes, p: Point, colour: str, *, upwards: bool) -> None:
 def _name(axes: Axes, controls: Sequence[Point]) -> None:
     """Names of controls, towards the middle of the axes; those that would collide are moved apart."""
     left, right = axes.get_xlim()
-    bottom, top = axes.get_ylim()
     for towards in (1, -1):
         side = [p for p in controls if (1 if abs(p.x - left) <= abs(p.x - right) else -1) == towards]
-        heights = style.apart([p.latency_ms or 0 for p in side], 0.045 * (top - bottom))
+        heights = scales.apart(axes, [p.latency_ms or 0 for p in side], 0.045)
         for p, height in zip(side, heights, strict=True):
             style.name_beside(axes, (p.x, height), p.label, towards)
 
@@ -230,27 +202,28 @@ def _published(axes: Axes, table: papers.Published) -> None:
 
 def _key(run: Run, panels: Sequence[Panel], table: Sequence[Point]) -> Iterator[Line2D | Patch]:
     """Handles for what stands in the figure, and for nothing else."""
-    for name, (colour, marker, line) in _styles(table).items():
-        yield Line2D([], [], color=colour, marker=marker, linestyle=line, label=style.plain(f"{name}, rungs numbered"))
+    looks = _styles(table)
+    for name, look in looks.items():
+        yield canvas.line(name, look, "" if canvas.crowded(looks) else ", rungs numbered")
     if any(p.control for p in table):
-        yield _handle("D", "untrained latency control", color=style.BLACK)
+        yield canvas.handle("D", "untrained latency control", color=style.BLACK)
     if any(p.verdict == "unclear" for p in table):
-        yield _handle("o", "hollow: verdict unclear", color=style.BLACK, mfc="white")
+        yield canvas.handle("o", "hollow: verdict unclear", color=style.BLACK, mfc="white")
     if any(p.status == "failed" and p.latency_ms is not None for p in table):
-        yield _handle("x", "cross: failed after these blocks", color=style.BLACK)
+        yield canvas.handle("x", "cross: failed after these blocks", color=style.BLACK)
     if any(p.warning for p in table):
-        yield _handle("s", style.BOXED, color=style.WARNING, mfc="white", mew=1.3, ms=9)
+        yield canvas.handle("s", style.BOXED, color=style.WARNING, mfc="white", mew=1.3, ms=9)
     sizes = [size for panel in panels for _, size in _floors(panel)]
     if sizes:
         yield Patch(color=style.BAND, label=f"A/A floor of rung 0, ±{100 * math.expm1(max(sizes)):.1f} %")
-    yield _handle("o", "MACs: filled useful, hollow nominal", color=style.GREY, mfc="white")
-    yield from map(_note, _notes(run, table))
+    yield canvas.handle("o", "MACs: filled useful, hollow nominal", color=style.GREY, mfc="white")
+    yield from (canvas.handle("", note) for note in _notes(run, table))
 
 
 def _notes(run: Run, table: Sequence[Point]) -> Iterator[str]:
     """What letters stand for, what given networks are called, and which rows are not there."""
     letters = {letter: finding.kind for letter, finding in rows.lettered(run.findings)}
-    shown = {letter for p in table for letter in p.letters.split()}
+    shown = set() if canvas.crowded(_styles(table)) else {letter for p in table for letter in p.letters.split()}
     for kind in dict.fromkeys(letters.values()):
         mine = [letter for letter in letters if letter in shown and letters[letter] == kind]
         if mine:
@@ -272,14 +245,5 @@ def _full_name(p: Point, table: Sequence[Point]) -> str:
     return (p.label if p.control else f"{ladder}rung {p.label}") + runtime
 
 
-def _note(text: str) -> Line2D:
-    return _handle("", style.plain(textwrap.fill(text, 60)))
-
-
-def _handle(marker: str, label: str, **look: Any) -> Line2D:
-    return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
-
-
 def _styles(table: Sequence[Point]) -> Mapping[str, style.Look]:
-    names = list(dict.fromkeys(p.ladder for p in table if not p.control))
-    return {name: style.LADDERS[n % len(style.LADDERS)] for n, name in enumerate(names)}
+    return canvas.looks([p.ladder for p in table if not p.control])

@@ -9,9 +9,11 @@ falls from left to right, and the axes of the lower row are one. What is plotted
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,49 +22,15 @@ from matplotlib.ticker import MaxNLocator
 
 from harness import stats
 from harness.errors import StoreError
-from harness.records import Run, Speedup, Summary
-from harness.report import canvas, rows, style
-from harness.report.plotted import ms, to_csv
-from harness.report.points import Point, points
+from harness.records import Run
+from harness.report import canvas, rows, scales, style
+from harness.report.places import Fits, Place, fitted
+from harness.report.plotted import to_csv
 from harness.report.text import digits
 
 _COLUMNS = 4  # panels side by side
-
-
-@dataclass(frozen=True)
-class Place:
-    """What is plotted of a row on a device: latency in ms, and relative to rung 0; what there is none of is None.
-
-    `fitted_ms` is the height there of the line that was fitted to the decided rungs of its ladder.
-    """
-
-    run: str
-    device: str
-    runtime: str
-    precision: str
-    threads: int
-    batch: int
-    ladder: str
-    label: str
-    control: bool
-    depth: int
-    x: float
-    latency_ms: float | None
-    low_ms: float | None
-    high_ms: float | None
-    relative: float | None
-    relative_low: float | None
-    relative_high: float | None
-    verdict: str | None
-    decided: bool
-    status: str
-    warning: bool
-    fitted_ms: float | None = None
-
-    @property
-    def panel(self) -> tuple[str, str, str, str, int, int]:
-        """What has a column of its own."""
-        return self.run, self.device, self.runtime, self.precision, self.threads, self.batch
+_ABSOLUTE, _RELATIVE = 3.3, 2.9  # inches of the two axes of a panel, with their words
+_LINE, _CHARACTER = 0.15, 0.066  # inches that a line of what fits say is high, and a character of it wide
 
 
 def draw(runs: Sequence[Run], out: Path) -> tuple[Path, ...]:
@@ -73,95 +41,41 @@ def draw(runs: Sequence[Run], out: Path) -> tuple[Path, ...]:
     canvas.require_suffix(out)
     for run in runs:
         canvas.require_measured(run)
-    fits: dict[tuple[object, ...], stats.Fit | None] = {}
-    table = [place for run in runs for place in _places(run)]
-    for place in table:
-        if not place.control and (*place.panel, place.ladder) not in fits:
-            fits[*place.panel, place.ladder] = _fit(table, place)
-    table = [_fitted(place, fits.get((*place.panel, place.ladder))) for place in table]
+    table, fits = fitted(runs)
     if not table:
         raise StoreError(f"run {runs[0].run}: no depth is known, no figure of it", f"See: harness show {runs[0].run}")
     return canvas.written(out, lambda: _figure(runs, table, fits), to_csv(Place, table))
 
 
-def _places(run: Run) -> Iterator[Place]:
-    """Yield a place per row of known depth, in the order of `points`."""
-    panels = {(panel.runtime, panel.precision): panel for panel in rows.panels(run)}
-    known = (row for panel in panels.values() for row in panel.rows if row.depth is not None)
-    for point, row in zip(points(run), known, strict=True):
-        yield _place(run, point, row)
-
-
-def _place(run: Run, point: Point, row: Summary) -> Place:
-    relative, low, high = _relative(row.speedup)
-    return Place(
-        run=run.run,
-        device=run.device,
-        runtime=row.runtime,
-        precision=row.precision,
-        threads=row.threads,
-        batch=row.batch,
-        ladder=row.ladder,
-        label=point.label,
-        control=point.control,
-        depth=point.depth,
-        x=point.x,
-        latency_ms=ms(row.latency_ns.median if row.latency_ns else None),
-        low_ms=point.low_ms,
-        high_ms=point.high_ms,
-        relative=relative,
-        relative_low=low,
-        relative_high=high,
-        verdict=point.verdict,
-        decided=canvas.decided(row),
-        status=row.status,
-        warning=point.warning,
-    )
-
-
-def _relative(found: Speedup | None) -> tuple[float | None, float | None, float | None]:
-    """Latency over that of rung 0, with limits: one over the speed-up and its limits."""
-    if found is None:
-        return None, None, None
-    low, high = (None if each is None else 1 / each for each in (found.high, found.low))
-    return 1 / found.ratio, low, high
-
-
-def _fit(table: Sequence[Place], of: Place) -> stats.Fit | None:
-    """The line through the decided rungs of the ladder that a place is of."""
-    mine = [p for p in table if p.panel == of.panel and p.ladder == of.ladder and not p.control and p.decided]
-    return stats.line([p.depth for p in mine], [p.latency_ms or 0.0 for p in mine])
-
-
-def _fitted(place: Place, fit: stats.Fit | None) -> Place:
-    return place if fit is None or not place.decided else replace(place, fitted_ms=fit.at(place.depth))
-
-
 # --- the figure ------------------------------------------------------------------------------------------------------
 
 
-def _figure(runs: Sequence[Run], table: Sequence[Place], fits: Mapping[tuple[object, ...], stats.Fit | None]) -> Figure:
+def _figure(runs: Sequence[Run], table: Sequence[Place], fits: Fits) -> Figure:
     panels = list(dict.fromkeys(place.panel for place in table))
     wide = min(_COLUMNS, len(panels))
     bands = -(-len(panels) // wide)
-    figure = canvas.blank(max(7.0, 4.1 * wide + 0.4), 1.4 + 6.2 * bands)
-    grid = figure.subplots(2 * bands, wide, squeeze=False, sharex=True, height_ratios=[1.15, 1] * bands)
+    width = max(7.0, 4.1 * wide + 0.4)
     looks = canvas.looks([place.ladder for place in table if not place.control])
+    told = {panel: _told(panel, table, looks, fits, width / wide) for panel in panels}
+    lines = max(text.count("\n") + 1 for text in told.values())
+    high = _ABSOLUTE + _LINE * max(0, lines - 3)
+    figure = canvas.blank(width, 1.4 + (high + _RELATIVE) * bands)
+    grid = figure.subplots(2 * bands, wide, squeeze=False, sharex=True, height_ratios=[high, _RELATIVE] * bands)
+    for axes in grid.flat:
+        axes.set_visible(False)
+    grid[0][0].set_xlim(max(p.depth for p in table) + 0.7, min(p.depth for p in table) - 0.7)
     several = len({run.run for run in runs}) > len({run.device for run in runs})
     for n, panel in enumerate(panels):
         mine = [place for place in table if place.panel == panel]
         above, below = (grid[2 * (n // wide) + row][n % wide] for row in (0, 1))
-        told = [(name, fits.get((*panel, name))) for name in looks if any(p.ladder == name for p in mine)]
-        _absolute(above, mine, looks, told, titled=_title(mine[0], several=several))
+        above.set_title(canvas.fitted(_title(mine[0], several=several), width / wide), loc="left")
+        _scales(above, below, mine, table, (_LINE * lines + 0.3) / (high - 0.8))
+        _absolute(above, mine, looks, {name: fits.get((*panel, name)) for name in looks})
+        _say(above, told[panel])
         _relatively(below, mine, looks)
         if n % wide == 0:
-            above.set_ylabel("latency (ms)")
+            above.set_ylabel("latency (ms), 95 % interval")
             below.set_ylabel("latency relative to full depth")
-    for n in range(len(panels), bands * wide):
-        for row in (0, 1):
-            grid[2 * (n // wide) + row][n % wide].set_visible(False)
-    _one_scale([axes for band in range(bands) for axes in grid[2 * band + 1]], table)
-    grid[0][0].set_xlim(max(p.depth for p in table) + 0.7, min(p.depth for p in table) - 0.7)
     subject = ", ".join(dict.fromkeys(rows.subject(run) for run in runs))
     canvas.headed(figure, [subject, "latency against depth"], list(_key(runs, table, looks, fits)))
     return figure
@@ -173,56 +87,63 @@ def _title(of: Place, *, several: bool) -> str:
     return f"{of.device}{run}\n{of.runtime} {of.precision}, {threads}, batch {of.batch}"
 
 
-def _one_scale(axes: Sequence[Axes], table: Sequence[Place]) -> None:
-    """Give the relative axes one scale: that is what they are compared by."""
-    top = max((p.relative_high or p.relative or 1.0 for p in table), default=1.0)
-    for each in axes:
-        each.set_ylim(0, 1.12 * max(top, 1.0))
+def _scales(above: Axes, below: Axes, mine: Sequence[Place], table: Sequence[Place], free: float) -> None:
+    """An axis of its own above, with room for words; below one for all panels: that is what they are compared by."""
+    for axes in (above, below):
+        axes.set_visible(True)
+    latencies = [each for p in mine for each in (p.low_ms, p.latency_ms, p.high_ms) if each is not None]
+    scales.limit(above, latencies, free)
+    relative = [each for p in table for each in (p.relative_low, p.relative, p.relative_high) if each is not None]
+    scales.limit(below, [1.0, *relative], 0.08)
+    above.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9, min_n_ticks=1))
+    above.tick_params(labelbottom=False)
 
 
 def _absolute(
-    axes: Axes,
-    table: Sequence[Place],
-    looks: Mapping[str, style.Look],
-    fits: Sequence[tuple[str, stats.Fit | None]],
-    titled: str,
+    axes: Axes, table: Sequence[Place], looks: Mapping[str, style.Look], fits: Mapping[str, stats.Fit | None]
 ) -> None:
-    axes.set_title(style.plain(titled), loc="left")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
-    axes.tick_params(labelbottom=False)
-    for n, (name, _) in enumerate(fits):
+    for n, (name, look) in enumerate(looks.items()):
         ladder = [p for p in table if p.ladder == name and not p.control]
+        heights = [float("nan") if p.latency_ms is None else p.latency_ms for p in ladder]
+        axes.plot([p.x for p in ladder], heights, color=look[0], linestyle=look[2], lw=0.8, alpha=0.7, zorder=2)
         for p in ladder:
-            _mark(axes, p, looks[name], p.latency_ms, p.low_ms, p.high_ms)
-            _number(axes, p, looks[name][0], p.latency_ms, p.high_ms if n % 2 == 0 else p.low_ms, 1 - 2 * (n % 2))
-    for name, fit in fits:
-        if fit is not None:
-            _fit_line(axes, fit, [p for p in table if p.ladder == name and p.decided], looks[name])
+            _mark(axes, p, look, p.latency_ms, p.low_ms, p.high_ms)
+            if canvas.crowded(looks):
+                _ring(axes, p)
+            elif p.warning or canvas.spaced(p.label, len(ladder)):
+                _number(axes, p, look[0], p.latency_ms, p.high_ms if n % 2 == 0 else p.low_ms, 1 - 2 * (n % 2))
+        if (fit := fits.get(name)) is not None and any(p.decided for p in ladder):
+            _fit_line(axes, fit, [p for p in ladder if p.decided], look)
     _controls(axes, table, [(p, p.latency_ms, p.low_ms, p.high_ms) for p in table if p.control])
-    top = max((p.high_ms or p.latency_ms or 0.0 for p in table), default=0.0) or 1.0
-    lines = [_words(name if len(fits) > 1 else "", fit) for name, fit in fits]
-    axes.set_ylim(0, (1.16 + 0.075 * sum(text.count("\n") + 1 for text in lines)) * top)
-    axes.text(
-        0.02,
-        0.985,
-        style.plain("\n".join(lines)),
-        transform=axes.transAxes,
-        va="top",
-        fontsize=8,
-        path_effects=style.HALO,
-        zorder=6,
-    )
 
 
-def _words(name: str, fit: stats.Fit | None) -> str:
-    """What a fit says: what a layer costs on either side of its break, or why there is none."""
+def _say(axes: Axes, told: str) -> None:
+    """What fits say, above what is drawn."""
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "fontsize": 8, "zorder": 6}
+    axes.text(0.02, 0.99, style.plain(told), path_effects=style.HALO, **place)
+
+
+def _told(
+    panel: tuple[object, ...], table: Sequence[Place], looks: Mapping[str, style.Look], fits: Fits, inches: float
+) -> str:
+    """What the fits of a panel say, a paragraph each; ladders without one share theirs."""
+    there = dict.fromkeys(p.ladder for p in table if p.panel == panel and not p.control)
+    found = {name: fits.get((*panel, name)) for name in looks if name in there}
+    lines = [_words(name if len(found) > 1 else "", fit) for name, fit in found.items() if fit is not None]
+    without = [name for name, fit in found.items() if fit is None]
+    if without:
+        of = "" if len(found) == 1 else f": {', '.join(without)}" if lines else ", in all ladders"
+        lines.append(f"no fit: fewer than {stats.LEAST_LINE} decided rungs{of}")
+    return "\n".join(textwrap.fill(line, int((inches - 0.7) / _CHARACTER), subsequent_indent="   ") for line in lines)
+
+
+def _words(name: str, fit: stats.Fit) -> str:
+    """What a fit says: what a layer costs on either side of its break."""
     of = f"{name}: " if name else ""
-    if fit is None:
-        return f"{of}no fit: fewer than {stats.LEAST_LINE} decided rungs"
     told = [_slope(each) for each in fit.slopes]
     if fit.breaks_at is None:
         return f"{of}{told[0]} ms per layer"
-    return f"{of}{told[0]} ms per layer to depth {fit.breaks_at:g},\nbelow it {told[1]}"
+    return f"{of}{told[0]} ms per layer to depth {fit.breaks_at:g}, below it {told[1]}"
 
 
 def _slope(found: stats.Slope) -> str:
@@ -235,7 +156,8 @@ def _slope(found: stats.Slope) -> str:
 def _fit_line(axes: Axes, fit: stats.Fit, ladder: Sequence[Place], look: style.Look) -> None:
     ends = [max(p.depth for p in ladder), min(p.depth for p in ladder)]
     xs = ends if fit.breaks_at is None else [ends[0], fit.breaks_at, ends[1]]
-    axes.plot(xs, [fit.at(x) for x in xs], color=look[0], linestyle="-", lw=4.5, alpha=0.25, zorder=1)
+    between = [a + (b - a) * n / 40 for a, b in pairwise(xs) for n in range(41)]  # a logarithmic axis bends it
+    axes.plot(between, [fit.at(x) for x in between], color=look[0], linestyle="-", lw=4.5, alpha=0.25, zorder=1)
     if fit.breaks_at is not None:
         axes.plot(
             *([fit.breaks_at], [fit.at(fit.breaks_at)]),
@@ -272,6 +194,12 @@ def _mark(axes: Axes, p: Place, look: style.Look, value: float | None, low: floa
     )
 
 
+def _ring(axes: Axes, p: Place) -> None:
+    """A box about what is a warning, where there is no room for numbers."""
+    if p.warning and p.latency_ms is not None:
+        axes.plot(p.x, p.latency_ms, marker="s", ms=9, mfc="none", mec=style.WARNING, mew=1.3, zorder=4)
+
+
 def _number(axes: Axes, p: Place, colour: str, value: float | None, edge: float | None, sign: int) -> None:
     if value is None:
         return
@@ -298,11 +226,10 @@ def _controls(
 ) -> None:
     """Controls as diamonds with their names towards the middle; those that would collide are moved apart."""
     deep, shallow = max(p.depth for p in table), min(p.depth for p in table)
-    top = max((high or value or 0.0 for _, value, _, high in found), default=0.0)
     known = [(p, value, low, high) for p, value, low, high in found if value is not None]
     for towards in (1, -1):
         side = [each for each in known if (1 if 2 * each[0].depth >= deep + shallow else -1) == towards]
-        heights = style.apart([value for _, value, _, _ in side], 0.09 * top)
+        heights = scales.apart(axes, [value for _, value, _, _ in side], 0.06)
         for (p, value, low, high), height in zip(side, heights, strict=True):
             _mark(axes, p, (style.BLACK, "D", "-"), value, low, high)
             style.name_beside(axes, (p.x, height), p.label, towards, size=8)
@@ -312,11 +239,11 @@ def _key(
     runs: Sequence[Run],
     table: Sequence[Place],
     looks: Mapping[str, style.Look],
-    fits: Mapping[tuple[object, ...], stats.Fit | None],
+    fits: Fits,
 ) -> Iterator[Line2D]:
     """Handles for what stands in the figure, and for nothing else."""
     for name, look in looks.items():
-        yield canvas.line(name, look, ", rungs numbered")
+        yield canvas.line(name, look, "" if canvas.crowded(looks) else ", rungs numbered")
     if any(p.control for p in table):
         yield canvas.handle("D", "untrained latency control", color=style.BLACK)
     if any(fits.values()):

@@ -9,33 +9,26 @@ net of idle, a diagnostic, is small and pale. Every interval is drawn. What is p
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness import store
-from harness.errors import StoreError, UsageError
+from harness.errors import StoreError
 from harness.findings.views import count
 from harness.records import Interval, Run
-from harness.report import basis, cells, rows, style
-from harness.report.depth import SUFFIXES, UNDATED
+from harness.report import basis, canvas, cells, rows, style
 from harness.report.plotted import to_csv
 from harness.report.rows import Panel
 from harness.report.spots import Spot, spots
 from harness.report.text import UNICODE
 
-_MARGIN = 0.09  # inches
 _CHARACTER = 0.018  # of the width of an axis
 
 _DISTURBED = {"contended", "throttled", "held-up"}  # statuses of rows whose sensors could be read
@@ -46,17 +39,11 @@ def draw(run: Run, out: Path) -> tuple[Path, ...]:
 
     Raises UsageError for another suffix, StoreError when the run has no energy or nothing can be written.
     """
-    if out.suffix not in SUFFIXES:
-        raise UsageError(f"{out}: a figure ends in {', '.join(SUFFIXES)}, not in {out.suffix or 'nothing'}")
+    canvas.require_suffix(out)
     table = tuple(spots(run))
     if run.virtual or not table:
         raise _nothing(run)
-    with mpl.rc_context(style.RC):
-        picture = io.BytesIO()
-        _figure(run, table).savefig(picture, format=out.suffix[1:], metadata=UNDATED.get(out.suffix))
-    store.write(out, picture.getvalue(), "or give another file with --out.")
-    store.write(out.with_suffix(".csv"), to_csv(Spot, table).encode(), "or give another file with --out.")
-    return out, out.with_suffix(".csv")
+    return canvas.written(out, lambda: _figure(run, table), to_csv(Spot, table))
 
 
 def _nothing(run: Run) -> StoreError:
@@ -75,16 +62,12 @@ def _nothing(run: Run) -> StoreError:
 
 def _figure(run: Run, table: Sequence[Spot]) -> Picture:
     panels = [panel for panel in rows.panels(run) if _of(panel, table)]
-    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN)
-    picture = Picture(figsize=(10.4, 1.3 + 3.9 * len(panels)), layout=layout)
+    picture = canvas.blank(10.4, 1.3 + 3.9 * len(panels))
     grid = picture.subplots(len(panels), 2, squeeze=False, width_ratios=(1.15, 1))
     for pair, panel in zip(grid, panels, strict=True):
         _panel(pair, panel, _of(panel, table), _styles(table))
-    title = f"{rows.subject(run)}  ·  device {run.device}  ·  energy per inference"
-    picture.suptitle(
-        style.plain(title), x=_MARGIN / picture.get_figwidth(), ha="left", fontsize=10.5, fontweight="bold"
-    )
-    picture.legend(handles=list(_key(run, table)), loc="outside lower left", ncols=4)
+    title = [rows.subject(run), f"device {run.device}", "energy per inference"]
+    canvas.headed(picture, title, list(_key(run, table)))
     return picture
 
 
@@ -93,8 +76,7 @@ def _of(panel: Panel, table: Sequence[Spot]) -> list[Spot]:
 
 
 def _styles(table: Sequence[Spot]) -> Mapping[str, style.Look]:
-    names = list(dict.fromkeys(p.ladder for p in table if not p.control))
-    return {name: style.LADDERS[n % len(style.LADDERS)] for n, name in enumerate(names)}
+    return canvas.looks([p.ladder for p in table if not p.control])
 
 
 def _panel(pair: Sequence[Axes], panel: Panel, table: Sequence[Spot], looks: Mapping[str, style.Look]) -> None:
@@ -103,14 +85,15 @@ def _panel(pair: Sequence[Axes], panel: Panel, table: Sequence[Spot], looks: Map
     first = table[0]
     lengths = basis.lasting(p.window_s for p in table if p.compared)
     of = f"scope {first.scope} ({first.sensor} {first.channel}), {count(first.windows, 'window')} x {lengths} s"
-    by_depth.set_title(style.plain(f"{panel.title}\n{of}"), loc="left")
-    by_latency.set_title(f"{_scenarios(table, compared=True)}\nagainst latency, 95 % intervals of both", loc="left")
+    by_depth.set_title(canvas.fitted(f"{panel.title}\n{of}", 5.4), loc="left")
+    said = f"{_scenarios(table, compared=True)}\nagainst latency, 95 % intervals of both"
+    by_latency.set_title(canvas.fitted(said, 5.0), loc="left")
     for axes in pair:
         axes.set_ylabel(f"energy per inference ({unit}), {first.scope}")
     by_depth.set_xlabel("depth (convolutions and linear layers on the longest path)")
     by_latency.set_xlabel("latency (ms)")
     by_depth.set_xlim(max(p.depth for p in table) + 0.7, min(p.depth for p in table) - 0.7)
-    by_depth.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    by_depth.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     lines = [_line(panel, table, *key) for key in dict.fromkeys((p.ladder, p.scenario) for p in table)]
     for line in lines:
         _against_depth(by_depth, line, looks, scale)
@@ -199,20 +182,21 @@ def _points(axes: Axes, xs: Sequence[float], found: Sequence[Interval], scale: f
 
 def _reach(found: Sequence[Interval], scale: float) -> tuple[list[float], list[float]]:
     """How far intervals reach below and above their values; nothing where there is none."""
-    below = [(each.value - (each.value if each.low is None else each.low)) / scale for each in found]
-    above = [((each.value if each.high is None else each.high) - each.value) / scale for each in found]
-    return below, above
+    reached = [canvas.reach(each.value, each.low, each.high) for each in found]
+    return [below / scale for (below,), _ in reached], [above / scale for _, (above,) in reached]
 
 
 def _name_all(pair: Sequence[Axes], lines: Sequence[_Line], looks: Mapping[str, style.Look], scale: float) -> None:
     """Write numbers of rungs over and under their ladders in turn, and names of controls beside them."""
     by_depth, by_latency = pair
     ladders = [line for line in lines if line.compared and not line.control]
-    for n, line in enumerate(ladders):
+    for n, line in enumerate([] if canvas.crowded(looks) else ladders):
         for axes, places in ((by_depth, _at_depth(line)), (by_latency, _at_latency(line, by_latency.get_xlim()[1]))):
             for x, label, p in places:
                 edge = (p.gross_low_j if n % 2 else p.gross_high_j) or p.gross_j
-                _write(axes, label, (x, edge / scale), (0, -9 if n % 2 else 9), line.look(looks)[0], "center")
+                away = (0, -9 if n % 2 else 9)
+                colour = line.look(looks)[0]
+                _write(axes, label, (x, edge / scale), away, colour, "center", boxed=p.warning and axes is by_depth)
     controls = [p for line in lines if line.compared and line.control for p in line.spots]
     for axes, at in ((by_depth, [p.x for p in controls]), (by_latency, [p.latency_ms or math.nan for p in controls])):
         left, right = axes.get_xlim()
@@ -226,7 +210,7 @@ def _name_all(pair: Sequence[Axes], lines: Sequence[_Line], looks: Mapping[str, 
 
 
 def _at_depth(line: _Line) -> list[tuple[float, str, Spot]]:
-    return [(p.x, p.label, p) for p in line.spots]
+    return [(p.x, p.label, p) for p in line.spots if p.warning or canvas.spaced(p.label, len(line.spots))]
 
 
 def _at_latency(line: _Line, width: float) -> list[tuple[float, str, Spot]]:
@@ -260,31 +244,34 @@ def _write(
     away: tuple[float, float],
     colour: str,
     side: Literal["left", "center", "right"],
+    *,
+    boxed: bool = False,
 ) -> None:
-    place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "path_effects": style.HALO, "zorder": 5}
-    axes.annotate(style.plain(label), spot, away, ha=side, color=colour, **place)
+    place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "path_effects": style.HALO, "zorder": 2.5}
+    box = {"boxstyle": "square,pad=0.18", "facecolor": "white", "edgecolor": style.WARNING, "linewidth": 1.3}
+    axes.annotate(style.plain(label), spot, away, ha=side, color=colour, bbox=box if boxed else None, **place)
 
 
 def _key(run: Run, table: Sequence[Spot]) -> Iterator[Line2D]:
     """Handles for what stands in the figure, and for nothing else."""
-    for name, (colour, marker, line) in _styles(table).items():
-        yield Line2D([], [], color=colour, marker=marker, linestyle=line, label=style.plain(f"{name}, rungs numbered"))
+    looks = _styles(table)
+    for name, look in looks.items():
+        yield canvas.line(name, look, "" if canvas.crowded(looks) else ", rungs numbered")
     if any(p.control for p in table):
-        yield _handle("D", "untrained latency control", color=style.BLACK)
-    yield _handle("o", "filled: " + _scenarios(table, compared=True) + ", compared", color=style.BLACK)
+        yield canvas.handle("D", "untrained latency control", color=style.BLACK)
+    yield canvas.handle("o", "filled: " + _scenarios(table, compared=True) + ", compared", color=style.BLACK)
     if any(not p.compared for p in table):
-        yield _handle("o", "hollow: " + _scenarios(table, compared=False), color=style.BLACK, mfc="white")
+        yield canvas.handle("o", "hollow: " + _scenarios(table, compared=False), color=style.BLACK, mfc="white")
     if any(p.compared and p.net_j is not None for p in table):
-        yield _handle("o", "small and pale: net of idle, a diagnostic", color=style.BLACK, alpha=0.4, ms=3.5)
+        yield canvas.handle("o", "small and pale: net of idle, a diagnostic", color=style.BLACK, alpha=0.4, ms=3.5)
+    if any(p.warning and p.compared for p in table) and not canvas.crowded(looks):
+        told = "boxed: fewer layers or faster, and more energy"
+        yield canvas.handle("s", told, color=style.WARNING, mfc="white", mew=1.3, ms=9)
     missing = dict.fromkeys(rows.label(row) for row in run.cases if row.energy_j is None)
     if missing:
-        yield _handle("", textwrap.fill(f"no energy: {', '.join(missing)}", 60))
+        yield canvas.handle("", f"no energy: {', '.join(missing)}")
 
 
 def _scenarios(table: Sequence[Spot], *, compared: bool) -> str:
     found = {p.scenario: p.rate_hz for p in table if p.compared is compared}
     return " and ".join(name if hz is None else f"{name} at {hz:.3g} Hz" for name, hz in found.items())
-
-
-def _handle(marker: str, label: str, **look: Any) -> Line2D:
-    return Line2D([], [], linestyle="none", marker=marker, label=style.plain(label), **look)

@@ -10,7 +10,7 @@ from functools import cached_property
 from harness import stats
 from harness.analysis import accuracy
 from harness.records import Interval, Ladder, Limits, PairedAccuracy, Run, Rung, Summary
-from harness.report import rows
+from harness.report import basis, rows
 
 CONTROLS = (accuracy.CONTROL, "shallow", "narrow")  # they remove nothing by a method: what methods have to beat
 
@@ -23,6 +23,20 @@ class Member:
     rung: Rung
     row: Summary
     control: tuple[Ladder, Rung] | None
+
+
+@dataclass(frozen=True)
+class Used:
+    """The gross energy per inference that is compared, J; its scope, and its scenario with its rate (paced at 150 Hz)."""
+
+    gross_j: Interval
+    scope: str
+    scenario: str
+
+    @property
+    def basis(self) -> tuple[str, str]:
+        """What energies must share to be compared."""
+        return self.scope, self.scenario
 
 
 @dataclass(frozen=True)
@@ -89,14 +103,15 @@ class Level:
     def latency_ns(self) -> Interval | None:
         """The median with its interval; over several seeds the mean, and the widest limits: they may differ in depth."""
         found = [row.latency_ns for row in self.rows if row.latency_ns]
-        if not found:
-            return None
-        low, high = [each.low for each in found], [each.high for each in found]
-        return Interval(
-            statistics.fmean(each.median for each in found),
-            None if None in low else min(each for each in low if each is not None),
-            None if None in high else max(each for each in high if each is not None),
-        )
+        return _together([Interval(each.median, each.low, each.high) for each in found])
+
+    @property
+    def energy(self) -> Used | None:
+        """What an inference takes; over several seeds as the latency. None where seeds were not measured alike."""
+        found = [row.energy_j for row in self.rows if row.energy_j]
+        bases = {(each.scope, basis.scenario(each)) for each in found}
+        gross = _together([each.gross for each in found])
+        return Used(gross, *bases.pop()) if gross and len(bases) == 1 else None
 
     @property
     def verdict(self) -> str | None:
@@ -112,6 +127,18 @@ class Level:
         ours = [accuracy.answers(each.ladder, each.rung) for each in self.members]
         theirs = [accuracy.answers(*each.control) for each in self.members if each.control]
         return compare(ours, theirs)
+
+
+def _together(found: Sequence[Interval]) -> Interval | None:
+    """The mean with the widest limits; limits only where all have theirs."""
+    if not found:
+        return None
+    low, high = [each.low for each in found], [each.high for each in found]
+    return Interval(
+        statistics.fmean(each.value for each in found),
+        None if None in low else min(each for each in low if each is not None),
+        None if None in high else max(each for each in high if each is not None),
+    )
 
 
 def compare(ours: Sequence[stats.Bits | None], theirs: Sequence[stats.Bits | None]) -> PairedAccuracy | None:

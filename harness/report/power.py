@@ -7,13 +7,11 @@ them. What is plotted lies beside the figure as CSV.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -24,8 +22,7 @@ from matplotlib.patches import Patch
 from harness import store
 from harness.errors import StoreError, UsageError
 from harness.records import Run, Summary
-from harness.report import basis, rows, style
-from harness.report.depth import SUFFIXES, UNDATED
+from harness.report import basis, canvas, rows, style
 from harness.wire import IDLE, SCENARIOS
 
 if TYPE_CHECKING:
@@ -75,8 +72,7 @@ def draw(frames: store.Frames, out: Path, block: int = 1) -> tuple[Path, ...]:
 
     Raises UsageError for another suffix or a block that there is not, StoreError when the run has no energy passes.
     """
-    if out.suffix not in SUFFIXES:
-        raise UsageError(f"{out}: a figure ends in {', '.join(SUFFIXES)}, not in {out.suffix or 'nothing'}")
+    canvas.require_suffix(out)
     run, there = frames.run, sorted({int(n) for n in frames.windows.block})
     if not there:
         reasons = dict.fromkeys(basis.why(row) for row in run.cases if row.energy_j is None)
@@ -89,12 +85,7 @@ def draw(frames: store.Frames, out: Path, block: int = 1) -> tuple[Path, ...]:
             f"--block {block}: run {run.run} has no such block of energy passes", f"It has {_range(there)}."
         )
     shown = tuple(panes(frames, block))
-    picture = io.BytesIO()
-    with mpl.rc_context(style.RC):
-        _figure(run, shown, block).savefig(picture, format=out.suffix[1:], metadata=UNDATED.get(out.suffix))
-    store.write(out, picture.getvalue(), "or give another file with --out.")
-    store.write(out.with_suffix(".csv"), _csv(shown, block).encode(), "or give another file with --out.")
-    return out, out.with_suffix(".csv")
+    return canvas.written(out, lambda: _figure(run, shown, block), _csv(shown, block))
 
 
 def _range(blocks: Sequence[int]) -> str:
@@ -162,7 +153,7 @@ def _csv(shown: Sequence[Pane], block: int) -> str:
 def _figure(run: Run, shown: Sequence[Pane], block: int) -> Figure:
     scenarios = [scenario for scenario in SCENARIOS if any(pane.scenario == scenario for pane in shown)]
     lines = [_line(line, scenarios) for line in _lines(shown)]
-    figure = Figure(figsize=(10.4, 1.4 + 1.35 * len(lines)), layout="constrained")
+    figure = canvas.blank(10.4, 1.4 + 1.35 * len(lines))
     width = max(1, len(scenarios))
     grid = figure.subplots(len(lines), width, squeeze=False, sharey=True, sharex=True)
     looks = _looks(run, shown)
@@ -183,9 +174,11 @@ def _figure(run: Run, shown: Sequence[Pane], block: int) -> Figure:
     scopes = " and ".join(dict.fromkeys(name.scope for name in looks)) or "unknown"
     figure.supylabel(f"power (W), scope {scopes}", fontsize=9)
     virtual = ", virtual" if run.virtual else ""
-    title = f"{rows.subject(run)}  ·  device {run.device}{virtual}  ·  energy passes of block {block}"
-    figure.suptitle(style.plain(title), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-    figure.legend(handles=list(_key(shown, looks)), loc="outside lower left", ncols=3)
+    canvas.headed(
+        figure,
+        [rows.subject(run), f"device {run.device}{virtual}", f"energy passes of block {block}"],
+        list(_key(shown, looks)),
+    )
     return figure
 
 

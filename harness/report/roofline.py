@@ -13,53 +13,26 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.errors import StoreError
-from harness.records import Ceilings, Run, Summary
-from harness.report import canvas, rows, style
-from harness.report.plotted import ms, to_csv
+from harness.records import Ceilings, Run
+from harness.report import canvas, rows, scales, style
+from harness.report.plotted import to_csv
 from harness.report.rows import Panel
 from harness.report.text import digits
+from harness.report.work import Mark, ceilings, marks
 
 _WIDE, _HIGH = 5.2, 4.0  # inches of an axes, about
-_NARROW = 2.5  # times the least is the most, where ticks stand evenly apart
-_STEPS = ((1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0,))  # of a decade, where there are more of them ..
-_MANY = (12.0, 1000.0)  # .. from so many times the least
 _TITLE = 62  # characters
 _WORD, _LINE = 90, 11  # points that a control's name takes
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What is plotted of a row: millions of useful MACs and ms of one inference, a whole batch; None: there is none.
-
-    `ceiling_ms` is what the MACs take at the ceiling, `copy_ms` what the executed operators' bytes take at the copy's.
-    """
-
-    runtime: str
-    precision: str
-    ladder: str
-    label: str
-    control: bool
-    batch: int
-    mmacs_useful: float
-    latency_ms: float
-    low_ms: float | None
-    high_ms: float | None
-    gmacs_per_s: float
-    ceiling_ms: float | None
-    copy_ms: float | None
-    verdict: str | None
-    status: str
-    warning: bool
 
 
 def draw(run: Run, out: Path) -> tuple[Path, ...]:
@@ -69,42 +42,10 @@ def draw(run: Run, out: Path) -> tuple[Path, ...]:
     """
     canvas.require_suffix(out)
     canvas.require_measured(run)
-    table = tuple(mark for panel in rows.panels(run) for row in panel.rows for mark in _mark(run, row))
+    table = tuple(mark for panel in rows.panels(run) for row in panel.rows for mark in marks(run, row))
     if not table:
         raise StoreError(f"run {run.run}: no MACs are known, no figure of them", f"See: harness show {run.run}")
     return canvas.written(out, lambda: _figure(run, table), to_csv(Mark, table))
-
-
-def _mark(run: Run, row: Summary) -> Iterator[Mark]:
-    """The mark of a row that has both."""
-    found = row.latency_ns
-    if found is None or found.median <= 0 or not row.macs_useful:
-        return
-    macs, best = row.macs_useful * row.batch, _ceilings(row)
-    copied = row.executed.bytes if row.executed else None
-    yield Mark(
-        runtime=row.runtime,
-        precision=row.precision,
-        ladder=row.ladder,
-        label=rows.label(row),
-        control=row.method == "control",
-        batch=row.batch,
-        mmacs_useful=macs / 1e6,
-        latency_ms=found.median / 1e6,
-        low_ms=ms(found.low),
-        high_ms=ms(found.high),
-        gmacs_per_s=macs / found.median,
-        ceiling_ms=1e3 * macs / best.macs_per_s if best and best.macs_per_s else None,
-        copy_ms=1e3 * copied / best.bytes_per_s if best and best.bytes_per_s and copied else None,
-        verdict=row.speedup.verdict if row.speedup else None,
-        status=row.status,
-        warning=rows.is_warned_of(run, row),
-    )
-
-
-def _ceilings(row: Summary) -> Ceilings | None:
-    """Those that the row may be put beside: of its threads and CPUs, where a processor computed it."""
-    return row.executed.ceilings if row.executed else None
 
 
 # --- the figure ------------------------------------------------------------------------------------------------------
@@ -131,19 +72,26 @@ def _of(panel: Panel, table: Sequence[Mark]) -> list[Mark]:
 
 def _whole(axes: Axes, panel: Panel, table: Sequence[Mark], looks: Mapping[str, style.Look]) -> None:
     """Everything under the ceiling, controls named."""
-    best = next((found for row in panel.rows if (found := _ceilings(row))), None)
+    best = next((found for row in panel.rows if (found := ceilings(row))), None)
     axes.set_title(style.plain(f"{panel.title}\n{textwrap.fill(_about(panel, best), _TITLE)}"), loc="left")
     _drawn(axes, table, looks, [mark.ceiling_ms for mark in table if mark.ceiling_ms], best)
     _name(axes, [mark for mark in table if mark.control], style.BLACK)
 
 
 def _close(axes: Axes, panel: Panel, table: Sequence[Mark], looks: Mapping[str, style.Look]) -> None:
-    """The rungs alone, numbered."""
-    best = next((found for row in panel.rows if (found := _ceilings(row))), None)
+    """The rungs alone, numbered, or only boxed where too many ladders are."""
+    best = next((found for row in panel.rows if (found := ceilings(row))), None)
     axes.set_title("the rungs alone, closer", loc="left")
     _drawn(axes, table, looks, [], best)
+    if canvas.crowded(looks):
+        for mark in (mark for mark in table if mark.warning):
+            box: dict[str, Any] = {"marker": "s", "ms": 9, "mfc": "none", "mec": style.WARNING, "mew": 1.3}
+            axes.plot(mark.mmacs_useful, mark.latency_ms, zorder=4, **box)
+        return
     spots = [_spot(axes, mark.mmacs_useful, mark.latency_ms) for mark in table]
     for mark, (right, up) in zip(table, style.beside(spots), strict=True):
+        if not (mark.warning or canvas.spaced(mark.label, len(table) // len(looks))):
+            continue
         _write(axes, mark, looks[mark.ladder][0], right, up)
 
 
@@ -200,10 +148,10 @@ def _scales(axes: Axes, table: Sequence[Mark], more: Sequence[float]) -> None:
     ys = [*more, *(each for each in found if each)]
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(*_room(xs))
-    axes.set_ylim(*_room(ys))
+    axes.set_xlim(*scales.room(xs))
+    axes.set_ylim(*scales.room(ys))
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_locator(FixedLocator(_ticks(low, high)))
+        axis.set_major_locator(FixedLocator(scales.ticks(low, high)))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.grid(visible=True, axis="both")
@@ -211,31 +159,15 @@ def _scales(axes: Axes, table: Sequence[Mark], more: Sequence[float]) -> None:
     axes.set_ylabel("latency (ms), 95 % interval")
 
 
-def _room(values: Sequence[float]) -> tuple[float, float]:
-    """Limits with an eighth of the span beyond the values, and at least so much that one value has room."""
-    more = max((max(values) / min(values)) ** 0.125, 1.04)
-    return min(values) / more, max(values) * more
-
-
 def _by_bytes(mark: Mark) -> float | None:
     """What its bytes take, where that is more than its MACs take."""
     return mark.copy_ms if mark.copy_ms and mark.copy_ms > (mark.ceiling_ms or math.inf) else None
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two: evenly apart where they are near, else as many per decade as there is room for."""
-    if high < _NARROW * low:
-        values = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        return [float(value) for value in values if low <= value <= high]
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = _STEPS[sum(high > each * low for each in _MANY)]
-    return [step * 10.0**n for n in decades for step in steps if low <= step * 10.0**n <= high]
-
-
 def _rates(axes: Axes) -> None:
     """Diagonals of equal rate, each with its GMAC/s inside the axes, where it leaves them."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    for rate in _ticks(left / top * 1.02, right / bottom / 1.02):
+    for rate in scales.ticks(left / top * 1.02, right / bottom / 1.02):
         axes.plot([left, right], [left / rate, right / rate], color=style.GREY, lw=0.7, ls=(0, (1, 3)), zorder=1)
         x = min(right, top * rate)
         axes.annotate(
@@ -304,7 +236,7 @@ def _write(axes: Axes, mark: Mark, colour: str, right: float, up: float) -> None
 def _key(run: Run, table: Sequence[Mark], looks: Mapping[str, style.Look]) -> Iterator[Line2D]:
     """Handles for what stands in the figure, and for nothing else."""
     for name, look in looks.items():
-        yield canvas.line(name, look, ", rungs numbered")
+        yield canvas.line(name, look, "" if canvas.crowded(looks) else ", rungs numbered")
     if any(mark.control for mark in table):
         yield canvas.handle("D", "untrained latency control", color=style.BLACK)
     yield canvas.handle("", "equal rate, GMAC/s", color=style.GREY, linestyle=(0, (1, 3)), lw=0.9)

@@ -151,6 +151,12 @@ def is_warned_of(run: Run, summary: Summary) -> bool:
     return bool(kinds & {"depth-without-speed", "flops-fell-latency-rose"})
 
 
+def is_dearer(run: Run, summary: Summary) -> bool:
+    """Whether a row has fewer layers, or is faster, and takes more energy: what the figure of energy boxes."""
+    kinds = {finding.kind for finding in findings.for_case(run.findings, summary.case_id)}
+    return bool(kinds & {"energy-rose", "faster-not-cheaper"})
+
+
 def absences(panel: Panel, keys: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     """Why numbers of a panel are null: (keys, rows, reason), all in words; what shares rows and reason stands once."""
     shared: dict[tuple[str, str], list[str]] = {}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness import store
-from harness.errors import StoreError, UsageError
+from harness.errors import StoreError
 from harness.records import Curve, Run
-from harness.report import rows, style
-from harness.report.depth import SUFFIXES
+from harness.report import canvas, rows, style
 
 _CSV = "runtime,at_s,median_ms,hottest_degc"
 
@@ -23,30 +20,25 @@ def draw(run: Run, out: Path) -> tuple[Path, ...]:
 
     Raises UsageError for another suffix, StoreError when no job has a curve (it was of regime burst).
     """
-    if out.suffix not in SUFFIXES:
-        raise UsageError(f"{out}: a figure ends in {', '.join(SUFFIXES)}, not in {out.suffix or 'nothing'}")
+    canvas.require_suffix(out)
     curves = {job.runtime: job.curve for job in run.jobs if job.curve is not None and job.curve.at_s}
     if not curves:
         raise StoreError(f"run {run.run}: no curve over time", "Make one: harness run --regime sustained")
-    picture = io.BytesIO()
-    with mpl.rc_context(style.RC):
-        figure = Figure(figsize=(5.2 * len(curves), 4.2), layout="constrained")
-        for axes, (runtime, curve) in zip(
-            figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
-        ):
-            _draw(axes, runtime, curve)
-        title = f"{rows.subject(run)}  ·  device {run.device}  ·  under lasting load"
-        figure.suptitle(style.plain(title), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-        figure.savefig(picture, format=out.suffix[1:])
-    store.write(out, picture.getvalue(), "or give another file with --out.")
-    store.write(out.with_suffix(".csv"), _points(curves).encode(), "or give another file with --out.")
-    return out, out.with_suffix(".csv")
+    return canvas.written(out, lambda: _figure(run, curves), _points(curves))
+
+
+def _figure(run: Run, curves: Mapping[str, Curve]) -> Figure:
+    figure = canvas.blank(max(6.4, 5.2 * len(curves)), 4.2)
+    for axes, (runtime, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        _draw(axes, runtime, curve)
+    canvas.titled(figure, [rows.subject(run), f"device {run.device}", "under lasting load"])
+    return figure
 
 
 def _draw(axes: Axes, runtime: str, curve: Curve) -> None:
     """Medians of about a second on the left, the hottest zone on an axis of its own on the right, where there is one."""
     end = "level" if curve.plateau else "NOT level"
-    axes.set_title(f"{runtime}: reference, medians of about 1 s; {end} at the end", loc="left")
+    axes.set_title(canvas.fitted(f"{runtime}: reference, medians of about 1 s; {end} at the end", 5.2), loc="left")
     axes.plot(curve.at_s, [median / 1e6 for median in curve.median_ns], color=style.BLUE, lw=1.2, label="latency")
     axes.set_xlabel("time under load (s)")
     axes.set_ylabel("latency (ms)")
@@ -64,7 +56,7 @@ def _draw(axes: Axes, runtime: str, curve: Curve) -> None:
     axes.legend(handles=handles, loc="lower left")
 
 
-def _points(curves: dict[str, Curve]) -> str:
+def _points(curves: Mapping[str, Curve]) -> str:
     lines = [_CSV]
     for runtime, curve in curves.items():
         for at, median, degrees in zip(curve.at_s, curve.median_ns, curve.hottest_degc, strict=True):

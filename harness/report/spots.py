@@ -15,7 +15,8 @@ from harness.report.points import points
 class Spot:
     """What is plotted of a row in one scenario: energies in J per inference, latency in ms; None: there is none.
 
-    `compared`: the scenario whose gross energy is compared; `verdict` is that of its saving.
+    `compared`: the scenario whose gross energy is compared; `verdict` is that of its saving. `warning`: a finding says that the
+    row has fewer layers, or is faster, and takes more energy.
     """
 
     runtime: str
@@ -44,6 +45,7 @@ class Spot:
     sensor: str
     channel: str
     verdict: str | None
+    warning: bool
 
 
 def spots(run: Run) -> Iterator[Spot]:
@@ -53,10 +55,10 @@ def spots(run: Run) -> Iterator[Spot]:
         here = [p for p in points(run) if (p.runtime, p.precision) == (panel.runtime, panel.precision)]
         for row, point in zip(known, here, strict=True):
             for name, figure in row.energy_j.figures.items() if row.energy_j else ():
-                yield _spot(row, point.x, name, figure)
+                yield _spot(row, point.x, name, figure, warning=rows.is_dearer(run, row))
 
 
-def _spot(row: Summary, x: float, scenario: str, figure: Figure) -> Spot:
+def _spot(row: Summary, x: float, scenario: str, figure: Figure, *, warning: bool) -> Spot:
     energy, latency = row.energy_j, row.latency_ns
     assert energy is not None and row.depth is not None  # as `spots` chose it
     net = figure.net
@@ -87,4 +89,5 @@ def _spot(row: Summary, x: float, scenario: str, figure: Figure) -> Spot:
         sensor=energy.sensor,
         channel=energy.channel,
         verdict=figure.saving.verdict if figure.saving else None,
+        warning=warning,
     )

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from harness import store
 
 CURVE, MEDIAN, TAILS = "inferences", "process median", ("p90", "p99")
+_COLUMNS = 3  # side by side
+_CURVES = 14  # that are named
 _PARTS = 1000  # of a curve
 _BEYOND = 1.12  # times the largest p99, or process median, that axes reach
 _JITTER = 0.22  # of a line's height: how far replicates of a block stand from its middle
@@ -114,24 +116,31 @@ def _drawn(row: Summary, samples: pd.DataFrame) -> Iterator[Drawn]:
 
 
 def _figure(run: Run, table: Sequence[Drawn]) -> Figure:
-    shown = [(panel, name) for panel in rows.panels(run) for name in panel.ladders if _of(panel, name, table)]
-    most = max(len(_labels(_of(panel, name, table))) for panel, name in shown)
-    low = 0.9 + 0.3 * most
-    figure = canvas.blank(max(7.6, 5.0 * len(shown) + 0.4), 4.6 + low)
-    grid = figure.subplots(2, len(shown), squeeze=False, height_ratios=(3.0, low), sharex="col")
-    for n, (panel, name) in enumerate(shown):
-        _column([grid[0][n], grid[1][n]], panel, name, _of(panel, name, table))
+    shown = list(_shown(run, table))
+    wide = min(_COLUMNS, len(shown))
+    bands = -(-len(shown) // wide)
+    low = 0.9 + 0.3 * max(len(_labels(mine)) for _, _, mine in shown)
+    figure = canvas.blank(max(7.6, 5.0 * wide + 0.4), 1.3 + (3.3 + low) * bands)
+    grid = figure.subplots(2 * bands, wide, squeeze=False, height_ratios=(3.3, low) * bands)
+    for axes in grid.flat:
+        axes.set_visible(False)
+    for n, (panel, name, mine) in enumerate(shown):
+        _column([grid[2 * (n // wide) + row][n % wide] for row in (0, 1)], panel, name, mine)
     title = [rows.subject(run), f"device {run.device}", "latencies of single inferences"]
     canvas.headed(figure, title, list(_key(table)))
     return figure
 
 
-def _of(panel: Panel, name: str, table: Sequence[Drawn]) -> list[Drawn]:
-    """What is drawn of a ladder; controls stand below the first."""
-    first = next(iter(panel.ladders)) == name
-    mine = [each for each in table if (each.runtime, each.precision) == (panel.runtime, panel.precision)]
-    ladder = [each for each in mine if each.ladder == name and not each.control]
-    return [*ladder, *(each for each in mine if each.control and first)] if ladder else []
+def _shown(run: Run, table: Sequence[Drawn]) -> Iterator[tuple[Panel, str, list[Drawn]]]:
+    """Yield what has a column: a ladder of which something is drawn; controls stand below the first, or alone."""
+    for panel in rows.panels(run):
+        mine = [each for each in table if (each.runtime, each.precision) == (panel.runtime, panel.precision)]
+        rungs, controls = ([each for each in mine if each.control is wanted] for wanted in (False, True))
+        for name in dict.fromkeys(each.ladder for each in rungs):
+            yield panel, name, [*(each for each in rungs if each.ladder == name), *controls]
+            controls = []
+        if controls:
+            yield panel, "controls", controls
 
 
 def _labels(table: Sequence[Drawn]) -> list[tuple[bool, str]]:
@@ -141,15 +150,19 @@ def _labels(table: Sequence[Drawn]) -> list[tuple[bool, str]]:
 def _column(pair: Sequence[Axes], panel: Panel, name: str, table: Sequence[Drawn]) -> None:
     above, below = pair
     several = f", ladder {name}" if len(panel.ladders) > 1 else ""
-    above.set_title(style.plain(f"{panel.title}{several}"), loc="left")
+    above.set_title(canvas.fitted(f"{panel.title}{several}", 5.0), loc="left")
+    below.sharex(above)
     cases = _labels(table)
     looks = _looks(cases)
     edge = _BEYOND * max(each.latency_ms for each in table if each.what != CURVE)
+    every = -(-len(cases) // _CURVES)  # of many curves not each is named: lines below have their colours and names
     for place, case in enumerate(cases):
         mine = [each for each in table if (each.control, each.label) == case]
-        _curve(above, place, [each for each in mine if each.what == CURVE], looks[case])
+        curve = [each for each in mine if each.what == CURVE]
+        _curve(above, place // every, curve, looks[case], named=place % every == 0)
         _line(below, place, mine, looks[case][0])
     for axes in pair:
+        axes.set_visible(True)
         axes.set_xlim(0.96 * min(each.latency_ms for each in table), edge)
         axes.grid(visible=True, axis="both")
     above.set_ylim(0, 1.01)
@@ -189,10 +202,12 @@ def _looks(cases: Sequence[tuple[bool, str]]) -> dict[tuple[bool, str], tuple[An
     return {**found, **{case: (style.BLACK, broken[n % 3]) for n, case in enumerate(controls)}}
 
 
-def _curve(axes: Axes, place: int, curve: Sequence[Drawn], look: tuple[Any, style.LineStyle]) -> None:
+def _curve(axes: Axes, place: int, curve: Sequence[Drawn], look: tuple[Any, style.LineStyle], *, named: bool) -> None:
     """A step at each latency, with its name on it."""
     xs, ys = [each.latency_ms for each in curve], [each.fraction or 0.0 for each in curve]
     axes.step([xs[0], *xs], [0.0, *ys], where="post", color=look[0], linestyle=look[1], lw=1.2)
+    if not named:
+        return
     height = _NAMED[place % len(_NAMED)]
     at = next((x for x, y in zip(xs, ys, strict=True) if y >= height), xs[-1])
     told: dict[str, Any] = {

@@ -52,7 +52,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 OTHER = "other operators"
-_LOOKS: Mapping[str, tuple[str, str]] = {  # fills fall from dark to light, and hatches tell neighbours apart in grey
+LOOKS: Mapping[str, tuple[str, str]] = {  # fills fall from dark to light, and hatches tell neighbours apart in grey
     "convolution": (style.BLUE, ""),
     "linear and matrix products": (style.GREEN, "\\\\\\"),
     CONVERSION: (style.VERMILION, "xxx"),
@@ -63,6 +63,7 @@ _LOOKS: Mapping[str, tuple[str, str]] = {  # fills fall from dark to light, and 
     BETWEEN: ("#FFFFFF", ""),
 }
 _BAR = 0.72
+_INCHES, _NARROW, _MANY = 0.62, 0.45, 16  # inches that a bar takes, and takes where there are more than so many
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def draw(run: Run, out: Path) -> tuple[Path, ...]:
     """
     canvas.require_suffix(out)
     canvas.require_measured(run)
-    table = tuple(part for row in run.cases for part in _parts(run, row))
+    table = tuple(part for row in run.cases for part in parts(run, row))
     if not table:
         raise _untimed(run)
     return canvas.written(out, lambda: _figure(run, table), to_csv(Part, table))
@@ -115,12 +116,12 @@ def _untimed(run: Run) -> StoreError:
     )
 
 
-def _parts(run: Run, row: Summary) -> Iterator[Part]:
-    """The parts of a row's bar from below; none where its operators have no times."""
+def parts(run: Run, row: Summary) -> Iterator[Part]:
+    """Yield the parts of a row's bar from below; none where its operators have no times."""
     told, found = run.operators.get(row.case_id or "", ()), row.latency_ns
     if not any(each.time_ns is not None for each in told):
         return
-    groups: dict[str, list[Operation]] = {kind: [] for kind in _LOOKS}
+    groups: dict[str, list[Operation]] = {kind: [] for kind in LOOKS}
     for each in told:
         groups[kind_of(each)].append(each)
     latency = ms(found.median) if found else None
@@ -162,30 +163,35 @@ def kind_of(operator: Operation) -> str:
 
 
 def _figure(run: Run, table: Sequence[Part]) -> Figure:
-    shown = [(panel, name) for panel in rows.panels(run) for name in panel.ladders if _of(panel, name, table)]
-    most = max(len(_labels(_of(panel, name, table))) for panel, name in shown)
-    figure = canvas.blank(max(8.0, 1.5 + 0.62 * most), 1.7 + 3.5 * len(shown))
-    for axes, (panel, name) in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
-        _panel(axes, panel, name, _of(panel, name, table))
+    shown = list(_shown(run, table))
+    most = max(len(_labels(mine)) for _, _, mine in shown)
+    width = max(8.0, 1.5 + (_INCHES if most <= _MANY else _NARROW) * most)
+    figure = canvas.blank(width, 1.7 + 3.5 * len(shown))
+    for axes, (panel, name, mine) in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+        axes.set_title(canvas.fitted(f"{panel.title}, {name}", width), loc="left")
+        _panel(axes, mine)
     title = [rows.subject(run), f"device {run.device}", "what latency is made of"]
     canvas.headed(figure, title, list(_key(run, table)))
     return figure
 
 
-def _of(panel: Panel, name: str, table: Sequence[Part]) -> list[Part]:
-    """The parts of a ladder; controls stand beside the first."""
-    first = next(iter(panel.ladders)) == name
-    mine = [part for part in table if (part.runtime, part.precision) == (panel.runtime, panel.precision)]
-    ladder = [part for part in mine if part.ladder == name and not part.control]
-    return [*ladder, *(part for part in mine if part.control and first)] if ladder else []
+def _shown(run: Run, table: Sequence[Part]) -> Iterator[tuple[Panel, str, list[Part]]]:
+    """Yield what has axes of its own: a ladder of which something is drawn; controls stand beside the first, or alone."""
+    for panel in rows.panels(run):
+        mine = [part for part in table if (part.runtime, part.precision) == (panel.runtime, panel.precision)]
+        rungs, controls = ([part for part in mine if part.control is wanted] for wanted in (False, True))
+        for name in dict.fromkeys(part.ladder for part in rungs):
+            yield panel, f"ladder {name}", [*(part for part in rungs if part.ladder == name), *controls]
+            controls = []
+        if controls:
+            yield panel, "controls", controls
 
 
 def _labels(table: Sequence[Part]) -> list[tuple[bool, str]]:
     return list(dict.fromkeys((part.control, part.label) for part in table))
 
 
-def _panel(axes: Axes, panel: Panel, name: str, table: Sequence[Part]) -> None:
-    axes.set_title(style.plain(f"{panel.title}, ladder {name}"), loc="left")
+def _panel(axes: Axes, table: Sequence[Part]) -> None:
     bars = _labels(table)
     places = {bar: n + 0.6 * bar[0] for n, bar in enumerate(bars)}
     for part in table:
@@ -212,7 +218,7 @@ def _tick(bar: tuple[bool, str], table: Sequence[Part]) -> str:
 
 
 def _bar(axes: Axes, place: float, part: Part) -> BarContainer:
-    fill, hatch = _LOOKS[part.kind]
+    fill, hatch = LOOKS[part.kind]
     edge = style.GREY if part.kind == BETWEEN else "white"
     line: dict[str, Any] = {"linestyle": ":" if part.kind == BETWEEN else "-", "linewidth": 0.8}
     return axes.bar(place, part.time_ms, _BAR, part.from_ms, facecolor=fill, edgecolor=edge, hatch=hatch, **line)
@@ -229,7 +235,7 @@ def _latency(axes: Axes, place: float, part: Part) -> None:
 
 def _key(run: Run, table: Sequence[Part]) -> Iterator[Line2D | Patch]:
     """Handles for what stands in the figure, and for nothing else."""
-    for kind, (fill, hatch) in reversed(tuple(_LOOKS.items())):
+    for kind, (fill, hatch) in reversed(tuple(LOOKS.items())):
         if any(part.kind == kind for part in table):
             edge = style.GREY if kind == BETWEEN else "white"
             line: style.LineStyle = ":" if kind == BETWEEN else "-"

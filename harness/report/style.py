@@ -56,6 +56,7 @@ OTHERS: Sequence[Look] = (
     *(("#44AA99", "p", "-"), ("#AA4499", "o", "--"), ("#DDAA33", "^", "-.")),
     *(("#4477AA", "v", ":"), ("#CC6677", "s", (0, (5, 1, 1, 1)))),
 )
+_MORE = ("D", "X", "P", "<", ">", "d", "8")  # markers of unknown names from the sixth on
 
 RC: Any = {  # keys and values are matplotlib's
     "font.family": "sans-serif",
@@ -106,9 +107,18 @@ def plain(text: str) -> str:
 
 
 def of_methods(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each ladder, by name: that of its method, or one that is left for a name that nobody knows."""
+    """A look for each ladder, by name: that of its method, or one that is left for a name that nobody knows.
+
+    After the last of OTHERS their colours come again with other markers: no two of 40 names look alike.
+    """
     unknown = [name for name in names if name not in METHODS]
-    return {name: METHODS[name] if name in METHODS else OTHERS[unknown.index(name) % len(OTHERS)] for name in names}
+    return {name: METHODS[name] if name in METHODS else _other(unknown.index(name)) for name in names}
+
+
+def _other(n: int) -> Look:
+    colour, marker, line = OTHERS[n % len(OTHERS)]
+    round_ = n // len(OTHERS)
+    return (colour, marker, line) if round_ == 0 else (colour, _MORE[(round_ - 1) % len(_MORE)], line)
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:

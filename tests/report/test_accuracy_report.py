@@ -2,6 +2,7 @@ import csv
 import io
 from dataclasses import replace
 
+import example_energy_run
 import example_methods
 import example_run
 import matplotlib as mpl
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from harness import report
 from harness.errors import StoreError, UsageError
-from harness.report import accuracy, dots, levels, style, trained
+from harness.report import accuracy, dots, levels, style, tradeoff, trained
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_where_no_method_is_good_the_axis_is_linear_and_has_its_numbers(run):
     with mpl.rc_context(style.RC):
         axes = accuracy._figure([poor], dots.dots([poor])).axes[0]
     low, high = axes.get_ylim()
-    assert high - low > accuracy._COLLAPSED and axes.get_yscale() == "linear"
+    assert high - low > tradeoff._COLLAPSED and axes.get_yscale() == "linear"
     assert sum(low <= tick <= high for tick in axes.get_yticks()) > 3
 
 
@@ -213,6 +214,54 @@ def test_where_nothing_was_measured_no_rung_is_named(run):
         figure = accuracy._figure([run], table)
     assert "no latency" not in figure.axes[0].get_xlabel()
     assert [text.get_text() for text in figure.axes[0].texts] == ["nothing measured"]
+
+
+# --- against energy -------------------------------------------------------------------------------------------------------
+
+
+def metered(**how):
+    """A run whose one ladder has accuracies, with energies."""
+    return example_energy_run.run(**how)
+
+
+def test_a_run_with_energy_has_a_panel_more_with_its_unit_scope_and_rate_and_the_front_there(tmp_path):
+    run = metered()
+    table = dots.dots([run])
+    with mpl.rc_context(style.RC):
+        by_latency, by_energy, by_depth = accuracy._figure([run], table).axes
+    assert by_energy.get_xlabel() == "gross energy per inference (mJ), 95 % interval\nscope module, paced at 150 Hz"
+    assert by_energy.get_title(loc="left") == "accuracy against measured energy"
+    wanted = {(round(1e3 * dot.energy_j, 6), round(100 * dot.accuracy, 6)) for dot in table}
+    assert {(round(x, 6), y) for x, y in drawn(by_energy)} == wanted
+    assert by_latency.get_ylim() == by_energy.get_ylim() == by_depth.get_ylim()
+    front = list(dots.front(table, "energy"))
+    assert front and all(
+        not any(o.energy_j < dot.energy_j and o.accuracy >= dot.accuracy for o in table) for dot in front
+    )
+    _, points = report.draw_accuracy([run], tmp_path / "a.png")
+    with points.open() as stream:
+        first = next(csv.DictReader(stream))
+    energy = run.cases[0].energy_j
+    assert float(first["energy_j"]) == energy.gross.value and float(first["energy_low_j"]) == energy.gross.low
+    assert (first["scope"], first["scenario"]) == ("module", "paced at 150 Hz")
+
+
+def test_rungs_without_energy_and_those_of_another_scope_are_named_below_the_axis_not_drawn():
+    some = example_energy_run.without(metered(), (3, 4))
+    table = dots.dots([some])
+    assert [dot.rung for dot in table if dot.energy_j is None] == [3, 4]
+    assert tradeoff.energy(table).label.endswith("\nno energy, or not of this kind: easier 3 and 4")
+    walls = tuple(
+        replace(row, energy_j=replace(row.energy_j, scope="wall")) if row.rung == 2 else row for row in some.cases
+    )
+    table = dots.dots([replace(some, cases=walls)])
+    assert [dot.rung for dot in table if dot.energy_j is None] == [2, 3, 4]
+
+
+def test_an_emulated_device_has_accuracies_and_neither_times_nor_energies():
+    table = dots.dots([replace(metered(), virtual=True)])
+    assert {dot.latency_ms for dot in table} == {dot.energy_j for dot in table} == {None}
+    assert not any(dot.front or dot.energy_front for dot in table)
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):

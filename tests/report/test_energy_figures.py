@@ -9,7 +9,7 @@ import example_run
 import matplotlib as mpl
 import pytest
 
-from harness import report, store, tables, wire
+from harness import findings, report, store, tables, wire
 from harness.errors import StoreError, UsageError
 from harness.report import energy, power, style
 from harness.report.spots import spots
@@ -53,6 +53,17 @@ def words(figure):
 def test_the_figure_lies_beside_its_points(tmp_path, suffix):
     figure, table = report.draw_energy(RUN, tmp_path / f"energy{suffix}")
     assert figure.stat().st_size > 1000 and table == tmp_path / "energy.csv"
+
+
+def test_rungs_that_took_more_energy_are_boxed_and_the_csv_says_so(tmp_path):
+    found = replace(RUN, findings=findings.find(RUN.cases, RUN.ladders, RUN.jobs))
+    rows = rows_of(report.draw_energy(found, tmp_path / "energy.png")[1])
+    warned = {row["label"] for row in rows if row["warning"] == "True"}
+    assert warned == {str(n) for n in range(5, 9)}
+    figure = drawn(found)
+    boxed = [text.get_text() for text in figure.axes[0].texts if text.get_bbox_patch()]
+    assert set(boxed) == warned and "boxed: fewer layers or faster, and more energy" in words(figure)
+    assert not any(text.startswith("boxed") for text in words(drawn(RUN)))
 
 
 def test_the_csv_holds_each_row_in_each_scenario_as_it_was_measured(tmp_path):

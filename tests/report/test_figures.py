@@ -13,7 +13,7 @@ import test_executed
 
 from harness import report, store, tables
 from harness.errors import StoreError, UsageError
-from harness.report import canvas, devices, roofline, spread, stacks, style
+from harness.report import canvas, devices, places, roofline, scales, spread, stacks, style, work
 
 RUN = example_run.run(("easier", "order"), ("onnxruntime", "torch"))
 
@@ -111,9 +111,7 @@ def test_what_is_virtual_or_not_measured_has_no_figure(tmp_path, framed, kind, v
 
 
 def drawn_devices(*runs):
-    table = [place for run in runs for place in devices._places(run)]
-    fits = {(*p.panel, p.ladder): devices._fit(table, p) for p in table if not p.control}
-    return drawn(devices._figure, runs, table, fits)
+    return drawn(devices._figure, runs, *places.fitted(runs))
 
 
 def test_runs_stand_side_by_side_absolute_over_relative_on_one_scale():
@@ -122,7 +120,10 @@ def test_runs_stand_side_by_side_absolute_over_relative_on_one_scale():
     above, below = figure.axes[:4], figure.axes[4:]
     assert [axes.get_title(loc="left").splitlines()[0] for axes in above] == ["local", "local", "pi", "pi"]
     assert len({axes.get_ylim() for axes in below}) == 1 and len({axes.get_xlim() for axes in figure.axes}) == 1
-    assert above[0].get_ylabel() == "latency (ms)" and below[0].get_ylabel() == "latency relative to full depth"
+    assert (
+        above[0].get_ylabel() == "latency (ms), 95 % interval"
+        and below[0].get_ylabel() == "latency relative to full depth"
+    )
 
 
 def test_relative_is_one_over_the_paired_speed_up_with_its_limits(tmp_path):
@@ -135,9 +136,9 @@ def test_relative_is_one_over_the_paired_speed_up_with_its_limits(tmp_path):
 
 def test_the_fit_rests_on_decided_rungs_and_says_ms_per_layer(tmp_path):
     run = example_run.run()
-    table = list(devices._places(run))
+    table = list(places.places(run))
     assert [p.label for p in table if not p.decided] == ["4"]
-    assert devices._fit(table, table[0]).points == 8
+    assert places.fit(table, table[0]).points == 8
     told = next(text for text in texts(drawn_devices(run).axes[0]) if "ms per layer" in text)
     assert "[" in told and "below it" in told
     fitted = {row["label"]: row["fitted_ms"] for row in rows_of(report.draw_devices([run], tmp_path / "d.png")[1])}
@@ -164,7 +165,7 @@ def drawn_roofline(run):
 
 
 def _marks(run):
-    return [mark for row in run.cases for mark in roofline._mark(run, row)]
+    return [mark for row in run.cases for mark in work.marks(run, row)]
 
 
 def test_points_are_useful_macs_and_latency_with_what_the_ceiling_allows(tmp_path, timed):
@@ -206,10 +207,10 @@ def test_a_batch_counts_whole():
     assert [mark.mmacs_useful for mark in many] == [4 * mark.mmacs_useful for mark in one]
 
 
-@pytest.mark.parametrize(("low", "high"), [(97, 113), (20, 180), (0.3, 9), (1, 9000), (0.99, 1.01)])
+@pytest.mark.parametrize(("low", "high"), [(97, 113), (20, 180), (0.3, 9), (1, 9000), (0.99, 1.01), (1e-5, 1e9)])
 def test_ticks_are_round_and_neither_many_nor_few(low, high):
-    found = roofline._ticks(low, high)
-    assert 3 <= len(found) <= 9 and all(low <= tick <= high for tick in found)
+    found = scales.ticks(low, high)
+    assert 3 <= len(found) <= 10 and all(low <= tick <= high for tick in found)
 
 
 # --- operators -------------------------------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ def _running(values):
 
 
 def test_where_timing_swells_operators_nothing_is_between_them_and_the_key_says_so(timed):
-    table = [part for row in timed.cases for part in stacks._parts(timed, row)]
+    table = [part for row in timed.cases for part in stacks.parts(timed, row)]
     assert stacks.BETWEEN not in {part.kind for part in table if part.label == "8"}
     assert "timing operators took time of its own" in words(drawn(stacks._figure, timed, table))
 
