@@ -1,4 +1,4 @@
-"""1,000 runs of 200 cases: how long `harness show --where` takes over all of them, and in how much memory.
+"""1,000 runs of 200 cases: how long `harness show --where` and a figure of a history take over them, in how much memory.
 
 python -m benchmarks store        about five minutes, and 1 GB in the folder for temporary files
 
@@ -34,20 +34,21 @@ ONE = "device = 'd3' and ladder = 'copy-3' and rung = 4"  # one case of each of 
 
 
 def measure(runs: int = RUNS) -> list[Figure]:
-    """Return times and peaks of listing, of a history's data and of all cases as JSON."""
+    """Return times and peaks of listing, of a figure of a history and of all cases as JSON."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder / "results", runs)
         cold = _look(folder, "true")
         listed = [_look(folder, "true") for _ in range(REPEATS)]
-        history = [_look(folder, ONE, "--json") for _ in range(REPEATS)]
+        figure = ("--kind", "history", "--out", str(folder / "history.png"))
+        history = [_look(folder, ONE, *figure, verb="plot") for _ in range(REPEATS)]
         everything = _look(folder, "true", "--json")
         make(folder / "results", runs + 1, runs)
         one_more = _look(folder, "true")
     size = f"{runs} runs of {CASES} cases"
     return [
         _timed(f"listing {size}", listed, LIST_S),
-        _timed(f"the data of a history: one case of a device over {size}, as JSON", history, HISTORY_S),
+        _timed(f"a figure of a history: one case of a device over {size}", history, HISTORY_S),
         Figure("the same listing where no index is there yet", "", f"{cold.wall_s:.1f} s", None, "every run is read"),
         Figure("the same listing where one run is new", "", f"{one_more.wall_s:.2f} s", None),
         _peak("listing", max(listed, key=lambda look: look.peak_mb)),
@@ -74,8 +75,8 @@ def _peak(what: str, look: Look) -> Figure:
     return Figure(f"memory: {what}", f"<= {MEMORY_MB} MB", f"{look.peak_mb:.0f} MB", look.peak_mb <= MEMORY_MB)
 
 
-def _look(folder: Path, where: str, *words: str) -> Look:
-    command = [sys.executable, "-m", "harness", "show", "--where", where, "--results", str(folder / "results"), *words]
+def _look(folder: Path, where: str, *words: str, verb: str = "show") -> Look:
+    command = [sys.executable, "-m", "harness", verb, "--where", where, "--results", str(folder / "results"), *words]
     env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     began = time.perf_counter()
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -112,5 +113,6 @@ def _example() -> dict[str, Any]:
 
 def _noisy(cases: list[dict[str, Any]], dice: random.Random) -> Iterator[dict[str, Any]]:
     for case in copy.deepcopy(cases):
-        case["latency_ns"]["median"] *= dice.uniform(0.95, 1.05)
+        scale = dice.uniform(0.95, 1.05)
+        case["latency_ns"] |= {name: scale * case["latency_ns"][name] for name in ("median", "low", "high")}
         yield case

@@ -22,7 +22,7 @@ def show_cases(results: Path, where: str, as_json: bool) -> None:
     """Print the cases of all runs for which an expression holds, the newest last."""
     from harness import store
 
-    with store.search(results, where, _tell) as found:
+    with store.search(results, where, tell_reading) as found:
         if as_json:
             _print_json(found)
         else:
@@ -31,7 +31,8 @@ def show_cases(results: Path, where: str, as_json: bool) -> None:
             report.show_cases(found.newest(_MOST), found.count, found.damaged, console())
 
 
-def _tell(runs: int) -> None:
+def tell_reading(runs: int) -> None:
+    """Say at once that many runs have to be read first."""
     if runs >= _MANY:
         first_line(f"reading {runs} runs that are new or have changed")
 

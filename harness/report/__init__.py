@@ -13,14 +13,15 @@ draw_distribution(frames, out) latencies of single inferences, process medians, 
 draw_soak(run, out)     latency under a lasting load, over time
 draw_energy(run, out)   energy per inference against depth and against latency
 draw_power(frames, out) power over time in one block, with the windows
+draw_history(rows, out) latency over runs in time, device by device, of cases as `show_cases` takes them
 draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.records import Run
 from harness.report.cases import show_cases
@@ -31,6 +32,7 @@ from harness.report.papers import Published, published
 from harness.report.table import markdown, show
 
 if TYPE_CHECKING:
+    from harness.report.history import Annotation
     from harness.store import Frames
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "draw_devices",
     "draw_distribution",
     "draw_energy",
+    "draw_history",
     "draw_operators",
     "draw_power",
     "draw_roofline",
@@ -145,3 +148,16 @@ def draw_power(frames: Frames, out: Path, block: int = 1) -> tuple[Path, ...]:
     from harness.report import power
 
     return power.draw(frames, out, block)
+
+
+def draw_history(
+    rows: Iterable[Mapping[str, Any]], out: Path, annotations: Sequence[Annotation] = ()
+) -> tuple[Path, ...]:
+    """Draw the latencies of cases of many runs over time, a panel per device, and write the points beside it.
+
+    `rows` are the store's (`store.search`), of few series; `annotations` (`report.history.Annotation`: a time, a text) are
+    vertical lines. Raises UsageError for another suffix or too many series, StoreError when nothing is measured or written.
+    """
+    from harness.report import history
+
+    return history.draw(rows, out, annotations)
