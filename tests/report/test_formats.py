@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import example_energy_run
@@ -11,6 +13,7 @@ import pytest
 
 from harness import report, store
 from harness.errors import StoreError
+from harness.report import rows
 
 RUN = example_run.run(("easier", "order"))
 
@@ -40,12 +43,14 @@ def test_csv_has_energy_in_joules_and_empty_cells_where_there_is_none():
 
 def test_latex_has_a_booktabs_table_per_runtime_with_units_and_every_row():
     text = report.formatted(example_run.run(("easier",), ("onnxruntime", "torch")), "latex")
-    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == text.count(r"\end{table}") == 2
-    head = text[text.index(r"\toprule") :].splitlines()[1]
-    assert "latency ms {[}95 \\% interval{]}" in head and "weights MB" in head
+    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == text.count(r"\end{table*}") == 2
+    head, below = text[text.index(r"\toprule") :].splitlines()[1:3]
+    assert (
+        "latency ms & " in head and "{[}95 \\% interval{]} & " in below and "weights & " in head and " & MB & " in below
+    )
     columns = head.count(" & ") + 1
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(body) == 2 * (1 + 9 + 3) and {line.count(" & ") + 1 for line in body} == {columns}
+    assert len(body) == 2 * (2 + 9 + 3) and {line.count(" & ") + 1 for line in body} == {columns}
     assert len(re.search(r"begin\{tabular\}\{(\w+)\}", text)[1]) == columns
 
 
@@ -71,6 +76,50 @@ def test_names_are_set_as_they_are_and_steer_nothing(name, set_as):
 def test_a_name_with_a_line_break_stays_in_its_comment():
     text = report.formatted(replace(RUN, device="x\n\\input{y}"), "latex")
     assert not any(line.startswith("\\input") for line in text.splitlines())
+
+
+def test_energies_have_a_latex_table_of_their_own_as_on_a_terminal():
+    text = report.formatted(example_energy_run.run(), "latex")
+    assert text.count(r"\begin{table*}") == 2 and "mJ/inference & saving & " in text
+    assert "scope module (ina3221 VDD\\_IN" in text
+
+
+def test_latex_says_what_letters_stand_for_and_tells_them_apart():
+    text = report.formatted(RUN, "latex")
+    kinds = {finding.kind for finding in RUN.findings if finding.cases}
+    assert kinds and all(f": {kind}" in text for kind in kinds)
+    assert f"{', '.join(rows.marks(RUN, RUN.cases[8]).split())} " + r"\\" in text
+
+
+def test_latex_of_more_ladders_than_fit_on_a_page_goes_on_in_further_tables():
+    methods = tuple(f"m{n}" for n in range(9))
+    text = report.formatted(example_run.run(methods), "latex")
+    tables = text.split(r"\begin{table*}")[1:]
+    assert len(tables) == 3 and ", continued." in tables[1]
+    assert sum(table.count(r"\midrule") for table in tables) == 10
+    assert all(table.count(r" \\") <= 38 + 2 for table in tables)
+
+
+def test_a_flag_and_a_power_of_ten_are_set_as_such():
+    said = report.formatted(replace(RUN, device="no --energy"), "latex")
+    assert "no -{}-energy" in said and r"$3\cdot10^{-7}$" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", ["", "twocolumn"])
+def test_latex_compiles_and_no_table_is_wider_than_the_text(tmp_path, columns):
+    if not (pdflatex := shutil.which("pdflatex")):
+        pytest.skip("no pdflatex here: apt-get install texlive-latex-recommended")
+    odd = replace(example_energy_run.run(("easier", "order")), device='pi_5 & $x^2$ ~ "ä µ°±×·" ≤≥≈→ <b>|#%{}\\')
+    many = example_run.run(tuple(f"m{n}" for n in range(9)), ("onnxruntime", "torch"))
+    body = "\n".join(report.formatted(run, "latex") for run in (RUN, odd, many))
+    packages = "\\usepackage{booktabs,graphicx}\n"
+    text = f"\\documentclass[{columns}]{{article}}\n{packages}\\begin{{document}}\n{body}\\end{{document}}\n"
+    (tmp_path / "t.tex").write_text(text)
+    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert made.returncode == 0, made.stdout[-2000:]
+    assert "Overfull \\hbox" not in made.stdout and "Float too large" not in made.stdout
 
 
 def test_markdown_is_the_table_of_readmes():
