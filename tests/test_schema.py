@@ -81,7 +81,8 @@ def test_the_command_prints_the_schema(command: str, which: editors.Which, cli: 
 def test_the_page_shows_every_key_and_its_examples_pass_the_door(repository: Path, tmp_path: Path) -> None:
     page = (repository / "docs" / "inventory.md").read_text()
     blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    inventories = [text for text in blocks if "devices:" in text]
+    (nightly,) = [text for text in blocks if text.startswith("nightly:")]
+    inventories = [text for text in blocks if "devices:" in text and text != nightly]
     (profile,) = [text for text in blocks if text.startswith("description:")]
     load = YAML(typ="safe", pure=True).load
     for text in inventories:
@@ -89,4 +90,8 @@ def test_the_page_shows_every_key_and_its_examples_pass_the_door(repository: Pat
     validator("profile").validate(load(profile))
     keys = {key for text in inventories for entry in load(text)["devices"].values() for key in entry}
     assert keys == set(json.loads(editors.schema("inventory"))["$defs"]["DeviceFile"]["properties"])
+    validator("inventory").validate({"devices": {}, **load(nightly)})
+    matrix, defined = load(nightly)["nightly"], json.loads(editors.schema("inventory"))["$defs"]
+    assert set(matrix) == set(defined["NightlyFile"]["properties"])
+    assert set(matrix["matrix"][0]) == set(defined["BlockFile"]["properties"])
     assert set(load(profile)) == set(json.loads(editors.schema("profile"))["properties"])

@@ -31,12 +31,12 @@ def locate(given: Path | None) -> Path:
 
 def read(path: Path) -> tuple[Device, ...]:
     """Return all devices of the inventory at `path`. Raises InventoryError; not for a key file that is not there."""
-    return _read(path)[1]
+    return opened(path)[2]
 
 
 def device(name: str, path: Path) -> Device:
     """Return the device called `name`. Raises UsageError naming the nearest known one, InventoryError."""
-    tree, devices = _read(path)
+    tree, _, devices = opened(path)
     return _named(name, devices, tree)
 
 
@@ -45,20 +45,20 @@ def select(words: Sequence[str], path: Path) -> tuple[Device, ...]:
 
     Raises UsageError for a name or tag that there is not, with the nearest; InventoryError.
     """
-    tree, devices = _read(path)
+    tree, _, devices = opened(path)
     chosen: dict[str, Device] = {}
     for word in words:
         meant = _tagged(word, devices, path) if word.startswith(TAG) else (_named(word, devices, tree),)
         chosen |= {each.name: each for each in meant}
     for each in chosen.values():
-        _require_key(each, tree)
+        require_key(each, tree)
     return tuple(chosen.values())
 
 
 def _named(name: str, devices: Sequence[Device], tree: Tree) -> Device:
     by_name = {each.name: each for each in devices}
     content.require_known("device", name, by_name, f"Devices are listed in {tree.path}.")
-    _require_key(by_name[name], tree)
+    require_key(by_name[name], tree)
     return by_name[name]
 
 
@@ -71,8 +71,11 @@ def _tagged(word: str, devices: Sequence[Device], path: Path) -> tuple[Device, .
     return meant
 
 
-def _require_key(chosen: Device, tree: Tree) -> None:
-    """A key file must be there when its device is used, and only then: an inventory may be shared by several people."""
+def require_key(chosen: Device, tree: Tree) -> None:
+    """Raise InventoryError for a key file that is not there.
+
+    A key file must be there when its device is used, and only then: an inventory may be shared by several people.
+    """
     key = chosen.address.key if chosen.address else None
     if key is not None and not Path(key).is_file():
         raise tree.broken(
@@ -82,15 +85,17 @@ def _require_key(chosen: Device, tree: Tree) -> None:
         )
 
 
-def _read(path: Path) -> tuple[Tree, tuple[Device, ...]]:
+def opened(path: Path) -> tuple[Tree, InventoryFile, tuple[Device, ...]]:
+    """Return the inventory at `path` as it stands there, and its devices. Raises InventoryError."""
     tree = parse(path)
-    entries = validate(InventoryFile, tree).devices
+    file = validate(InventoryFile, tree)
+    entries = file.devices
     kinds: dict[str, Profile] = {}
     for name, entry in entries.items():
         tree.require_listed("profile", entry.profile, content.names("profile"), ("devices", name, "profile"))
         if entry.profile not in kinds:
             kinds[entry.profile] = profile(entry.profile)
-    return tree, tuple(_device(name, entry, kinds[entry.profile], tree) for name, entry in entries.items())
+    return tree, file, tuple(_device(name, entry, kinds[entry.profile], tree) for name, entry in entries.items())
 
 
 def _device(name: str, entry: DeviceFile, kind: Profile, tree: Tree) -> Device:

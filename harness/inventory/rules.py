@@ -45,6 +45,9 @@ def _text(pattern: str, rule: str) -> Any:
 
 _NAME, _NAME_SCHEMA = _text(NAME, "must be a plain name: letters, digits, dots, dashes and underscores, at most 64")
 _DEVICE, _ = _text(NAME, "a device's name is letters, digits, dots, dashes and underscores, at most 64")
+_DEVICE_WORDS, _DEVICE_WORDS_SCHEMA = _text(
+    rf"(?:tag:)?{NAME}", "must be a device's name, or tag:WORD for all that carry it"
+)
 _HOSTS, _HOSTS_SCHEMA = _text(
     HOST,
     "must be a host name, an alias of your SSH configuration or an IP address; user and port have keys of their own",
@@ -62,6 +65,7 @@ _VERSIONS, _VERSIONS_SCHEMA = _text(r"[0-9]{1,3}\.[0-9]{1,3}", 'must be two numb
 
 Name = Annotated[str, _NAME, _NAME_SCHEMA]
 DeviceName = Annotated[str, _DEVICE, _NAME_SCHEMA]
+DeviceWord = Annotated[str, _DEVICE_WORDS, _DEVICE_WORDS_SCHEMA]
 Host = Annotated[str, _HOSTS, _HOSTS_SCHEMA]
 User = Annotated[str, _USERS, _USERS_SCHEMA]
 Jump = Annotated[str, _JUMPS, _JUMPS_SCHEMA]

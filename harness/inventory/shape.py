@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from harness.inventory.rules import (
     DeviceName,
@@ -22,24 +22,14 @@ from harness.inventory.rules import (
     User,
     Version,
 )
+from harness.inventory.shape_nightly import NightlyFile
+from harness.inventory.strict import Strict
 
 Names = Annotated[list[Name], Distinct]
 SomeNames = Annotated[list[Name], Field(min_length=1), Distinct]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _has_a_value(cls, value: Any) -> Any:
-        """`host:` with nothing behind it is no way to say: this machine."""
-        if value is None:
-            raise ValueError("has no value: give one, or drop the line")
-        return value
-
-
-class DeviceFile(_Strict):
+class DeviceFile(Strict):
     """A device: which kind it is, and where to find it."""
 
     profile: Name = Field(description="The kind of device: devices/profiles/<profile>.yaml (`harness profiles`).")
@@ -75,13 +65,16 @@ class DeviceFile(_Strict):
     virtual: bool = Field(False, description="An emulated device: its results are compared, its times never are.")
 
 
-class InventoryFile(_Strict):
-    """Your devices: name -> profile and where to find it."""
+class InventoryFile(Strict):
+    """Your devices: name -> profile and where to find it; and what is measured on them every night."""
 
     devices: dict[DeviceName, DeviceFile] = Field(description="Devices by name; the name is what --device takes.")
+    nightly: NightlyFile | None = Field(
+        None, description="What `harness nightly` measures: docs/inventory.md, The nightly matrix."
+    )
 
 
-class SettingFile(_Strict):
+class SettingFile(Strict):
     """A state of the device: a file pattern with a value, or commands that apply, query and restore."""
 
     value: str = Field(
@@ -93,7 +86,7 @@ class SettingFile(_Strict):
     restore: list[str] = Field([], description="Command that undoes it; {before} is what the query said before.")
 
 
-class SystemFile(_Strict):
+class SystemFile(Strict):
     """An operating system of this kind of device."""
 
     release: Pattern = Field(
@@ -108,7 +101,7 @@ class SystemFile(_Strict):
     )
 
 
-class PowerModeFile(_Strict):
+class PowerModeFile(Strict):
     """A power mode: the settings that bring it about, and what belongs to it."""
 
     settings: list[SettingFile] = Field(min_length=1, description="Brought about before those of --tune.")
@@ -116,7 +109,7 @@ class PowerModeFile(_Strict):
     regime: Literal["burst", "sustained"] | None = Field(None, description="Thermal regime, where --regime says none.")
 
 
-class ProfileFile(_Strict):
+class ProfileFile(Strict):
     """A kind of device."""
 
     description: Line = Field(description="What it is, in one line.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -31,8 +32,11 @@ class Tree:
 
     def broken(self, where: Sequence[Step], rule: str, hint: str = "") -> InventoryError:
         """Return the error for the value at `where`: file, line, key and rule."""
-        key = ".".join(_word(step) for step in where)
-        return InventoryError(f"{self.path}:{self.line(where)}: {key}: {rule}", hint)
+        return InventoryError(f"{self.place(where)}: {rule}", hint)
+
+    def place(self, where: Sequence[Step]) -> str:
+        """Return file, line and key of the value at `where`, as errors begin."""
+        return f"{self.path}:{self.line(where)}: {'.'.join(_word(step) for step in where)}"
 
     def line(self, where: Sequence[Step]) -> int:
         """Return the 1-based line of the deepest step of `where` that is really there."""
@@ -109,10 +113,15 @@ def _known_keys(model: type[BaseModel], where: Sequence[Step]) -> tuple[str, ...
     annotation: Any = model
     for step in where:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            annotation = annotation.model_fields[str(step)].annotation
+            annotation = _said(annotation.model_fields[str(step)].annotation)
         else:
-            annotation = annotation.__args__[-1]
+            annotation = _said(annotation.__args__[-1])
     return tuple(annotation.model_fields)
+
+
+def _said(annotation: Any) -> Any:
+    """What a value is where one is given: a field that may be left out is of a type or None."""
+    return annotation.__args__[0] if isinstance(annotation, UnionType) else annotation
 
 
 class _Plain:

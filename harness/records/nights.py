@@ -19,7 +19,7 @@ Direction = Literal["worse", "better"]
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """A row of the matrix: what runs where. `words` are further flags of `harness run`; `canary`: the one that never changes."""
+    """A row of the matrix: what runs where. `words`: further flags of `harness run`; `canary`: the one that never changes."""
 
     device: str
     model: str
