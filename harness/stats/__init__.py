@@ -24,7 +24,8 @@ speaks of the run: of its blocks as they were. What a device does next week no i
 
 Rooms: `processes` (what is counted), `steady` (change points, autocorrelation), `estimates` and `tails` (one case),
 `components` (where variance arises), `comparisons` (a case and its reference), `ladders` (all rungs at once),
-`across` (a case in two runs), `accuracy` (fractions of test examples, paired), `kinks` (a line over rungs, and its break).
+`across` (a case in two runs), `accuracy` (fractions of test examples, paired), `kinks` (a line over rungs, and its break),
+`changes` with its `levels` (is tonight a change?) and `segments` (a whole history, looked back upon).
 benchmarks/coverage.py shows by simulation that each 95 % interval holds the truth in at least 93 % of runs, with drift,
 autocorrelation, outliers, process effects and a shared reference.
 
