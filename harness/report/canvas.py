@@ -114,7 +114,9 @@ def crowded(looks: Mapping[str, style.Look]) -> bool:
 def fitted(text: str, inches: float) -> str:
     """The title of a panel of so many inches, its lines broken where they are longer."""
     room = int((inches - 0.6) / _TITLE_CHARACTER)
-    return style.plain("\n".join(textwrap.fill(line, max(room, 12)) for line in text.split("\n")))
+    return style.plain(
+        "\n".join(textwrap.fill(line, max(room, 12), break_on_hyphens=False) for line in text.split("\n"))
+    )
 
 
 def handle(marker: str, label: str, **look: Any) -> Line2D:

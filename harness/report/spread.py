@@ -39,7 +39,7 @@ CURVE, MEDIAN, TAILS = "inferences", "process median", ("p90", "p99")
 _COLUMNS = 3  # side by side
 _CURVES = 14  # that are named
 _PARTS = 1000  # of a curve
-_BEYOND = 1.12  # times the largest p99, or process median, that axes reach
+_BEYOND = 1.12  # times the largest p99, or process median, that axes reach; intervals are whole in any case
 _JITTER = 0.22  # of a line's height: how far replicates of a block stand from its middle
 _NAMED = (0.5, 0.3, 0.7, 0.4, 0.6)  # heights at which curves are named, in turn
 _MARKERS = {"p90": ("|", 11), "p99": ("d", 6)}
@@ -154,7 +154,9 @@ def _column(pair: Sequence[Axes], panel: Panel, name: str, table: Sequence[Drawn
     below.sharex(above)
     cases = _labels(table)
     looks = _looks(cases)
-    edge = _BEYOND * max(each.latency_ms for each in table if each.what != CURVE)
+    shown = [each for each in table if each.what != CURVE]
+    edge = max(_BEYOND * max(each.latency_ms for each in shown), *(1.02 * (each.high_ms or 0.0) for each in shown))
+    start = 0.96 * min(min(each.latency_ms for each in table), *(each.low_ms or each.latency_ms for each in shown))
     every = -(-len(cases) // _CURVES)  # of many curves not each is named: lines below have their colours and names
     for place, case in enumerate(cases):
         mine = [each for each in table if (each.control, each.label) == case]
@@ -163,7 +165,7 @@ def _column(pair: Sequence[Axes], panel: Panel, name: str, table: Sequence[Drawn
         _line(below, place, mine, looks[case][0])
     for axes in pair:
         axes.set_visible(True)
-        axes.set_xlim(0.96 * min(each.latency_ms for each in table), edge)
+        axes.set_xlim(start, edge)
         axes.grid(visible=True, axis="both")
     above.set_ylim(0, 1.01)
     above.set_ylabel("share of inferences as fast or faster")

@@ -314,6 +314,17 @@ def test_curves_carry_their_rungs_and_lines_below_their_names(framed):
     assert below.get_xlabel() == "latency (ms)"
 
 
+def test_every_interval_lies_within_the_axes_of_latencies(framed):
+    table = [
+        replace(each, high_ms=9 * each.high_ms) if each.what == "median" and each.high_ms else each
+        for row in framed.run.cases
+        for each in spread._drawn(row, framed.samples[framed.samples.case_id == row.case_id])
+    ]
+    left, right = drawn(spread._figure, framed.run, table).axes[1].get_xlim()
+    assert left < min(each.low_ms for each in table if each.low_ms)
+    assert right > max(each.high_ms for each in table if each.high_ms)
+
+
 # --- what they share, and the command --------------------------------------------------------------------------------
 
 
