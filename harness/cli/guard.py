@@ -75,7 +75,7 @@ def without_escapes(text: str) -> str:
 
 def first_line(text: str) -> None:
     """Say at once, on standard error, what is going on; what follows may have to import much."""
-    print(f"edge-harness {__version__}: {text}", file=sys.stderr, flush=True)
+    print(f"edge-harness {__version__}: {without_escapes(text)}", file=sys.stderr, flush=True)
 
 
 def console() -> Console:

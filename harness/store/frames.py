@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_BESIDE = "Its journal, beside it, may still be whole."
+
+
 @dataclass(frozen=True)
 class Frames:
     """A run as pandas frames: one row per ladder row, per inference, per system-state reading, per process, per reading
@@ -40,12 +43,9 @@ def frames(folder: Path) -> Frames:
     import pandas as pd
 
     run = load(folder)
-    try:
-        samples, state = (pd.read_parquet(folder / f"{name}.parquet") for name in ("samples", "state"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{folder}: its samples cannot be read: {error}", "Finish the run: harness run --resume."
-        ) from None
+    samples, state = (_table(folder / f"{name}.parquet") for name in ("samples", "state"))
+    if lost := [name for name in tables.samples([]).columns if name not in samples.columns]:
+        raise StoreError(f"{folder / 'samples.parquet'}: damaged: it has no {lost[0]}", _BESIDE)
     later = {"processes": tables.processes([]), "power": tables.power({}), "windows": tables.windows({})}
     kept = {name: _kept(folder / f"{name}.parquet", empty) for name, empty in later.items()}
     return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state, **kept)
@@ -53,12 +53,20 @@ def frames(folder: Path) -> Frames:
 
 def _kept(file: Path, empty: pd.DataFrame) -> pd.DataFrame:
     """Read a file that older runs lack. Raises StoreError where it is there and cannot be read."""
+    return _table(file) if file.exists() else empty
+
+
+def _table(file: Path) -> pd.DataFrame:
+    """Read a Parquet file, its pages by their checksums. Raises StoreError: not there, damaged, something else."""
     import pandas as pd
+    import pyarrow as pa
 
     try:
-        return pd.read_parquet(file) if file.is_file() else empty
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{file}: cannot be read: {error}", "Its journal, beside it, may still be whole.") from None
+        return pd.read_parquet(file, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        first = str(error).partition("\n")[0]
+        move = _BESIDE if file.exists() else "Finish the run: harness run --resume."
+        raise StoreError(f"{file}: cannot be read: {first}", move) from None
 
 
 def save_frames(folder: Path, journals: Mapping[str, Sequence[wire.Event]], regime: str = "burst") -> None:
@@ -76,4 +84,4 @@ def save_frames(folder: Path, journals: Mapping[str, Sequence[wire.Event]], regi
         "windows": tables.windows(journals, regime),
     }
     for name, table in found.items():
-        write(folder / f"{name}.parquet", table.to_parquet(index=False))
+        write(folder / f"{name}.parquet", table.to_parquet(index=False, write_page_checksum=True))

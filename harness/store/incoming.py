@@ -30,7 +30,7 @@ from harness.store import archives, parts
 from harness.store.writing import reported
 
 MOST_BYTES = 8 * 2**30  # of one run: days of samples at 1 kHz are a tenth of it
-_MOST_FILES = 10_000
+MOST_FILES = 10_000
 _MOST_RATIO = 200  # journals, the most repetitive of all, pack 20 to 1
 _SMALL_BYTES = 16 * 2**20
 _SPARE_BYTES = 64 * 2**20
@@ -97,14 +97,26 @@ def _require_same(place: Path, target: Path) -> None:
 @contextlib.contextmanager
 def _stage(results: Path) -> Iterator[Path]:
     """Give a folder that is held while it is used, and gone after it."""
-    stage = results / f"{files.PREFIX}{secrets.token_hex(8)}"
-    stage.mkdir()
-    handle = os.open(stage, os.O_RDONLY)
+    stage, handle = _claimed(results)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        os.close(handle)
+
+
+def _claimed(results: Path) -> tuple[Path, int]:
+    """A new folder and what holds it; another import may sweep it away before it is held, then it is made again."""
+    while True:
+        stage = results / f"{files.PREFIX}{secrets.token_hex(8)}"
+        stage.mkdir()
+        try:
+            handle = os.open(stage, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if stage.exists():
+            return stage, handle
         os.close(handle)
 
 
@@ -121,9 +133,9 @@ def _sweep(results: Path) -> None:
 
 
 def _require_room(source: Path, count: int, total: int, place: Path) -> None:
-    if count > _MOST_FILES or total > MOST_BYTES:
+    if count > MOST_FILES or total > MOST_BYTES:
         raise StoreError(
-            f"{source}: {count} files of {total / 2**30:.1f} GiB; a run has at most {_MOST_FILES} and {MOST_BYTES >> 30} GiB",
+            f"{source}: {count} files of {total / 2**30:.1f} GiB; a run has at most {MOST_FILES} and {MOST_BYTES >> 30} GiB",
             _AGAIN,
         )
     free = shutil.disk_usage(place).free
@@ -217,7 +229,9 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
             raise StoreError(f"{source}: {entry.orig_filename!r} is not a file of a run", "Nothing was unpacked.")
         if name in found or len(tops) > 1:
             raise StoreError(f"{source}: {entry.orig_filename!r}: is there twice, or of a second run", _AGAIN)
-        if entry.file_size > max(_SMALL_BYTES, _MOST_RATIO * entry.compress_size):
+        if entry.file_size > (
+            max(_SMALL_BYTES, _MOST_RATIO * entry.compress_size) if parts.is_part(name) else _SMALL_BYTES
+        ):
             sizes = f"{entry.file_size / 2**20:.0f} MiB packed into {entry.compress_size / 2**20:.2f}"
             raise StoreError(f"{source}: {name} is {sizes}: no measurement is", "Nothing was unpacked.")
         found[name] = entry

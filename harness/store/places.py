@@ -69,7 +69,7 @@ def find(root: Path, word: str | None) -> Path:
         from harness.store import remote  # it holds folders by what is here
 
         return remote.fetch(word)
-    if word is not None and (Path(word) / "run.json").is_file():
+    if word is not None and _recorded(Path(word)):
         return Path(word)
     runs = tuple(folders(root))
     if word is None:
@@ -88,5 +88,20 @@ def find(root: Path, word: str | None) -> Path:
 
 
 def folders(root: Path) -> Iterator[Path]:
-    """Yield the folders of all runs under `root`, oldest first."""
-    yield from sorted((file.parent for file in root.glob("*/*/run.json")), key=lambda folder: folder.name)
+    """Yield the folders of all runs under `root`, oldest first; what goes or cannot be read meanwhile is not among them."""
+    found = (run for device in _inside(root) for run in _inside(device))
+    yield from sorted(filter(_recorded, found), key=lambda folder: (folder.name, folder))
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is no folder, is gone, or may not be read."""
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def _recorded(folder: Path) -> bool:
+    """Whether it has a run.json; False for what cannot be looked at, or is no path at all."""
+    with contextlib.suppress(OSError, ValueError):
+        return (folder / "run.json").exists()
+    return False

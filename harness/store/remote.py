@@ -126,6 +126,8 @@ def _require_size(system: Any, path: str, size: int) -> None:
 def _fetch(system: Any, place: str, stage: Path, url: str) -> None:
     """Bring a run's files and check them by their MANIFEST; names and sizes are what a foreign machine says."""
     listed = archives.read_manifest(_bytes(system, f"{place}/{archives.MANIFEST}"), f"{url}: MANIFEST")
+    if len(listed) > incoming.MOST_FILES:
+        raise StoreError(f"{url}: has {len(listed)} files; a run has at most {incoming.MOST_FILES}", "It is no run.")
     sizes = {name: int(system.size(f"{place}/{name}")) for name in listed if parts.is_part(name)}
     if sum(sizes.values()) > incoming.MOST_BYTES:
         raise StoreError(f"{url}: is larger than {incoming.MOST_BYTES >> 30} GiB", "It is no run.")

@@ -55,7 +55,7 @@ def load(folder: Path) -> Run:
         text = file.read_text(encoding="utf-8")
         tree = json.loads(text, parse_constant=_refuse_constant)
         version = tree["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(file, str(error)) from None
     if type(version) is not int or not 1 <= version <= SCHEMA:
         raise StoreError(f"{file}: schema {version!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
