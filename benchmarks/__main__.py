@@ -30,6 +30,7 @@ from benchmarks import (
     overhead,
     peers,
     rules,
+    samples,
     startup,
     statistics_pass,
     store,
@@ -50,6 +51,7 @@ QUICK: Mapping[str, Suite] = {
     "deploy": deploy.measure,
     "builds": builds.measure,
     "store": store.measure,
+    "samples": samples.measure,
     "tools": tools.measure,
 }
 LONG: Mapping[str, Suite] = {
