@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= $(shell expr 2 \* $$(nproc))# tests wait for processes of theirs about half of the time
 FEW    ?= $(shell expr 3 \* $$(nproc) / 2)# slow ones mind a crowd
 
-.PHONY: moto runtimes run test test-slow check format docs bench lab lab-down clean help
+.PHONY: chromium moto runtimes run test test-slow check format docs bench lab lab-down clean help
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -21,6 +21,10 @@ runtimes: $(READY)  ## every runtime that has wheels for this machine (2.5 GB)
 
 run: $(READY)    ## the main job on this machine: train, fold, build, measure, show
 	$(BIN)/harness run --device local
+
+chromium:        ## Debian's browser, which opens pages in the tests (root); without it those are skipped
+	@command -v chromium || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } \
+	|| echo 'no chromium here: the tests that need it are skipped'
 
 moto: .moto/bin/moto_server  ## an S3 server for the tests, by itself: its packages do not stand beside ours
 .moto/bin/moto_server:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import calibrate, check, compare, draw, fold, job, keep, look, name, travel
+from harness.cli import calibrate, check, compare, draw, fold, job, keep, look, name, page, travel
 from harness.cli.guard import complain
 from harness.errors import UsageError
 
@@ -30,6 +30,7 @@ check.add_to(app)
 calibrate.add_to(app)
 look.add_to(app)
 draw.add_to(app)
+page.add_to(app)
 compare.add_to(app)
 travel.add_to(app)
 fold.add_to(app)

@@ -14,6 +14,7 @@ draw_soak(run, out)     latency under a lasting load, over time
 draw_energy(run, out)   energy per inference against depth and against latency
 draw_power(frames, out) power over time in one block, with the windows
 draw_history(rows, out) latency over runs in time, device by device, of cases as `show_cases` takes them
+write_page(runs, out)   one HTML page of one or several runs
 draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
 """
 
@@ -56,6 +57,7 @@ __all__ = [
     "show_cases",
     "show_operators",
     "to_json",
+    "write_page",
 ]
 
 
@@ -161,3 +163,13 @@ def draw_history(
     from harness.report import history
 
     return history.draw(rows, out, annotations)
+
+
+def write_page(runs: Sequence[Run], out: Path) -> Path:
+    """Write one self-contained HTML page of one or several runs and return its path.
+
+    Raises UsageError for another suffix than .html or where it would be too large, StoreError when it cannot be written.
+    """
+    from harness.report import page
+
+    return page.write(runs, out)

@@ -58,7 +58,8 @@ def _what(run: Run) -> Iterator[str]:
     yield ""
     yield f"run       {run.run}"
     yield f"made      {run.created}"
-    yield f"device    {run.device}{_device(run)}" + (" (virtual: its times mean nothing)" if run.virtual else "")
+    said = device(run)
+    yield f"device    {run.device}{f': {said}' if said else ''}{' (virtual: its times mean nothing)' * run.virtual}"
     yield f"version   edge-harness {_version(run)}, git commit {_commit(run)}"
     yield f"rows      {len(run.cases)}, of which {sum(case.status == 'ok' for case in run.cases)} were measured"
 
@@ -99,7 +100,12 @@ def _use(run: Run) -> Iterator[str]:
     yield f"  harness reproduce {run.run}"
     yield ""
     yield "The command that made it"
-    yield f"  {shlex.join(['harness', *run.command[run.command[:1] == ('harness',) :]])}"
+    yield f"  {command(run)}"
+
+
+def command(run: Run) -> str:
+    """The command that made a run, as a shell takes it."""
+    return shlex.join(["harness", *run.command[run.command[:1] == ("harness",) :]])
 
 
 def _item(text: str) -> list[str]:
@@ -112,10 +118,10 @@ def _pairs(values: object) -> Iterator[str]:
         yield f"  {key:24} {text}"
 
 
-def _device(run: Run) -> str:
+def device(run: Run) -> str:
+    """What the device said of itself, in a line; nothing where no job came to its end."""
     facts = run.jobs[0].facts if run.jobs else {}
-    said = [str(facts[key]) for key in ("board", "cpu", "machine", "os") if facts.get(key)]
-    return f": {', '.join(said)}" if said else ""
+    return ", ".join(str(facts[key]) for key in ("board", "cpu", "machine", "os") if facts.get(key))
 
 
 def _version(run: Run) -> str:

@@ -72,7 +72,7 @@ def markdown(run: Run) -> str:
         )
     ]
     found = [
-        f"- **{letter}** {finding.kind} ({_where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
+        f"- **{letter}** {finding.kind} ({where(finding)}): {_escaped(f'{finding.cause} {finding.advice}')}"
         for letter, finding in rows.lettered(run.findings)
     ]
     trust = " ".join(_escaped(line) for line in rows.trust(run))
@@ -192,12 +192,12 @@ def _print_findings(run: Run, console: Console) -> None:
     for letter, finding in rows.lettered(run.findings):
         console.print()
         head = Text(f"{letter}  ", style="bold").append(finding.kind, style=_SEVERITY[finding.severity])
-        console.print(head.append(f"  {finding.severity}: {_where(finding)}", style="dim"))
+        console.print(head.append(f"  {finding.severity}: {where(finding)}", style="dim"))
         console.print(Padding(Text(printable(f"{finding.cause} {finding.advice}")), (0, 0, 0, 3)))
 
 
-def _where(finding: Finding) -> str:
-    """The ladder, runtime and rungs that a finding is about, as far as it says so."""
+def where(finding: Finding) -> str:
+    """Say the ladder, runtime and rungs that a finding is about, as far as it says so."""
     named = [str(finding.numbers[key]) for key in ("ladder", "runtime") if finding.numbers.get(key)]
     found = finding.numbers.get("rungs")
     rungs = [f"rung{'s' * (' ' in str(found))} {found}"] if found is not None else []

@@ -1,0 +1,161 @@
+"""`harness report`: what is in the page's file. How a browser behaves with it: test_page_in_a_browser.py."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import replace
+
+import example_energy_run
+import example_run
+import pytest
+import vl_convert
+from command import Cli
+
+from harness import report
+from harness.errors import StoreError, UsageError
+from harness.findings.kinds import KINDS
+from harness.report import page
+
+RUN = example_run.run(("easier", "order"), ("onnxruntime", "torch"))
+EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+
+
+def written(*runs):
+    return page.html(runs)
+
+
+def data_of(text):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def cells_of(text):
+    """The table's lines, as what a reader sees in each cell."""
+    body = re.search(r"<tbody>(.*?)</tbody>", text, re.DOTALL)[1]
+    lines = re.findall(r"<tr .*?</tr>", body, re.DOTALL)
+    return [
+        [html.unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in re.findall(r"<td.*?</td>", line, re.DOTALL)]
+        for line in lines
+    ]
+
+
+def titles_of(text):
+    head = re.search(r"<thead>(.*?)</thead>", text, re.DOTALL)[1]
+    return [html.unescape(title) for title in re.findall(r"<button[^>]*>(.*?)</button>", head)]
+
+
+def test_the_table_has_every_row_of_every_run_as_show_has_it():
+    text = written(RUN, example_run.run(("random",)))
+    lines, titles = cells_of(text), titles_of(text)
+    assert len(lines) == len(RUN.cases) + len(example_run.run(("random",)).cases)
+    first = dict(zip(titles, lines[1], strict=True))
+    row = RUN.cases[1]
+    assert first["rung"] == "1" and first["depth"] == str(row.depth) and first["verdict"] == row.speedup.verdict
+    assert first["accuracy [95 %]"].startswith(f"{100 * row.accuracy:.1f}")
+    assert first["speed-up [95 %]"].startswith(f"{row.speedup.ratio:.3f} [")
+
+
+def test_every_finding_is_there_by_kind_with_cause_and_advice_errors_first():
+    text = html.unescape(written(RUN))
+    for finding in RUN.findings:
+        assert finding.cause in text and finding.advice in text and KINDS[finding.kind].says in text
+    shown = re.findall(r'<section class="kind (\w+)">', text)
+    assert shown == sorted(shown, key=("error", "warning", "info").index) and shown
+
+
+def test_a_rows_letters_lead_to_the_findings_that_name_it():
+    text = written(RUN)
+    anchors = re.findall(r'href="#(finding-[^"]+)"', text)
+    assert anchors and set(anchors) <= set(re.findall(r'id="(finding-[^"]+)"', text))
+
+
+def test_every_figure_is_vega_lite_that_compiles():
+    charts = data_of(written(RUN, example_energy_run.run()))["charts"]
+    assert {"latency", "relative", "macs", "accuracy", "energy", "tails"} <= set(charts)
+    for chart in charts.values():
+        compiled = vl_convert.vegalite_to_vega({**chart["spec"], "width": 300, "datasets": {"shown": []}})
+        assert compiled["marks"]
+
+
+def test_the_front_is_what_nothing_else_beats():
+    """Compiled and run by Vega itself: of five points, three are on the front."""
+    spots = [(1.0, 80.0), (2.0, 90.0), (2.0, 85.0), (3.0, 88.0), (4.0, 95.0)]
+    chart = data_of(written(RUN))["charts"]["accuracy"]["spec"]
+    rows = [{"latency_ms": x, "accuracy": y, "missed": 100.25 - y} for x, y in spots]
+    front = {**chart, "layer": [{**chart["layer"][0], "mark": {"type": "text", "text": "front"}}], "width": 300}
+    drawn = vl_convert.vegalite_to_svg({**front, "datasets": {"shown": rows}})
+    assert drawn.count(">front<") == 3
+
+
+def test_names_with_markup_in_them_are_text():
+    evil = replace(
+        RUN,
+        device=EVIL,
+        command=("harness", "run", EVIL),
+        cases=tuple(replace(row, model=EVIL, reasons={"accuracy": EVIL}) for row in RUN.cases),
+    )
+    text = written(evil)
+    shell = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "<img" not in shell and "alert" in shell and "<script>alert" not in text
+    assert len(re.findall("<script[ >]", text)) == len(re.findall("<script[ >]", written(RUN)))
+    assert data_of(text)["rows"][0]["device"] == EVIL
+
+
+def test_a_virtual_devices_times_are_nowhere():
+    virtual = replace(RUN, virtual=True)
+    text = written(virtual)
+    assert not any(key.startswith(("latency", "relative", "speedup")) for key in data_of(text)["rows"][0])
+    assert not {"latency", "relative", "macs", "accuracy", "tails"} & set(data_of(text)["charts"])
+    assert not {"latency [95 %]", "speed-up [95 %]"} & set(titles_of(text))
+    assert "stand for no real one" in text
+
+
+def test_why_values_are_missing_is_said():
+    lost = replace(
+        RUN, cases=tuple(replace(row, accuracy=None, reasons={"accuracy": "not <trained>"}) for row in RUN.cases)
+    )
+    assert "not &lt;trained&gt;" in written(lost)
+
+
+def test_a_run_without_rows_has_a_page_that_says_so():
+    bare = replace(
+        RUN, cases=(), findings=(), jobs=(), ladders=(), entries=(), status="failed", failure="the board is gone"
+    )
+    text = written(bare)
+    assert "Failed: the board is gone" in text and not data_of(text)["charts"]
+
+
+def test_nothing_is_asked_of_the_network_and_a_policy_forbids_it():
+    text = written(RUN)
+    shell = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "default-src &#39;none&#39;" in shell
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", shell)
+
+
+def test_the_same_runs_make_the_same_bytes():
+    assert written(RUN) == written(RUN)
+
+
+def test_a_page_over_the_limit_is_refused_with_the_next_move_and_nothing_is_written(tmp_path):
+    many = [replace(RUN, run=f"{RUN.run}-{n}") for n in range(130)]
+    with pytest.raises(UsageError, match=r"130 runs would have .* MB, more than 5"):
+        report.write_page(many, tmp_path / "page.html")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_other_suffixes_and_places_that_cannot_be_written_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"a page ends in \.html, not in \.pdf"):
+        report.write_page([RUN], tmp_path / "page.pdf")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError):
+        report.write_page([RUN], tmp_path / "file" / "page.html")
+
+
+def test_the_command_writes_the_page_of_the_runs_that_it_is_given(tmp_path):
+    run = Cli(tmp_path, tmp_path / "cache")
+    done = run("report", "--out", "page.html", "--json")
+    assert done.code == 0 and done.json == {"page": "page.html"}
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    wrong = run("report", "2026nothing", "--out", "other.html")
+    assert wrong.code == 2 and "2026nothing" in wrong.err and not (tmp_path / "other.html").exists()

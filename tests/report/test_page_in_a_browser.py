@@ -1,0 +1,189 @@
+"""The page of `harness report` in a real Chromium: nothing goes wrong, nothing is asked, filters and sorting do what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from dataclasses import replace
+
+import browser
+import example_energy_run
+import example_run
+import pytest
+
+from harness import report
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium: apt-get install chromium")
+
+EVIL = "<img src=x onerror=alert(1)>"
+RUNS = (
+    example_run.run(("easier", "order"), ("onnxruntime", "torch")),
+    replace(example_energy_run.run(), device=EVIL),
+)
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return report.write_page(RUNS, tmp_path_factory.mktemp("page") / "page.html")
+
+
+@pytest.fixture
+def open_page(chrome, file):
+    with browser.opened(chrome, file) as found:
+        yield found
+
+
+def shown(page):
+    return page.locator("#table tbody tr:visible")
+
+
+def column(page, title):
+    place = page.locator("#table th").all_inner_texts().index(title) + 1
+    return [text.strip() for text in shown(page).locator(f"td:nth-child({place})").all_inner_texts()]
+
+
+def test_every_figure_is_drawn_without_a_word_on_the_console_or_to_the_network(open_page, file):
+    open_page.draw_all()
+    assert open_page.page.locator(".plot svg").count() >= 12
+    assert open_page.errors() == [] and open_page.asked == [file.as_uri()]
+
+
+def test_names_with_markup_in_them_show_as_text_everywhere(open_page):
+    open_page.draw_all()
+    page = open_page.page
+    assert page.locator("img").count() == 0
+    assert page.locator(f'td:text-is("{EVIL}")').count() == len(RUNS[1].cases)
+    caption = page.locator("figcaption", has_text=EVIL).first
+    caption.scroll_into_view_if_needed()
+    box = page.locator("figure", has=caption).locator("svg path[aria-roledescription='point']").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("#vg-tooltip-element.visible").wait_for()
+    assert open_page.errors() == []
+
+
+def test_a_filter_leaves_its_rows_figures_and_findings(open_page):
+    page = open_page.page
+    whole = shown(page).count()
+    found = page.locator(".finding:not([hidden])").count()
+    page.get_by_label("torch", exact=True).uncheck()
+    assert set(column(page, "runtime")) == {"onnxruntime fp32"} and 0 < shown(page).count() < whole
+    assert page.locator("figcaption:visible", has_text="torch").count() == 0
+    assert page.locator(".finding:not([hidden])").count() < found
+    assert page.locator("#shown").inner_text() == f"{shown(page).count()} of {whole} rows."
+    page.get_by_role("button", name="Show everything").click()
+    expect(shown(page)).to_have_count(whole)
+    assert page.locator("figcaption:visible", has_text="torch").count() > 0
+
+
+def test_a_figure_has_the_points_of_the_rows_that_are_left(open_page):
+    page = open_page.page
+    figure = page.locator("#figure-latency figure").first
+    figure.scroll_into_view_if_needed()
+    points = figure.locator("svg path[aria-roledescription='point']")
+    points.first.wait_for()
+    before = points.count()
+    page.get_by_label("order", exact=True).uncheck()
+    expect(points).not_to_have_count(before)
+    assert points.count() < before
+    page.get_by_label("order", exact=True).check()
+    expect(points).to_have_count(before)
+
+
+def test_a_column_sorts_by_numbers_both_ways_with_what_is_missing_last(open_page):
+    page = open_page.page
+    head = page.locator("#table th", has_text="weights")
+    for direction, reverse in (("ascending", False), ("descending", True)):
+        head.get_by_role("button").click()
+        numbers = [float(text) for text in column(page, "weights (MB)")]
+        assert numbers == sorted(numbers, reverse=reverse) and head.get_attribute("aria-sort") == direction
+    for _ in range(2):
+        page.locator("#table th", has_text="energy").get_by_role("button").click()
+        texts = column(page, "energy [95 %]")
+        assert "–" in texts and texts.index("–") == len(texts) - texts.count("–")
+
+
+def test_the_keyboard_is_enough(open_page):
+    page = open_page.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.get_by_label("order", exact=True).focus()
+    page.keyboard.press("Space")
+    assert "order" not in column(page, "method")
+    page.locator("#table th", has_text="depth").get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    depths = [int(text) for text in column(page, "depth")]
+    assert depths == sorted(depths)
+
+
+def test_every_control_and_figure_has_a_name_for_a_screen_reader(open_page):
+    open_page.draw_all()
+    page = open_page.page
+    assert page.locator("html").get_attribute("lang") == "en"
+    for each in page.locator("button:visible, input:visible").all():
+        name = each.evaluate("e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText")
+        assert name.strip()
+    for plot in page.locator(".plot svg").all():
+        assert "The table has its numbers" in plot.evaluate("e => e.closest('[aria-label]').getAttribute('aria-label')")
+    levels = [int(each.evaluate("e => e.tagName")[1]) for each in page.locator("h1, h2, h3").all()]
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_what_is_copied_is_csv_of_the_rows_shown_in_their_order(chrome, file):
+    with browser.opened(chrome, file, permissions=["clipboard-read", "clipboard-write"]) as found:
+        page = found.page
+        page.get_by_label("torch", exact=True).uncheck()
+        page.locator("#table th", has_text="depth").get_by_role("button").click()
+        page.get_by_role("button", name="Copy as CSV").click()
+        page.locator("#copied", has_text="copied").wait_for()
+        lines = list(csv.DictReader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
+        assert [line["depth"] for line in lines] == column(page, "depth")
+        assert {line["runtime"] for line in lines} == {"onnxruntime"}
+        assert {line["device"] for line in lines} == {"local", EVIL}
+
+
+def test_what_is_saved_is_the_same_csv(open_page):
+    with open_page.page.expect_download() as got:
+        open_page.page.get_by_role("button", name="Save as CSV").click()
+    lines = list(csv.DictReader(io.StringIO(got.value.path().read_text())))
+    assert len(lines) == sum(len(run.cases) for run in RUNS) and open_page.errors() == []
+
+
+def test_the_table_says_what_the_figures_say_where_scripts_do_not_run(chrome, file):
+    with browser.opened(chrome, file, java_script_enabled=False) as found:
+        assert shown(found.page).count() == sum(len(run.cases) for run in RUNS)
+        assert found.page.get_by_text("The figures need JavaScript").is_visible()
+        assert found.page.locator(".finding").first.is_visible()
+        assert not found.page.locator("#copy").is_visible()
+
+
+def test_dark_is_dark_by_the_systems_wish_and_by_the_button(chrome, file):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with browser.opened(chrome, file, color_scheme="dark") as found:
+        dark = found.page.evaluate(ground)
+        found.draw_all()
+        found.page.get_by_role("button", name="Light colours").click()
+        light = found.page.evaluate(ground)
+        assert light == "rgb(255, 255, 255)" != dark
+        found.page.locator(".plot svg").first.wait_for()
+        assert found.errors() == []
+    with browser.opened(chrome, file, color_scheme="light") as found:
+        assert found.page.evaluate(ground) == light
+
+
+def test_a_link_to_a_finding_that_is_folded_away_opens_it(open_page):
+    page = open_page.page
+    folded = page.locator("details .finding").first
+    assert not folded.is_visible()
+    page.evaluate("id => { location.hash = id }", folded.get_attribute("id"))
+    folded.wait_for(state="visible")
