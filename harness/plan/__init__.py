@@ -6,7 +6,7 @@ what is wrong with them is a wrong word too; so are ladders by `harness run --dr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ from harness.plan.words import Words, require_range, split
 from harness.records import Device, EnergyRequest, LadderRequest, Plan, PowerMode, Profile
 from harness.wire import REGIMES, Protocol
 
-__all__ = ["Words", "describe", "make", "split", "tune"]
+__all__ = ["Words", "describe", "make", "on", "split", "tune"]
 
 
 def make(words: Words, inventory_file: Path) -> tuple[tuple[Device, Plan], ...]:
     """Check all words and return what to do on each device. Raises UsageError, InventoryError, ContentError."""
-    devices = inventory.select(split(words.device, "--device"), inventory_file)
+    return on(inventory.select(split(words.device, "--device"), inventory_file), words)
+
+
+def on(devices: Sequence[Device], words: Words) -> tuple[tuple[Device, Plan], ...]:
+    """As `make`, for devices that are known already; what the words say of devices is not heeded."""
     require_range("--seed", words.seed, 0, 2**32 - 1)
     made = () if words.onnx else ladders.asked(words)
     if words.regime is not None:

@@ -1,0 +1,90 @@
+"""Nights on disk: `results/nights/<night>.json`, one file a night, written whole after every row; and who is at work on them.
+
+A night's name begins with the day (UTC) on which it began. Nothing of them is ever thinned: they are the history.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import StoreError
+from harness.records.nights import Night
+from harness.store.writing import reported, write
+
+SCHEMA = 1
+FOLDER = "nights"
+_GO_ON = "nothing measured is lost: harness nightly goes on."
+
+
+def save(results: Path, night: Night) -> None:
+    """Write a night's file, whole or not at all. Raises StoreError."""
+    from pydantic import TypeAdapter
+
+    tree = TypeAdapter(Night).dump_python(night, mode="json")
+    data = json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n"
+    write(_file(results, night.night), data, _GO_ON)
+
+
+def load(file: Path) -> Night:
+    """Read a night's file. Raises StoreError: damaged, or from a newer program."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        schema = json.loads(text)["schema"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(file, str(error)) from None
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise StoreError(f"{file}: schema {schema!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
+    try:
+        return TypeAdapter(Night).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def nights(results: Path) -> tuple[Night, ...]:
+    """Return all nights, oldest first. Raises StoreError for one that cannot be read: a history has no silent gaps."""
+    found = (load(file) for file in (results / FOLDER).glob("*.json"))
+    return tuple(sorted(found, key=lambda night: (night.began, night.night)))
+
+
+@contextlib.contextmanager
+def held(results: Path) -> Iterator[None]:
+    """Hold all nights under `results`: one `harness nightly` at a time. Raises StoreError when another is at work."""
+    folder = results / FOLDER
+    with reported(folder, _GO_ON):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(handle, results)
+        yield
+    finally:
+        os.close(handle)  # and whoever is killed lets go, too
+
+
+def _lock(handle: int, results: Path) -> None:
+    with reported(results, _GO_ON):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            busy = f"{results}: another harness nightly is at work there (process {who})"
+            raise StoreError(busy, "Let it finish, or end it first: the next one goes on with its night.") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+
+
+def _file(results: Path, name: str) -> Path:
+    return results / FOLDER / f"{name}.json"
+
+
+def _damaged(file: Path, how: str) -> StoreError:
+    return StoreError(
+        f"{file}: damaged: {how}", "Restore it, or move it away: the nights after it stand by themselves."
+    )

@@ -1,0 +1,75 @@
+"""Nights on disk: back as they were, in their order, refused where damaged or newer; one harness nightly at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import made_nights
+import pytest
+
+from harness.errors import StoreError
+from harness.records.nights import Night
+from harness.store import nights
+
+HOLD = """\
+import sys
+from pathlib import Path
+from harness.store import nights
+
+with nights.held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def eventful() -> Night:
+    found = made_nights.eventful()
+    rows = tuple(replace(row, here={"network": "x"}, there={"kernel": "6.1"}) for row in found.rows)
+    return replace(found, rows=rows, session="5e55")
+
+
+def test_a_night_comes_back_as_it_was(tmp_path: Path) -> None:
+    nights.save(tmp_path, eventful())
+    assert nights.nights(tmp_path) == (eventful(),)
+    assert [file.name for file in (tmp_path / "nights").iterdir()] == [f"{eventful().night}.json"]
+
+
+def test_nights_come_in_the_order_in_which_they_began_whatever_their_names(tmp_path: Path) -> None:
+    for name, began in (("2026-11-20-b", "03"), ("2026-11-20-a", "22"), ("2026-11-19-c", "01")):
+        nights.save(tmp_path, made_nights.night(night=name, began=f"{name[:10]}T{began}:00:00+00:00"))
+    assert [each.night for each in nights.nights(tmp_path)] == ["2026-11-19-c", "2026-11-20-b", "2026-11-20-a"]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "damaged"),
+        ("{}", "damaged: 'schema'"),
+        ('{"schema": 1, "night": 3}', "damaged: night"),
+        ('{"schema": 2}', "schema 2, this program reads up to 1"),
+        ('{"schema": true}', "schema True"),
+    ],
+)
+def test_a_night_that_cannot_be_read_is_named_and_not_left_out(tmp_path: Path, text: str, said: str) -> None:
+    nights.save(tmp_path, eventful())
+    file = tmp_path / "nights" / "2026-11-21-1.json"
+    file.write_text(text)
+    with pytest.raises(StoreError, match=said) as refused:
+        nights.nights(tmp_path)
+    assert refused.value.message.startswith(str(file))
+
+
+def test_one_nightly_at_a_time_and_one_that_is_killed_lets_go(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=rf"another harness nightly is at work there \(process {other.pid}\)"):
+            nights.held(tmp_path).__enter__()
+        other.kill()
+        other.wait()
+        with nights.held(tmp_path):
+            pass
