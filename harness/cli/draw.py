@@ -161,7 +161,7 @@ def _history(results: Path, where: str, words: Sequence[str], out: Path | None) 
     if out is None:
         raise UsageError("--kind history: it is of many runs and belongs into no run's folder", "Add --out FILE.")
     with store.search(results, where, tell_reading) as found:
-        first_line(f"drawing {found.count} cases")
+        first_line(f"drawing {found.count} case{'s' * (found.count != 1)}")
         drawn: Drawn = report.draw_history(found.all(), out)
     for reason in found.damaged.values():  # they name the file
         print(f"left out: {without_escapes(reason)}", file=sys.stderr)
