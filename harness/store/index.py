@@ -145,7 +145,7 @@ def _renewed(data: bytes, results: Path, found: Marks, told: Told | None) -> pa.
         told(len(missing))
     fresh = (_table(folder, _named(folder, results), found) for folder in missing)
     whole = pa.concat_tables([old, *(table for table in fresh if table is not None)])
-    return _in_order(whole)
+    return _in_order(whole) if len(old) else whole  # folders come in order, and ordering takes memory
 
 
 def _in_order(table: pa.Table) -> pa.Table:
