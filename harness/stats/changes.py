@@ -48,11 +48,9 @@ _AGREES = 0.5  # of the shift: how far off the old level the second run must lie
 
 @dataclass(frozen=True)
 class Rule:
-    """What counts as a change: the `least` size as a fraction (0.02: 2 %, up or down), over which numbers of nights, at which
-    p.
+    """What counts as a change: its `least` size, a fraction (0.02: 2 %, up or down), over which `windows` of nights, at which p.
 
-    `least` is what the device resolves, as its calibration found it, but no less than this default. Raises ValueError where
-    it is not above 0.
+    Raises ValueError where `least` is not above 0, or a window is of fewer than two nights.
     """
 
     least: float = 0.02
@@ -63,6 +61,10 @@ class Rule:
     def __post_init__(self) -> None:
         if not self.least > 0 or min(self.windows) < 2:
             raise ValueError("a rule needs a least change above 0 and windows of two nights or more")
+
+    def resolving(self, resolution: float | None) -> Rule:
+        """The rule with a least change no smaller than what the device resolves (`Calibration.resolution`; None: unknown)."""
+        return replace(self, least=max(self.least, resolution or 0.0))
 
 
 TYPICAL = Rule()

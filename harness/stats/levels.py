@@ -17,6 +17,9 @@ Where nothing changes, p times the number of windows is about what it says as lo
 too small where nights hang together for longer: tests/stats/test_changes.py has both. What keeps false alarms rare there is
 the least change, and the second run.
 
+The reference ends before the longest window, so that a ramp does not draw it along; where it would hold fewer than 20 nights,
+before the last m.
+
 That is a generalised likelihood ratio of a step at an unknown night (Lorden, 1971), as Page's CUSUM is of one of known size,
 with spikes cut off; a ramp is found by its later windows. A creeping drift draws its reference with it, so the last nights
 are also compared with the first of the segment.
@@ -37,6 +40,7 @@ import numpy.typing as npt
 from harness.stats.processes import Floats
 
 LEAST_LEVEL = 3  # nights before a level is a reference
+SETTLED = 20  # nights before the longest window that are a reference by themselves
 LEAST_NOISE = 8  # nights, of all segments, before a spread is one
 _SPIKE = 4.0  # robust sds
 RHO = (0.25, 0.8)
@@ -76,13 +80,20 @@ def evidence(past: Past, windows: Sequence[int]) -> Evidence:
     """Compare the last m nights with those before, for m in `windows`; the most also with the segment's first nights."""
     from scipy.special import stdtr
 
-    reach = past.first.shape[1]
-    parts = [_window(past, past.now[:, :-m][:, -reach:], m) for m in windows]
+    parts = [_window(past, _reference(past, m, max(windows)), m) for m in windows]
     parts.append(_window(past, past.first, max(windows)))
     level, shift, error, freedom = (np.stack(each) for each in zip(*parts, strict=True))
     with np.errstate(invalid="ignore"):
         p = 2.0 * stdtr(freedom, -np.abs(shift) / error)
     return Evidence(level, shift, error, freedom, np.where(np.isfinite(p), p, 1.0))
+
+
+def _reference(past: Past, m: int, longest: int) -> Floats:
+    """The nights before the longest window where those are enough, else the nights before these m."""
+    reach = past.first.shape[1]
+    settled = past.now[:, :-longest][:, -reach:]
+    enough = np.isfinite(settled).sum(axis=1, keepdims=True) >= SETTLED
+    return np.where(enough, settled, past.now[:, :-m][:, -reach:])
 
 
 def _window(past: Past, reference: Floats, m: int) -> tuple[Floats, Floats, Floats, Floats]:

@@ -87,6 +87,11 @@ def test_less_than_the_least_change_is_no_change_however_sure():
     assert said(History(quiet, again=quiet[-1], rule=Rule(least=0.01))).state == "confirmed"
 
 
+def test_what_a_device_cannot_resolve_is_no_change_there():
+    assert TAIL.resolving(0.05) == TAIL and Rule().resolving(None) == Rule()
+    assert Rule().resolving(0.05) == Rule(least=0.05)
+
+
 def test_a_level_that_never_moved_does_not_divide_by_nothing():
     flat = np.full(40, 16.0)
     assert said(History(flat)).state == "unchanged"
