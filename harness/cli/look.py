@@ -97,12 +97,6 @@ def show_table(run: Run) -> None:
 
 def load(folder: Path) -> Run:
     """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end."""
-    from harness import findings, store
+    from harness import stored
 
-    run = store.load(folder)
-    if run.analysis_version >= findings.ANALYSIS_VERSION or not run.entries:
-        return run
-    from harness import analysis
-
-    runtimes = run.plan.runtimes
-    return analysis.analyse(run, *store.measured(folder, runtimes), store.all_meters(folder, runtimes))
+    return stored.load(folder)

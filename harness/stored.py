@@ -1,0 +1,25 @@
+"""A stored run as the program of now understands it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.records import Run
+
+
+def load(folder: Path) -> Run:
+    """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end.
+
+    Nothing is written. Raises StoreError, WireError.
+    """
+    from harness import findings, store
+
+    run = store.load(folder)
+    if run.analysis_version >= findings.ANALYSIS_VERSION or not run.entries:
+        return run
+    from harness import analysis
+
+    runtimes = run.plan.runtimes
+    return analysis.analyse(run, *store.measured(folder, runtimes), store.all_meters(folder, runtimes))
