@@ -30,7 +30,7 @@ from harness import content
 RUNS, CASES, DEVICES = 1000, 200, 10
 REPEATS = 7
 LIST_S, HISTORY_S, MEMORY_MB = 1.0, 3.0, 500
-ONE = "device = 'd3' and ladder = 'copy-3' and rung = 4"  # one case of each of a device's runs
+ONE = "device = 'd3' and batch = 3 and rung = 4"  # one case of each of a device's runs
 
 
 def measure(runs: int = RUNS) -> list[Figure]:
@@ -102,12 +102,12 @@ def make(results: Path, runs: int, first: int = 0) -> None:
 
 
 def _example() -> dict[str, Any]:
-    """The example's record with its cases as those of as many ladders as there have to be."""
+    """The example's record with its cases at as many batch sizes as there have to be."""
     file = min((content.ROOT / "results" / "examples").glob("*/*/run.json"))
     tree: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     rungs = [case for case in tree["cases"] if case["rung"] is not None]
     many = itertools.islice(itertools.product(range(CASES), rungs), CASES)
-    cases = [{**case, "ladder": f"copy-{ladder}"} for ladder, case in many]
+    cases = [{**case, "batch": batch} for batch, case in many]
     return {**tree, "cases": cases, "findings": [], "entries": []}
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import example_run
 import pytest
 
 from harness import report, store, tables, wire
@@ -171,4 +172,14 @@ def test_a_record_is_read_strictly(tmp_path: Path, old: str, new: str, message: 
     assert old in text
     (folder / "run.json").write_text(text.replace(old, new))
     with pytest.raises(StoreError, match=f"damaged: .*{message}"):
+        store.load(folder)
+
+
+def test_a_case_of_a_ladder_that_is_not_there_is_a_damaged_run(tmp_path):
+    run = example_run.run()
+    folder = store.create(tmp_path, run)
+    tree = json.loads((folder / "run.json").read_text())
+    tree["cases"][3]["ladder"] = "foreign"
+    (folder / "run.json").write_text(json.dumps(tree))
+    with pytest.raises(StoreError, match="damaged: cases: no ladder 'foreign'"):
         store.load(folder)

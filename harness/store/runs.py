@@ -82,11 +82,14 @@ def _adapter() -> TypeAdapter[Run]:
 
 
 def _require_whole(file: Path, run: Run) -> None:
-    """Check what one part of a record says of another: names are plain, entries point at rungs that are there."""
+    """Check what one part of a record says of another: names are plain, entries and cases are of ladders that are there."""
     heights = {ladder.name: len(ladder.rungs) for ladder in run.ladders}
     for entry in run.entries:
         if entry.ladder not in heights or not 0 <= entry.rung < heights[entry.ladder]:
             raise _damaged(file, f"entries: no rung {entry.rung} in a ladder {entry.ladder!r}")
+    for case in run.cases:
+        if case.ladder not in heights:
+            raise _damaged(file, f"cases: no ladder {case.ladder!r}")
     for name in (run.run, run.device, *run.plan.runtimes):
         try:
             wire.require_name(name, "a name")
