@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 def load(folder: Path) -> Run:
     """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end.
 
-    Nothing is written. Raises StoreError, WireError.
+    A run whose raw samples were given up stays as it was computed then. Nothing is written. Raises StoreError, WireError.
     """
     from harness import findings, store
 
     run = store.load(folder)
-    if run.analysis_version >= findings.ANALYSIS_VERSION or not run.entries:
+    if run.analysis_version >= findings.ANALYSIS_VERSION or not run.entries or store.thinned(folder) is not None:
         return run
     from harness import analysis
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
 def samples(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
     """Return every inference as a row; `valid` when its process is the last attempt of its (case, block, replicate)."""
     import pandas as pd
@@ -86,6 +89,25 @@ def processes(journals: Iterable[Sequence[wire.Event]]) -> pd.DataFrame:
                 throttled = "; ".join(event.throttled)
                 rows.append([*(own[name] for name in columns), throttled, *(usage.get(name) for name in used)])
     return pd.DataFrame(rows, columns=[*columns, "throttled", *used])
+
+
+def medians(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return what a table of samples says of each process, as a row: its timed inferences' mean, median, tails and extremes."""
+    import pandas as pd
+
+    timed = samples[samples.phase == "timed"].astype({"latency_ns": "float64"})
+    processes = timed.groupby(["case_id", "block", "replicate", "attempt"], sort=False)
+    latency = processes.latency_ns
+    found = {
+        "inferences": latency.size(),
+        "mean_ns": latency.mean(),
+        "min_ns": latency.min(),
+        **{f"{name}_ns": latency.quantile(at) for name, at in _QUANTILES.items()},
+        "max_ns": latency.max(),
+        "valid": processes.valid.first(),
+    }
+    types = {name: "Int64" if name in ("inferences", "min_ns", "max_ns") else "float64" for name in found}
+    return pd.DataFrame(found).astype({**types, "valid": "bool"}).reset_index()
 
 
 # --- energy passes -------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def _distribution(asked: Asked, out: Path) -> Drawn:
 def _frames(asked: Asked) -> Frames:
     from harness import store
 
+    store.require_raw(asked.folders[0])
     return replace(store.frames(asked.folders[0]), run=load(asked.folders[0]))
 
 

@@ -8,6 +8,7 @@
         windows.parquet     runtime, block, scenario, case_id, attempt, start_ns, end_ns, inferences, valid
         jobs/<runtime>/     job.json, events.jsonl (the journal: the truth), reply.json; meters.jsonl (read by the controller)
         plots/
+        thinned.json, medians.parquet   where raw samples were given up (thinning.py)
 
 Statistics are recomputed from the journal when `analysis_version` is older than the program's; nothing here computes.
 `search` picks cases of all runs by an expression, through an index that lies in the cache (`index.py`).
@@ -36,15 +37,18 @@ from harness.store.journals import (
     set_journal_aside,
 )
 from harness.store.meters import all_meters, meter_record, meters, meters_found
+from harness.store.parts import require_whole
 from harness.store.picking import Found, search
 from harness.store.places import find, folders, held, require_writable
 from harness.store.runs import SCHEMA, create, load, save
+from harness.store.thinning import Mark, raw, require_raw, thin, thinned
 from harness.store.writing import write
 
 __all__ = [
     "SCHEMA",
     "Found",
     "Frames",
+    "Mark",
     "all_meters",
     "append_journal",
     "calibration_of",
@@ -66,6 +70,9 @@ __all__ = [
     "meters",
     "meters_found",
     "quote_calibration",
+    "raw",
+    "require_raw",
+    "require_whole",
     "require_writable",
     "save",
     "save_calibration",
@@ -74,5 +81,7 @@ __all__ = [
     "save_reply",
     "search",
     "set_journal_aside",
+    "thin",
+    "thinned",
     "write",
 ]

@@ -12,6 +12,7 @@ from harness.errors import StoreError
 from harness.records import Run
 from harness.store.meters import meters
 from harness.store.runs import load
+from harness.store.thinning import thinned
 from harness.store.writing import write
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Frames:
     """A run as pandas frames: one row per ladder row, per inference, per system-state reading, per process, per reading
     of power or energy, per energy pass.
 
-    `processes`, `power` and `windows` are empty for runs that were stored before there were such files.
+    `processes`, `power` and `windows` are empty for runs that were stored before there were such files. Of a thinned run
+    `samples` and `power` are empty, and `medians` has a row per process; it is empty for all others.
     """
 
     run: Run
@@ -36,6 +38,7 @@ class Frames:
     processes: pd.DataFrame
     power: pd.DataFrame
     windows: pd.DataFrame
+    medians: pd.DataFrame
 
 
 def frames(folder: Path) -> Frames:
@@ -43,10 +46,13 @@ def frames(folder: Path) -> Frames:
     import pandas as pd
 
     run = load(folder)
-    samples, state = (_table(folder / f"{name}.parquet") for name in ("samples", "state"))
+    kept_all = thinned(folder) is None
+    samples = _table(folder / "samples.parquet") if kept_all else tables.samples([])
+    state = _table(folder / "state.parquet")
     if lost := [name for name in tables.samples([]).columns if name not in samples.columns]:
         raise StoreError(f"{folder / 'samples.parquet'}: damaged: it has no {lost[0]}", _BESIDE)
     later = {"processes": tables.processes([]), "power": tables.power({}), "windows": tables.windows({})}
+    later |= {"medians": tables.medians(tables.samples([]))}
     kept = {name: _kept(folder / f"{name}.parquet", empty) for name, empty in later.items()}
     return Frames(run, pd.json_normalize([asdict(case) for case in run.cases]), samples, state, **kept)
 

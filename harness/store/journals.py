@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import wire
+from harness.store.thinning import require_raw
 from harness.store.writing import reported, write
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def set_journal_aside(folder: Path, runtime: str) -> None:
 
 
 def measured(folder: Path, runtimes: Iterable[str]) -> tuple[Jobs, Journals, Replies]:
-    """Read a run's jobs, journals and replies by runtime. Raises WireError."""
+    """Read a run's jobs, journals and replies by runtime. Raises WireError; StoreError where its raw samples were given up."""
+    require_raw(folder)
     names = tuple(runtimes)
     jobs: Jobs = {runtime: load_job(folder, runtime) for runtime in names}
     journals: Journals = {runtime: _journal(folder, runtime, job) for runtime, job in jobs.items()}
