@@ -108,8 +108,8 @@ def post(hook: Hook, night: Night, timeout_s: float = TIMEOUT_S) -> str | None:
     thread.join(timeout_s)
     host = printable(urlsplit(hook.url).hostname or "")
     if not said:
-        return f"webhook: {host} did not answer within {timeout_s:g} s"
-    return said[0] and f"webhook: {host}: {said[0]}"
+        return f"{host} did not answer within {timeout_s:g} s"
+    return said[0] and f"{host}: {said[0]}"
 
 
 class _Unmoved(urllib.request.HTTPRedirectHandler):

@@ -101,6 +101,11 @@ def _told(file: Path) -> dict[str, Any]:
 
 def _remove(folder: Path) -> int:
     gone = 0
+    for left in folder.glob(
+        f"{files.PREFIX}*"
+    ):  # by a process that was killed while it wrote: the caller holds the run
+        with reported(left, "say it again."):
+            left.unlink(missing_ok=True)
     for name in raw(folder):
         with reported(folder / name, "say it again."):
             size = (folder / name).stat().st_size

@@ -241,7 +241,7 @@ def test_whenever_it_is_killed_a_run_has_all_its_samples_or_says_that_it_was_thi
         marked = store.thinned(folder) is not None
         assert report.to_json(stored.load(folder)) == shown
         retention.thin(place, 30, LATER)
-        assert not store.raw(folder) and len(store.frames(folder).medians)
+        assert not store.raw(folder) and len(store.frames(folder).medians) and not list(folder.glob(".tmp-*"))
         shutil.rmtree(place)
         if code == 0:
             break

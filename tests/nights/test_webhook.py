@@ -93,7 +93,7 @@ def test_without_a_token_none_is_sent() -> None:
 @pytest.mark.parametrize("code", [400, 401, 404, 500, 503])
 def test_a_refusal_is_told_and_changes_no_exit_code(code: int) -> None:
     with server(status(code)) as seen:
-        assert webhook.post(hook(seen.address), night()) == f"webhook: 127.0.0.1: answered {code}"
+        assert webhook.post(hook(seen.address), night()) == f"127.0.0.1: answered {code}"
     assert exit_code(night()) == 0
 
 
@@ -127,7 +127,7 @@ def test_a_server_that_answers_letter_by_letter_is_given_up_in_time() -> None:
         said = webhook.post(hook(seen.address), night(), timeout_s=0.4)
         waited = time.monotonic() - began
         stop.set()
-    assert said == "webhook: 127.0.0.1 did not answer within 0.4 s" and waited < 5
+    assert said == "127.0.0.1 did not answer within 0.4 s" and waited < 5
 
 
 def ssh(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -137,9 +137,9 @@ def ssh(handler: http.server.BaseHTTPRequestHandler) -> None:
 def test_nobody_listening_and_an_answer_that_is_no_http_are_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    assert webhook.post(hook(address), night()) == "webhook: 127.0.0.1: cannot be reached: Connection refused"
+    assert webhook.post(hook(address), night()) == "127.0.0.1: cannot be reached: Connection refused"
     with server(ssh) as seen:
-        assert webhook.post(hook(seen.address), night()) == "webhook: 127.0.0.1: cannot be reached: BadStatusLine"
+        assert webhook.post(hook(seen.address), night()) == "127.0.0.1: cannot be reached: BadStatusLine"
 
 
 @pytest.mark.parametrize(
