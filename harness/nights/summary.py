@@ -37,12 +37,13 @@ def code(text: str) -> str:
 
 def _sections(found: Facts, night: Night) -> Iterator[str]:
     outcomes = {row.row.key: row for row in night.rows}
+    gone = (*(row for row in found.absent if row.outcome != "unreachable"), *found.late)
     yield _section("Blamed devices", _blamed(found, night))
     yield _section("What changed around it", _annotated(night))
     yield _section("Regressions", (_changed(change, outcomes) for change in found.regressions))
     yield _section("Newly failing", (_failed(row) for row in found.failing))
     yield _section("Still failing", (_failed(row) for row in found.still_failing))
-    yield _section("Missing", (_missing(row) for row in (*found.absent, *found.late)))
+    yield _section("Missing", (*_unreached(found), *(_missing(row) for row in gone)))
     yield _section("New", (f"{where(row.row, code)}: measured for the first time{_by(row)}" for row in found.new))
     yield _section("Improved", (_changed(change, outcomes) for change in found.improved))
     yield _section("Seen once, not confirmed", (_changed(change, outcomes) for change in found.suspected))
@@ -72,6 +73,15 @@ def _changed(change: SeriesChange, outcomes: dict[str, RowOutcome]) -> str:
 
 def _failed(row: RowOutcome) -> str:
     return f"{where(row.row, code)}: {code(why(row))}, {last(row)}{_by(row)}"
+
+
+def _unreached(found: Facts) -> Iterator[str]:
+    """One line for each device that was not reached, however many rows it has: that is one fact."""
+    rows = [row for row in found.absent if row.outcome == "unreachable"]
+    for device in dict.fromkeys(row.row.device for row in rows):
+        own = [row for row in rows if row.row.device == device]
+        newest = max(own, key=lambda row: row.last or "")
+        yield f"{code(device)}: unreachable, {code(why(own[0]))}, {plural(len(own), 'row')}, {last(newest)}"
 
 
 def _missing(row: RowOutcome) -> str:

@@ -60,11 +60,14 @@ def test_the_largest_regression_stands_first_and_each_fact_is_one_line() -> None
 
 def test_what_was_planned_and_did_not_arrive_is_told_with_when_it_last_did() -> None:
     text = markdown(eventful())
-    assert (
-        "`orin` `resnet18 easier onnxruntime fp32`: unreachable, `no route to host`, last measured 2026-11-08" in text
-    )
+    assert "- `orin`: unreachable, `no route to host`, 1 row, last measured 2026-11-08" in text
     assert "`roberta easier onnxruntime fp32`: missing, `it never came back`, last measured 2026-11-18" in text
     assert "out-of-time, `the night was 10 minutes too short`, never measured yet" in text
+
+
+def test_a_device_that_is_away_is_one_fact_however_many_rows_it_has() -> None:
+    rows = [came(row("orin", f"m{n}"), "unreachable", reason="off", last=f"2026-11-{n:02}") for n in (1, 8, 3)]
+    assert "## Missing\n\n- `orin`: unreachable, `off`, 3 rows, last measured 2026-11-08\n\n" in markdown(night(*rows))
 
 
 def test_unchanged_rows_are_counted_and_not_listed() -> None:
