@@ -31,7 +31,8 @@ def report(
     from harness import report as reports
     from harness import store
 
-    folders = [store.find(results, word) for word in dict.fromkeys(runs or ()) or (None,)]
+    found = {folder.resolve(): folder for folder in (store.find(results, word) for word in runs or (None,))}
+    folders = list(found.values())  # each once, however often and by whatever words it is named
     first_line(f"writing a page of {', '.join(folder.name for folder in folders)}")
     file = reports.write_page([load(folder) for folder in folders], out or folders[0] / "plots" / "report.html")
     if as_json:

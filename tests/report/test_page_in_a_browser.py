@@ -181,6 +181,115 @@ def test_dark_is_dark_by_the_systems_wish_and_by_the_button(chrome, file):
         assert found.page.evaluate(ground) == light
 
 
+def widths(page):
+    """How wide the figures that are seen are, and their places."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.plot')].filter(e => e.offsetWidth)"
+        ".map(e => [e.clientWidth, ...[...e.querySelectorAll('svg')].map(svg => svg.clientWidth)])"
+    )
+
+
+def test_figures_are_as_wide_as_their_places_whatever_changed_while_they_were_hidden(open_page):
+    open_page.draw_all()
+    page = open_page.page
+    page.get_by_label("torch", exact=True).uncheck()
+    page.get_by_role("button", name="Dark colours").click()
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.get_by_label("order", exact=True).uncheck()
+    page.get_by_role("button", name="Show everything").click()
+    page.wait_for_function(
+        "![...document.querySelectorAll('.plot svg')].some(e => e.clientWidth !== e.parentElement.clientWidth)"
+    )
+    assert all(len(each) == 2 and each[0] == each[1] for each in widths(page))
+    assert open_page.errors() == []
+
+
+def test_what_changes_while_a_figure_is_being_drawn_is_in_it(open_page):
+    open_page.draw_all()
+    page = open_page.page
+    page.evaluate(
+        """() => {
+            const box = [...document.querySelectorAll("label")].find((each) => each.innerText.trim() === "order").control;
+            for (const _ of [1, 2, 3]) { document.getElementById("theme").click(); box.click(); }
+        }"""
+    )
+    marks = "path[aria-roledescription='point']"
+    expect(page.locator(f"#figure-latency figure:first-of-type svg {marks}")).to_have_count(12)
+    lines = page.locator("#figure-tails figure:first-of-type svg .role-axis-label text")
+    expect(lines.filter(has_text="order")).to_have_count(0)
+    assert all(len(each) == 2 for each in widths(page)) and open_page.errors() == []
+
+
+def test_paper_has_every_figure_in_light_colours(chrome, file):
+    with browser.opened(chrome, file, color_scheme="dark") as found:
+        page = found.page
+        page.get_by_role("button", name="Light colours").click()
+        page.get_by_role("button", name="Dark colours").click()
+        page.evaluate(
+            """addEventListener("beforeprint", () => {
+                const plots = [...document.querySelectorAll(".plot")];
+                const text = plots.map((each) => each.querySelector("svg .role-axis-title text")?.getAttribute("fill"));
+                window.printed = [...new Set(text)];
+            })"""
+        )
+        page.pdf()
+        assert page.evaluate("printed") == ["#1b1d20"] and found.errors() == []
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_tooltip_says_what_a_row_has_and_no_null(open_page):
+    page = open_page.page
+    figure = page.locator("#figure-latency figure").first
+    figure.scroll_into_view_if_needed()
+    point = figure.get_by_label("order 0: latency (ms) 2.41", exact=True)
+    point.wait_for()
+    point.hover()
+    page.locator("#vg-tooltip-element.visible").wait_for()
+    said = page.locator("#vg-tooltip-element").inner_text()
+    assert "order 0" in said and "2.41 [2.36, 2.46] ms" in said and "null" not in said and "verdict" not in said
+
+
+def test_names_of_any_letters_can_be_filtered(chrome, tmp_path):
+    odd = ("a\rb\r\nc", "__proto__", "\u202eabc \N{PILE OF POO}\x00" + "x" * 300)
+    file = report.write_page([replace(RUNS[1], device=name) for name in odd], tmp_path / "page.html")
+    with browser.opened(chrome, file) as found:
+        page, each = found.page, len(RUNS[1].cases)
+        boxes = page.locator("fieldset[data-key=device] input")
+        assert shown(page).count() == each * len(odd) and boxes.count() == len(odd)
+        for n in range(len(odd)):
+            boxes.nth(n).uncheck()
+            assert shown(page).count() == each * (len(odd) - n - 1)
+        page.set_viewport_size({"width": 400, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == 400 and found.errors() == []
+
+
+def test_no_cell_of_the_csv_is_run_by_a_spreadsheet(chrome, tmp_path):
+    file = report.write_page([replace(RUNS[1], device='=HYPERLINK("x")')], tmp_path / "page.html")
+    with browser.opened(chrome, file) as found:
+        with found.page.expect_download() as got:
+            found.page.get_by_role("button", name="Save as CSV").click()
+        lines = list(csv.DictReader(io.StringIO(got.value.path().read_text())))
+    assert {line["device"] for line in lines} == {'\'=HYPERLINK("x")'}
+
+
+@pytest.mark.parametrize("hash_", ["#%E0%A4%A", "#nothing", "#"])
+def test_a_link_to_nothing_does_no_harm(chrome, file, hash_):
+    with browser.opened(chrome, file) as found:
+        found.page.evaluate("hash => { location.hash = hash }", hash_)
+        found.page.reload()
+        assert shown(found.page).count() and found.errors() == []
+
+
+def test_a_link_is_followed_as_often_as_it_is_clicked(open_page):
+    page = open_page.page
+    link = page.locator("#table td a").first
+    finding = page.locator(link.get_attribute("href"))
+    for _ in range(2):
+        link.click()
+        expect(finding).to_be_focused()
+        page.locator("#theme").focus()
+
+
 def test_a_link_to_a_finding_that_is_folded_away_opens_it(open_page):
     page = open_page.page
     folded = page.locator("details .finding").first

@@ -43,7 +43,7 @@ def write(runs: Sequence[Run], out: Path) -> Path:
     """
     if out.suffix not in (".html", ".htm"):
         raise UsageError(f"{out}: a page ends in .html, not in {out.suffix or 'nothing'}")
-    page = html(runs).encode()
+    page = html(runs).encode(errors="replace")  # a command's bytes need not have been text
     if len(page) > MOST_BYTES:
         raise UsageError(
             f"a page of {len(runs)} runs would have {len(page) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:g}",
@@ -64,6 +64,7 @@ def html(runs: Sequence[Run]) -> str:
     title, many = told.heading(runs)
     scripts = [_vega(), (_HERE / "page.js").read_text(encoding="utf-8")]
     columns, lines = tables.table(table)
+    filters = _filters(values)
     return _template().render(
         title=title,
         many=many,
@@ -72,15 +73,17 @@ def html(runs: Sequence[Run]) -> str:
         scripts=[Markup(script) for script in scripts],
         cards=told.cards(runs),
         kinds=told.kinds(runs, table),
-        is_control=marks.is_control,
+        controls={each.series for each in table if each.is_control},
         untrained=marks.CONTROLS,
-        filters=_filters(values),
+        filters=filters,
         looks=series,
         figures=figures,
         columns=columns,
         lines=lines,
         protocols=_protocols(runs),
         data={
+            "columns": marks.exported(table),
+            "filters": {key: names for key, _, names in filters},
             "rows": values,
             "parts": parts,
             "charts": {figure.key: asdict(figure) for figure in figures},
@@ -96,6 +99,7 @@ def _template() -> jinja2.Template:
     known = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    known.policies["json.dumps_kwargs"] = {"allow_nan": False}  # in the order that was given
     return known.get_template("page.html.jinja")
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from harness.report.page import layers
 from harness.report.page.layers import Looks, Spec
+from harness.report.page.marks import ASIDE
 
 Rows = Sequence[Mapping[str, Any]]
 
 _WHOLE = 100.25  # %: an error on its scale is this less the accuracy, so that none is 0
 _NAMED = (0, 50, 80, 90, 95, 98, 99, 99.5, 100)  # accuracies on that scale
+_BOXED = {"latency_{}_ms": "warned", "energy_{}_mj": "dearer"}
 _LINE = 16  # pixels
 _COLLAPSED = 25.0  # % between the best and the worst: then errors are drawn on a logarithmic scale
 
@@ -57,19 +59,23 @@ def _ladders(looks: Looks) -> list[Chart]:
     latency = layers.axis("latency_ms", "latency (ms)")
     relative = layers.axis("relative", "time, full depth = 1")
     energy = layers.axis("energy_mj", "energy per inference, gross (mJ)")
-    one = {"mark": {"type": "rule", "strokeDash": [3, 3], "opacity": 0.6}, "encoding": {"y": {"datum": 1}}}
+    one = {
+        "mark": {"type": "rule", "strokeDash": [3, 3], "opacity": 0.6, "aria": False},
+        "encoding": {"y": {"datum": 1}},
+    }
     macs = layers.axis("mmacs_useful", "useful MACs of an example (M)", zero=True)
     ceiling = {
         "transform": [{"filter": "isValid(datum.ceiling_ms)"}],
-        "mark": {"type": "line", "strokeWidth": 4, "opacity": 0.35},
+        "mark": {"type": "line", "strokeWidth": 4, "opacity": 0.35, "aria": False},
         "encoding": {"x": macs, "y": layers.quantitative("ceiling_ms")},
     }
     return [
         Chart(
             "latency",
             "Latency against depth",
-            "Full depth is on the left, fewer layers to the right: a ladder that pays falls. Hollow symbols are "
-            "controls; a ring marks fewer layers or MACs and no more speed.",
+            "Depth counts convolution and linear layers on the longest path. Full depth is on the left, fewer layers to the "
+            "right: a ladder that pays falls. Where several have one depth they stand side by side, up to "
+            f"{ASIDE:g} of a layer from it. Hollow symbols are controls; a box marks fewer layers or MACs and no more speed.",
             ("depth", "latency_ms"),
             layers.layered(*layers.points(looks, layers.depth(), latency, "latency_{}_ms")),
         ),
@@ -95,9 +101,10 @@ def _ladders(looks: Looks) -> list[Chart]:
         Chart(
             "energy",
             "Energy against depth",
-            "Gross energy of one inference in the scenario that is compared; different scopes are not to be compared.",
+            "Gross energy of one inference in the scenario that is compared; different scopes (a point says its own) are not "
+            "to be compared. A box marks fewer layers, or more speed, and more energy.",
             ("depth", "energy_mj"),
-            layers.layered(*layers.points(looks, layers.depth(), energy, "energy_{}_mj")),
+            layers.layered(*layers.points(looks, layers.depth(), energy, "energy_{}_mj", "dearer")),
         ),
     ]
 
@@ -107,7 +114,8 @@ def _ladders(looks: Looks) -> list[Chart]:
 
 def _trades(looks: Looks, rows: Rows) -> list[Chart]:
     reads = (
-        "Up and to the left is better. The pale steps join what nothing else shown beats in both, by point estimates."
+        "Up and to the left is better. The pale steps join what nothing else shown beats in both, by point estimates. "
+        "Accuracies are torch's, of the rung as it is deployed; those of an artifact of fewer bits are its own, where known."
     )
     collapsed = _is_collapsed(rows)
     return [
@@ -115,14 +123,14 @@ def _trades(looks: Looks, rows: Rows) -> list[Chart]:
             "accuracy",
             "Accuracy against latency",
             reads,
-            ("accuracy", "latency_ms"),
+            ("accuracy_percent", "latency_ms"),
             _trade(looks, "latency_{}_ms", "latency (ms)", collapsed),
         ),
         Chart(
             "thrift",
             "Accuracy against energy",
             reads,
-            ("accuracy", "energy_mj"),
+            ("accuracy_percent", "energy_mj"),
             _trade(looks, "energy_{}_mj", "energy per inference, gross (mJ)", collapsed),
         ),
     ]
@@ -131,27 +139,30 @@ def _trades(looks: Looks, rows: Rows) -> list[Chart]:
 def _trade(looks: Looks, fields: str, title: str, collapsed: bool) -> Spec:
     """Accuracy against what an inference takes; by the logarithm of the errors where a method collapsed."""
     x = layers.axis(fields.replace("_{}", ""), title)
-    y = _errors() if collapsed else layers.axis("accuracy", "accuracy (% of the test split)")
+    y = _errors() if collapsed else layers.axis("accuracy_percent", "accuracy (% of the test split)")
     across = {
         "transform": [layers.valid(fields.format("low"))],
-        "mark": {"type": "rule", "opacity": 0.3},
+        "mark": {"type": "rule", "opacity": 0.3, "aria": False},
         "encoding": {"x": {**x, "field": fields.format("low")}, "x2": {"field": fields.format("high")}, "y": y},
     }
-    parts = layers.points(looks, x, y, "missed_{}" if collapsed else "accuracy_{}")
-    missed = [{"calculate": f"{_WHOLE} - datum.accuracy{end}", "as": f"missed{end}"} for end in ("", "_low", "_high")]
+    parts = layers.points(looks, x, y, "missed_{}_percent" if collapsed else "accuracy_{}_percent", _BOXED[fields])
+    missed = [
+        {"calculate": f"{_WHOLE} - datum.accuracy{end}_percent", "as": f"missed{end}_percent"}
+        for end in ("", "_low", "_high")
+    ]
     return {**layers.layered(_front(x, y), across, *parts), "transform": missed if collapsed else []}
 
 
 def _front(x: Spec, y: Spec) -> Spec:
     """What nothing shown beats in both: more accurate than all that take less."""
-    order = [{"field": x["field"]}, {"field": "accuracy", "order": "descending"}]
+    order = [{"field": x["field"]}, {"field": "accuracy_percent", "order": "descending"}]
     return {
         "transform": [
-            {"window": [{"op": "max", "field": "accuracy", "as": "best"}], "frame": [None, 0], "sort": order},
+            {"window": [{"op": "max", "field": "accuracy_percent", "as": "best"}], "frame": [None, 0], "sort": order},
             {"window": [{"op": "lag", "field": "best", "as": "before"}], "sort": order},
-            {"filter": "!isValid(datum.before) || datum.accuracy > datum.before"},
+            {"filter": "!isValid(datum.before) || datum.accuracy_percent > datum.before"},
         ],
-        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 7, "opacity": 0.25},
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 7, "opacity": 0.25, "aria": False},
         "encoding": {"x": x, "y": y},
     }
 
@@ -159,14 +170,14 @@ def _front(x: Spec, y: Spec) -> Spec:
 def _errors() -> Spec:
     values = [_WHOLE - each for each in _NAMED]
     return {
-        **layers.axis("missed", "accuracy (% of the test split), scale of errors"),
+        **layers.axis("missed_percent", "accuracy (% of the test split), scale of errors"),
         "scale": {"type": "log", "reverse": True, "padding": 12, "nice": False},
         "axis": {"values": values, "labelExpr": f"format({_WHOLE} - datum.value, '~r')"},
     }
 
 
 def _is_collapsed(rows: Rows) -> bool:
-    found = [row["accuracy"] for row in rows if row.get("accuracy") is not None]
+    found = [row["accuracy_percent"] for row in rows if row.get("accuracy_percent") is not None]
     return bool(found) and max(found) - min(found) > _COLLAPSED
 
 
@@ -175,34 +186,54 @@ def _is_collapsed(rows: Rows) -> bool:
 
 def _tails(looks: Looks) -> Chart:
     x = layers.axis("latency_ms", "latency (ms)")
-    colour: Spec = {"color": layers.by_method(looks)}
-    tip: Spec = {"tooltip": layers.tooltip(_TAIL)}
-    reach = {
-        "mark": {"type": "rule", "opacity": 0.6, "strokeWidth": 2},
-        "encoding": {"y": layers.names(), "x": x, "x2": layers.quantitative("latency_p99_ms"), **colour},
+    said: Spec = {
+        "color": layers.by_method(looks),
+        "tooltip": layers.tooltip(_TAIL),
+        "description": layers.described(x),
     }
-    ticks = [
+    reach = {
+        "mark": {"type": "rule", "opacity": 0.6, "strokeWidth": 2, "aria": False},
+        "encoding": {"y": layers.names(), "x": x, "x2": layers.quantitative("reach_ms"), "color": said["color"]},
+    }
+    ticks: list[Spec] = [
         {
-            "mark": {"type": "tick", "thickness": 2, "height": height},
-            "encoding": {"y": layers.names(), "x": {**x, "field": f"latency_{name}_ms"}, **colour, **tip},
+            "transform": [layers.valid(f"latency_{name}_ms")],
+            "mark": {"type": "tick", "thickness": 2, "height": height, "aria": False},
+            "encoding": {"y": layers.names(), "x": {**x, "field": f"latency_{name}_ms"}, **said},
         }
         for name, height in (("p90", 6), ("p95", 9), ("p99", 12))
     ]
     middle = {
         "mark": {"type": "point", "filled": True, "opacity": 1},
-        "encoding": {"y": layers.names(), "x": x, **colour, **tip},
+        "encoding": {"y": layers.names(), "x": x, **said},
     }
     return Chart(
         "tails",
         "Single inferences",
-        "From the median of process medians (dot) to the 99th percentile of all timed inferences; ticks are p90, p95 and p99.",
-        ("latency_ms", "latency_p99_ms"),
-        layers.listed(reach, *ticks, middle),
+        "From the median of process medians (dot, with its interval) to the highest percentile of all timed inferences that "
+        "so many tell: ticks are p90, p95 and p99.",
+        ("latency_ms", "reach_ms"),
+        layers.listed(reach, _beside(x, said["color"]), *ticks, middle),
         line=_LINE,
     )
 
 
+def _beside(x: Spec, colour: Spec) -> Spec:
+    """The interval of a latency on its line."""
+    return {
+        "transform": [layers.valid("latency_low_ms")],
+        "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.5, "aria": False},
+        "encoding": {
+            "y": layers.names(),
+            "x": {**x, "field": "latency_low_ms"},
+            "x2": {"field": "latency_high_ms"},
+            "color": colour,
+        },
+    }
+
+
 def _operators(kinds: Collection[str]) -> Chart:
+    x = {**layers.quantitative("from_ms"), "title": "time (ms)"}
     colour = {
         **layers.nominal("kind"),
         "title": None,
@@ -213,18 +244,30 @@ def _operators(kinds: Collection[str]) -> Chart:
         "mark": {"type": "bar", "stroke": "#808080", "strokeWidth": 0.5},
         "encoding": {
             "y": layers.names(),
-            "x": {**layers.quantitative("from_ms"), "title": "time (ms)"},
+            "x": x,
             "x2": {"field": "until_ms"},
             "color": colour,
             "tooltip": layers.tooltip(_PART),
+            "description": {"value": {"expr": "datum.name + ': ' + datum.kind + ' ' + datum.time"}},
+        },
+    }
+    latency = {
+        "transform": [layers.valid("latency_ms")],
+        "mark": {"type": "point", "filled": True, "opacity": 1, "size": 40},
+        "encoding": {
+            "y": layers.names(),
+            "x": {**x, "field": "latency_ms"},
+            "tooltip": layers.tooltip({"name": "row", "latency": "latency"}),
+            "description": {"value": {"expr": "datum.name + ': latency ' + datum.latency"}},
         },
     }
     return Chart(
         "operators",
         "What latency is made of",
-        "Operators timed in a process of their own, which takes time itself: their sum need not be the latency.",
+        "Operators timed in a process of their own, which takes time itself: their sum need not be the latency, which is the "
+        "dot, with its interval.",
         ("time_ms",),
-        layers.listed(bars),
+        layers.listed(bars, _beside(x, {"value": "#808080"}), latency),
         source="parts",
         palette="kinds",
         line=_LINE,
@@ -232,11 +275,11 @@ def _operators(kinds: Collection[str]) -> Chart:
 
 
 _TAIL = {
+    "name": "row",
     "series": "method",
-    "label": "rung",
     "latency": "median",
     "latency_p90_ms": "p90 (ms)",
     "latency_p95_ms": "p95 (ms)",
     "latency_p99_ms": "p99 (ms)",
 }
-_PART = {"series": "method", "label": "rung", "kind": "kind", "operators": "operators", "time": "time"}
+_PART = {"name": "row", "kind": "kind", "operators": "operators", "time": "time"}

@@ -13,28 +13,29 @@ Looks = Mapping[str, Look]
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # names the language; nobody fetches it
 _HEIGHT = 260  # pixels
 _SIZE = 70  # square pixels of a symbol
-_RING = "#D55E00"
+_BOX = "#D55E00"
 _POINT = {
+    "name": "row",
     "series": "method",
-    "label": "rung",
     "model": "model",
     "depth": "depth",
     "latency": "latency",
     "against": "speed-up",
     "verdict": "verdict",
     "right": "accuracy",
+    "accuracy_is": "which is",
     "mmacs_useful": "useful MMACs",
     "takes": "energy",
     "findings": "findings",
 }
 
 
-def points(looks: Looks, x: Spec, y: Spec, limits: str) -> list[Spec]:
-    """Lines of ladders, intervals (`limits` names their ends), rings about those that a finding warns of, points."""
+def points(looks: Looks, x: Spec, y: Spec, limits: str, boxed: str = "warned") -> list[Spec]:
+    """Lines of ladders, intervals (`limits` names their ends), boxes about those that a finding warns of, points."""
     colour, low, high = by_method(looks), limits.format("low"), limits.format("high")
     courses = {
         "transform": [{"filter": "!datum.control"}],
-        "mark": {"type": "line", "strokeWidth": 1.5},
+        "mark": {"type": "line", "strokeWidth": 1.5, "aria": False},
         "encoding": {
             "x": x,
             "y": y,
@@ -46,18 +47,19 @@ def points(looks: Looks, x: Spec, y: Spec, limits: str) -> list[Spec]:
     }
     intervals = {
         "transform": [valid(low)],
-        "mark": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.55},
+        "mark": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.55, "aria": False},
         "encoding": {"x": x, "y": {**y, "field": low}, "y2": {"field": high}, "color": colour},
     }
-    rings = {
-        "transform": [{"filter": "datum.warned"}],
+    boxes = {
+        "transform": [{"filter": f"datum.{boxed}"}],
         "mark": {
             "type": "point",
             "shape": "square",
             "size": 4 * _SIZE,
             "strokeWidth": 1.4,
-            "color": _RING,
+            "color": _BOX,
             "opacity": 1,
+            "aria": False,
         },
         "encoding": {"x": x, "y": y},
     }
@@ -68,11 +70,12 @@ def points(looks: Looks, x: Spec, y: Spec, limits: str) -> list[Spec]:
             "y": y,
             "color": colour,
             "tooltip": tooltip(_POINT),
+            "description": described(y),
             "shape": _ranged(looks, [look.path for look in looks.values()]),
             "fill": {"condition": {"test": "!datum.hollow", **colour}, "value": "transparent"},
         },
     }
-    return [courses, intervals, rings, symbols]
+    return [courses, intervals, boxes, symbols]
 
 
 def layered(*parts: Spec) -> Spec:
@@ -81,15 +84,14 @@ def layered(*parts: Spec) -> Spec:
 
 
 def listed(*parts: Spec) -> Spec:
-    """Layers with a line per row, named by method and rung; how many there are, the page knows."""
-    named = {"calculate": "datum.series + ' ' + datum.label", "as": "name"}
-    return {**layered(*parts), "transform": [named]}
+    """Layers with a line per row, by its name; how many there are, the page knows."""
+    return layered(*parts)
 
 
 def depth() -> Spec:
     """Depth along x, full depth on the left."""
     return {
-        **axis("depth", "depth (convolution and linear layers on the longest path)"),
+        **axis("place", "depth (layers on the longest path)"),
         "scale": {"zero": False, "reverse": True, "padding": 14, "nice": False},
         "axis": {"tickMinStep": 1, "format": "d"},
     }
@@ -129,12 +131,20 @@ def valid(field: str) -> Spec:
     return {"filter": f"isValid(datum.{field})"}
 
 
-def tooltip(fields: Mapping[str, str]) -> list[Spec]:
-    """What is told of a mark, by field: its name there; times and MACs to three digits, others as they are."""
-    numbers = [name for name in fields if name.endswith("_ms") or name == "mmacs_useful"]
-    return [
-        {**quantitative(name), "title": title, "format": ".3~r"}
-        if name in numbers
-        else {**nominal(name), "title": title}
+def tooltip(fields: Mapping[str, str]) -> Spec:
+    """What is told of a mark, by field: its name there; times and MACs to three digits, others as they are, none left out."""
+    told = (
+        f"isValid(datum.{name}) && datum.{name} !== '' ? {{'{title}': {_written(name)}}} : {{}}"
         for name, title in fields.items()
-    ]
+    )
+    return {"value": {"expr": f"merge({', '.join(told)})"}}
+
+
+def _written(field: str) -> str:
+    is_number = field.endswith("_ms") or field == "mmacs_useful"
+    return f"format(datum.{field}, '.3~r')" if is_number else f"datum.{field}"
+
+
+def described(y: Spec) -> Spec:
+    """What a screen reader says of a mark: its row, and what it is drawn for."""
+    return {"value": {"expr": f"datum.name + ': {y['title']} ' + format(datum.{y['field']}, '.3~r')"}}

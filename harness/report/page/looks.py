@@ -41,7 +41,10 @@ class Look:
 
 def of_series(names: Sequence[str]) -> dict[str, Look]:
     """A look for each series, by name: that of its method in all figures."""
-    known = {**style.of_methods(names), CONTROLS: (style.BLACK, "D", ":")}
+    known = {
+        **style.of_methods([name for name in names if name != CONTROLS]),  # which takes nobody's colour
+        CONTROLS: (style.BLACK, "D", ":"),
+    }
     return {name: _look(*known[name]) for name in names}
 
 

@@ -2,20 +2,22 @@
 
 A row is what a figure marks and a line of the table; its number says which. A panel is a run's runtime and precision: what has
 axes of its own. A series is a method's ladders with all their seeds; untrained controls are one. The network is the one that
-ladders begin with, whatever a control's own is called.
+ladders begin with, whatever a control's own is called. Its place is its depth, moved aside where others have the same.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.analysis.accuracy import CONTROL
-from harness.findings.views import TRAINED_CONTROLS
-from harness.records import Interval, Ladder, Run, Speedup, Summary
+from harness import stats
+from harness.records import Interval, Ladder, Limits, Run, Speedup, Summary
 from harness.report import rows, stacks
+from harness.report.levels import CONTROLS as TRAINED_CONTROLS
 from harness.report.levels import family
 from harness.report.plotted import ms
 from harness.report.rows import Panel
@@ -23,6 +25,19 @@ from harness.report.text import digits, thousandths, with_interval
 
 CONTROLS = "untrained controls"
 NULL = "\N{EN DASH}"
+ASIDE = 0.34  # of a layer, to each side: ladders of one depth share so much
+_DRAWN = (
+    "n",
+    "panel",
+    "hollow",
+    "place",
+    "name",
+    "reach_ms",
+    "latency",
+    "against",
+    "right",
+    "takes",
+)  # for figures alone
 
 
 @dataclass(frozen=True)
@@ -37,11 +52,14 @@ class Placed:
     row: Summary
     series: str
     network: str
+    is_control: bool
+    examples: int | None
+    place: float | None
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """What a figure may plot of the row, a filter may ask and a tooltip may say."""
-        return _values(self)
+        """What a figure may plot of the row, a filter may ask and a tooltip may say; JSON has nothing that is not finite."""
+        return {key: None if _endless(value) else value for key, value in _values(self).items()}
 
 
 def placed(runs: Sequence[Run]) -> tuple[Placed, ...]:
@@ -50,14 +68,38 @@ def placed(runs: Sequence[Run]) -> tuple[Placed, ...]:
     panels = ((place, run, panel) for place, run in enumerate(runs) for panel in rows.panels(run))
     for number, (place, run, panel) in enumerate(panels):
         known = {ladder.name: ladder for ladder in run.ladders}
-        for row in panel.rows:
-            found.append(Placed(len(found), run, place, panel, number, row, _series(row, known), _network(row, known)))
+        for row, x in zip(panel.rows, _places(panel), strict=True):
+            ladder = known.get(row.ladder)
+            is_control = row.method in ("control", *TRAINED_CONTROLS)
+            names = _series(row, ladder), _network(row, known)
+            examples = ladder.test_examples if ladder else None
+            found.append(Placed(len(found), run, place, panel, number, row, *names, is_control, examples, x))
     return tuple(found)
 
 
-def is_control(series: str) -> bool:
-    """Whether a series is what ladders are held against, trained or not."""
-    return series in (CONTROLS, *TRAINED_CONTROLS, CONTROL)
+def exported(table: Sequence[Placed]) -> list[str]:
+    """The values that the page's CSV has, in their order: all that any row has but what only figures need."""
+    return [key for key in dict.fromkeys(key for each in table for key in each.values) if key not in _DRAWN]
+
+
+def _endless(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _places(panel: Panel) -> Iterator[float | None]:
+    """Where rows stand along depth, in the order of the panel's rows: side by side where ladders, or rungs of one, share it.
+
+    Full depth, which all share, and untrained controls stand where they are.
+    """
+    for n, ladder in enumerate(panel.ladders.values()):
+        many, seen = Counter(row.depth for row in ladder if row.rung), Counter[int | None]()
+        for row in ladder:
+            slots, slot = max(1, many[row.depth]), seen[row.depth]
+            seen[row.depth] += bool(row.rung)
+            place, places = slot * len(panel.ladders) + n, slots * len(panel.ladders)
+            aside = ASIDE * (1 - 2 * place / (places - 1)) if row.rung and places > 1 else 0.0
+            yield None if row.depth is None else row.depth + aside
+    yield from (row.depth for row in panel.controls)
 
 
 def _network(row: Summary, known: Mapping[str, Ladder]) -> str:
@@ -67,10 +109,10 @@ def _network(row: Summary, known: Mapping[str, Ladder]) -> str:
     return models.pop() if len(models) == 1 else row.model
 
 
-def _series(row: Summary, known: Mapping[str, Ladder]) -> str:
+def _series(row: Summary, ladder: Ladder | None) -> str:
     if row.method == "control":
         return CONTROLS
-    return family(known[row.ladder]) if row.ladder in known else row.ladder
+    return family(ladder) if ladder else row.ladder
 
 
 def _values(each: Placed) -> dict[str, Any]:
@@ -78,6 +120,7 @@ def _values(each: Placed) -> dict[str, Any]:
     return {
         "n": each.number,
         "panel": each.panel_number,
+        "name": _name(each),
         "run": run.run,
         "device": run.device,
         "runtime": row.runtime,
@@ -91,18 +134,26 @@ def _values(each: Placed) -> dict[str, Any]:
         "label": rows.label(row),
         "rung": row.rung,
         "control": row.method == "control",
-        "hollow": is_control(each.series),
+        "hollow": each.is_control,
         "depth": row.depth,
+        "place": each.place,
         "weight_mb": row.weight_bytes / 1e6,
         "status": row.status,
         "verdict": row.speedup.verdict if row.speedup else None,
         "warned": rows.is_warned_of(run, row),
+        "dearer": rows.is_dearer(run, row),
         "findings": rows.marks(run, row),
         **_work(row),
         **(_times(row) if not run.virtual else {}),
-        **_accuracy(row),
+        **_accuracy(row, each.examples),
         **_energy(row),
     }
+
+
+def _name(each: Placed) -> str:
+    """A row's name in its panel, where each has a line: seeds of one method are lines of their own."""
+    named = each.panel.name(each.row)
+    return named if each.row.method == "control" else f"{each.row.ladder} {named}"
 
 
 def _work(row: Summary) -> dict[str, Any]:
@@ -122,6 +173,9 @@ def _times(row: Summary) -> dict[str, Any]:
     found, ratio = row.latency_ns, row.speedup
     return {
         **{f"latency_{name}ms": ms(getattr(found, key, None)) for name, key in _LATENCY.items()},
+        "reach_ms": ms(next((far for far in (found.p99, found.p95, found.p90) if far is not None), None))
+        if found
+        else None,
         "latency": _millis(found.median, found.low, found.high) if found else NULL,
         "speedup": ratio.ratio if ratio else None,
         "speedup_low": ratio.low if ratio else None,
@@ -146,17 +200,29 @@ def _millis(value: float, low: float | None, high: float | None) -> str:
     return with_interval(value / 1e6, low, high, 1e6) + " ms"
 
 
-def _accuracy(row: Summary) -> dict[str, Any]:
-    """In percent of the test split, with Wilson's interval: torch's, of the rung as it is deployed."""
-    limits = row.accuracy_interval
-    low, high = (100 * limits.low, 100 * limits.high) if limits else (None, None)
-    value = None if row.accuracy is None else 100 * row.accuracy
+def _accuracy(row: Summary, examples: int | None) -> dict[str, Any]:
+    """In percent of the test split, with Wilson's interval: the artifact's own where it has one, for its numbers are rounded."""
+    own, limits = row.artifact_accuracy, row.accuracy_interval
+    if own is not None:
+        limits = stats.wilson(round(own * examples), examples) if examples else None
+    value, low, high = percent(row.accuracy if own is None else own, limits)
     return {
-        "accuracy": value,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "right": NULL if value is None else f"{with_interval(value, low, high, digits=_tenths)} %",
+        "accuracy_percent": value,
+        "accuracy_low_percent": low,
+        "accuracy_high_percent": high,
+        "accuracy_is": None if value is None else "torch's" if own is None else "the artifact's",
+        "right": right(value, low, high),
     }
+
+
+def percent(value: float | None, limits: Limits | None) -> tuple[float | None, float | None, float | None]:
+    """A fraction and its limits in percent."""
+    return None if value is None else 100 * value, *((100 * limits.low, 100 * limits.high) if limits else (None, None))
+
+
+def right(value: float | None, low: float | None, high: float | None) -> str:
+    """An accuracy in percent as it is written."""
+    return NULL if value is None else f"{with_interval(value, low, high, digits=_tenths)} %"
 
 
 def _tenths(value: float) -> str:
@@ -174,12 +240,15 @@ def _energy(row: Summary) -> dict[str, Any]:
         "energy_mj": value,
         "energy_low_mj": low,
         "energy_high_mj": high,
-        "scope": energy.scope if energy else None,
-        "takes": NULL if value is None else f"{with_interval(value, low, high)} mJ",
-        "saving": saving.ratio if saving else None,
-        "saving_low": saving.low if saving else None,
-        "saving_high": saving.high if saving else None,
+        "energy_scope": energy.scope if energy else None,
+        "takes": f"{with_interval(value, low, high)} mJ, {energy.scope}" if energy and value is not None else NULL,
+        "energy_saving": saving.ratio if saving else None,
+        "energy_saving_low": saving.low if saving else None,
+        "energy_saving_high": saving.high if saving else None,
     }
+
+
+_BESIDE = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency")  # once a bar
 
 
 def parts(table: Sequence[Placed]) -> Iterator[dict[str, Any]]:
@@ -191,10 +260,12 @@ def parts(table: Sequence[Placed]) -> Iterator[dict[str, Any]]:
                 "panel": each.panel_number,
                 "series": each.series,
                 "label": part.label,
+                "name": each.values["name"],
                 "kind": part.kind,
                 "operators": part.operators,
                 "time_ms": part.time_ms,
                 "from_ms": part.from_ms,
                 "until_ms": part.from_ms + part.time_ms,
                 "time": f"{digits(part.time_ms)} ms",
+                **({key: each.values[key] for key in _BESIDE} if part.from_ms == 0 else {}),
             }

@@ -9,17 +9,15 @@
 
   const form = get("filter");
 
+  // Boxes have places in the lists of values, not values: what HTML does to line breaks in those it would do to names.
   const chosen = () => {
-    const sets = {};
-    for (const box of all("input", form)) {
-      sets[box.name] ??= new Set();
-      if (box.checked) sets[box.name].add(box.value);
-    }
-    return sets;
+    const sets = new Map(Object.keys(data.filters).map((key) => [key, new Set()]));
+    for (const box of all("input:checked", form)) sets.get(box.name).add(data.filters[box.name][Number(box.value)]);
+    return [...sets];
   };
 
   const left = () => {
-    const sets = Object.entries(chosen());
+    const sets = chosen();
     return new Set(data.rows.filter((row) => sets.every(([key, set]) => set.has(String(row[key])))).map((row) => row.n));
   };
 
@@ -34,13 +32,13 @@
     for (const panel of panels) panel.fill();
   };
 
-  // --- findings: those of rows that are shown, and those of whole jobs ------------------------------------------------
+  // --- findings: those of rows that are shown, and those of runs without any --------------------------------------------
 
   const showFindings = () => {
     const items = all(".finding");
     for (const item of items) {
       const rows = item.dataset.rows ? item.dataset.rows.split(" ").map(Number) : [];
-      item.hidden = rows.length === 0 ? shown.size === 0 : !rows.some((n) => shown.has(n));
+      item.hidden = rows.length > 0 && !rows.some((n) => shown.has(n));
     }
     for (const kind of all(".kind")) {
       const more = all("details .finding", kind).filter((item) => !item.hidden).length;
@@ -55,7 +53,7 @@
 
   // A link to a finding that is folded away or filtered out shows it.
   const follow = () => {
-    const target = location.hash.length > 1 && get(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(location.hash.slice(1)); // ids are plain letters
     if (!target) return;
     for (let each = target; each; each = each.parentElement) {
       each.hidden = false;
@@ -71,16 +69,16 @@
   const isDark = () => (document.documentElement.dataset.theme ?? (scheme.matches ? "dark" : "light")) === "dark";
 
   const config = (palette) => {
-    const style = getComputedStyle(document.documentElement);
     const [text, dim, line] = isDark() ? ["#e8e9eb", "#a2a8af", "#383c42"] : ["#1b1d20", "#5b6066", "#d9dce0"];
     return {
       background: "transparent",
-      font: style.fontFamily || "sans-serif",
+      font: getComputedStyle(document.body).fontFamily,
       view: { stroke: null },
-      axis: { labelColor: dim, titleColor: text, gridColor: line, domainColor: dim, tickColor: dim, titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 12 },
+      axis: { labelColor: dim, titleColor: text, gridColor: line, domainColor: dim, tickColor: dim, titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 12, labelFlush: false, labelSeparation: 8 },
       legend: { labelColor: text, titleColor: text, labelFontSize: 11 },
       rule: { color: dim },
       line: { color: dim },
+      point: { color: text },
       range: { category: data.palettes[palette][isDark() ? "dark" : "light"] },
     };
   };
@@ -90,6 +88,7 @@
     constructor(chart, number, home) {
       this.chart = chart;
       this.rows = data[chart.source].filter((row) => row.panel === number && chart.needs.every((field) => row[field] != null));
+      this.seen = this.stale = this.busy = false;
       if (this.rows.length === 0) return;
       this.figure = document.createElement("figure");
       const caption = document.createElement("figcaption");
@@ -104,11 +103,31 @@
       return this.rows.filter((row) => shown.has(row.n));
     }
 
+    get visible() {
+      return !this.figure.hidden;
+    }
+
+    // Drawings take turns: what is asked for meanwhile is drawn afterwards, as things stand then. A hidden figure has no
+    // width; it is drawn when it is shown again.
     async draw() {
+      this.seen = this.stale = true;
+      if (this.busy) return;
+      this.busy = true;
+      try {
+        while (this.stale && this.visible) {
+          this.stale = false;
+          await this.embed();
+        }
+      } finally {
+        this.busy = false;
+      }
+    }
+
+    async embed() {
       this.view?.finalize();
-      this.seen = true;
-      const tall = this.chart.line && { height: this.chart.line * new Set(this.left.map((row) => row.n)).size };
-      const spec = { ...this.chart.spec, ...tall, datasets: { shown: this.left }, config: config(this.chart.palette) };
+      const rows = this.left;
+      const tall = this.chart.line && { height: this.chart.line * new Set(rows.map((row) => row.name)).size };
+      const spec = { ...this.chart.spec, ...tall, datasets: { shown: rows }, config: config(this.chart.palette) };
       const name = `${this.chart.title}, ${data.panels[this.rows[0].panel]}. The table has its numbers.`;
       const options = { actions: false, ast: true, renderer: "svg", mode: "vega-lite", tooltip: { theme: "custom" }, logLevel: 1 }; // errors alone: a layer without rows is none
       const made = await window.vegaEmbed(this.plot, { ...spec, description: name }, options);
@@ -117,12 +136,18 @@
     }
 
     fill() {
-      if (!this.figure) return;
       const rows = this.left;
       this.figure.hidden = rows.length === 0;
-      if (!this.view || rows.length === 0) return;
-      if (this.chart.line) this.draw(); // as many lines as rows
-      else this.view.data("shown", rows).runAsync();
+      if (!this.seen) return;
+      if (this.chart.line || this.busy || !this.view || this.stale) this.draw(); // lines: as many as rows
+      else if (rows.length > 0) this.view.data("shown", rows).runAsync();
+      else this.stale = true;
+    }
+
+    // Neighbours come and go with the filters, and leave more or less room.
+    fit() {
+      const width = this.plot.clientWidth;
+      if (this.view && !this.busy && width > 0) this.view.signal("width", width).runAsync();
     }
   }
 
@@ -131,17 +156,24 @@
     return Object.keys(data.panels).map((number) => new Panel(chart, Number(number), home)).filter((panel) => panel.figure);
   });
 
+  const panelOf = new Map(panels.map((panel) => [panel.plot, panel]));
+
   const watch = new IntersectionObserver(
     (entries) => {
       for (const entry of entries.filter((each) => each.isIntersecting)) {
-        const panel = panels.find((each) => each.plot === entry.target);
         watch.unobserve(entry.target);
-        panel.draw();
+        panelOf.get(entry.target).draw();
       }
     },
     { rootMargin: "400px" },
   );
-  for (const panel of panels) watch.observe(panel.plot);
+  const room = new ResizeObserver((entries) => {
+    for (const entry of entries) panelOf.get(entry.target).fit();
+  });
+  for (const panel of panels) {
+    watch.observe(panel.plot);
+    room.observe(panel.plot);
+  }
 
   const redraw = () => {
     for (const panel of panels.filter((each) => each.seen)) panel.draw();
@@ -161,8 +193,17 @@
     nameTheme();
     redraw();
   });
+  // Paper is white, and has no place to come by: Vega is done before the browser takes the picture.
+  let before;
   addEventListener("beforeprint", () => {
-    for (const panel of panels.filter((each) => !each.seen)) panel.draw();
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    for (const panel of panels) panel.draw();
+  });
+  addEventListener("afterprint", () => {
+    if (before) document.documentElement.dataset.theme = before;
+    else delete document.documentElement.dataset.theme;
+    if (isDark()) redraw();
   });
 
   // --- the table ---------------------------------------------------------------------------------------------------------
@@ -175,7 +216,7 @@
     return cell.dataset.by ?? cell.textContent.trim();
   };
 
-  const isEmpty = (text) => text === "" || text === "\u2013";
+  const isEmpty = (text) => ["", "\u2013", "nan"].includes(text);
   const number = (text) => (text === "inf" ? Infinity : Number(text));
 
   // Empty cells go last, whatever the direction.
@@ -198,9 +239,10 @@
   for (const head of all("#table th")) head.querySelector("button").addEventListener("click", () => sort(head));
 
   const csv = () => {
-    const keys = Object.keys(data.rows[0] ?? {}).filter((key) => !["n", "panel", "latency", "against", "right", "takes"].includes(key));
+    const keys = data.columns;
     const quoted = (field) => {
-      const text = field == null ? "" : String(field);
+      const risky = typeof field === "string" && /^[=+@\t\r-]/.test(field); // spreadsheets would run it
+      const text = field == null ? "" : `${risky ? "'" : ""}${field}`;
       return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     };
     const rows = all("tr", body).filter((line) => !line.hidden).map((line) => data.rows[Number(line.dataset.n)]);
@@ -251,6 +293,9 @@
     });
   }
   addEventListener("hashchange", follow);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.('a[href^="#"]')?.hash === location.hash) follow(); // again: no change of the hash
+  });
   for (const id of ["copy", "save", "theme"]) get(id).hidden = false;
   get("no-script").hidden = true;
   nameTheme();

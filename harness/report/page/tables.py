@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.records import Summary
 from harness.report import rows as of_run
-from harness.report.page.marks import NULL, Placed
+from harness.report.page.marks import NULL, Placed, percent, right
 from harness.report.text import digits
 
 Sorted = float | str | None
@@ -87,6 +87,13 @@ def _estimate(text: str, by: str, key: str) -> Callable[[Placed], Cell]:
         return Cell(each.values[text], value)
 
     return cell
+
+
+def _accuracy(each: Placed) -> Cell:
+    """torch's, which figures show only of artifacts that have none of their own."""
+    found = percent(each.row.accuracy, each.row.accuracy_interval)
+    why = "" if found[0] is not None else each.row.reasons.get("accuracy", "unknown")
+    return Cell(right(*found), found[0], why)
 
 
 def _rung(each: Placed) -> Cell:
@@ -171,7 +178,7 @@ _COLUMNS = (
         "accuracy [95 %]",
         "of the test split, in torch; Wilson's interval",
         True,
-        _estimate("right", "accuracy", "accuracy"),
+        _accuracy,
     ),
     Column(
         "as built",

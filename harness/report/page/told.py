@@ -40,7 +40,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Told:
-    """A finding as the page shows it; `numbers` are those of the rows that it names."""
+    """A finding as the page shows it; `numbers` are those of the rows that it names, or of all that it is about."""
 
     anchor: str
     letter: str
@@ -136,8 +136,14 @@ def _told(finding: Finding, anchor: str, letter: str, run: Run | None, table: Se
         where=", ".join(filter(None, (run.device if run else "all runs", where(finding)))),
         cause=finding.cause,
         advice=finding.advice,
-        numbers=tuple(each.number for each in table if each.row.case_id in finding.cases),
+        numbers=_numbers(finding, table),
     )
+
+
+def _numbers(finding: Finding, table: Sequence[Placed]) -> tuple[int, ...]:
+    """The rows that a finding names; one of a whole job or run is about all of its rows."""
+    named = tuple(each.number for each in table if each.row.case_id in finding.cases)
+    return named or tuple(each.number for each in table)
 
 
 def heading(runs: Sequence[Run]) -> tuple[str, str]:
