@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from harness import interrupt
 from harness import run as story
@@ -25,6 +26,8 @@ from harness.child import OnProgress, Progress
 from harness.errors import HarnessError, UsageError
 from harness.preflight import Busy
 from harness.records import Device, Plan
+
+T = TypeVar("T")
 
 _MUSTER_S = 10.0  # how long devices that are ready wait for the others to be looked at
 _LATE_S = 60.0  # how long this machine, as a device, waits for another that is still being looked at
@@ -61,16 +64,18 @@ def run_each(
     if len(planned) == 1:
         ((device, plan),) = planned
         return (Outcome(device.name, fleet.one(device, plan, tell[device.name])),)
-    _import_what_ends_a_run()
-    outcomes = _together([partial(fleet.among_others, device, plan, tell[device.name]) for device, plan in planned])
+    outcomes = together([partial(fleet.among_others, device, plan, tell[device.name]) for device, plan in planned])
     if fleet.turns.mistake is not None:
         raise fleet.turns.mistake
     return outcomes
 
 
-def _together(works: Sequence[Callable[[], Outcome]]) -> tuple[Outcome, ...]:
-    """Do all at once. Raises KeyboardInterrupt, with how to go on, if any was interrupted."""
-    futures: list[Future[Outcome]] = []
+def together(works: Sequence[Callable[[], T]]) -> tuple[T, ...]:
+    """Do all at once, each in a thread; return what each returned. Raises KeyboardInterrupt, with how to go on, if any was
+    interrupted; else the first error, when all have ended.
+    """
+    _import_what_ends_a_run()
+    futures: list[Future[T]] = []
     try:
         for work in works:
             futures.append(_begun(work))  # noqa: PERF401  what has begun must be known when Ctrl-C comes
@@ -88,9 +93,9 @@ def _together(works: Sequence[Callable[[], Outcome]]) -> tuple[Outcome, ...]:
     return tuple(future.result() for future in futures)
 
 
-def _begun(work: Callable[[], Outcome]) -> Future[Outcome]:
+def _begun(work: Callable[[], T]) -> Future[T]:
     """Begin work in a thread that does not outlive the program."""
-    future: Future[Outcome] = Future()
+    future: Future[T] = Future()
 
     def carry_out() -> None:
         try:
@@ -102,7 +107,7 @@ def _begun(work: Callable[[], Outcome]) -> Future[Outcome]:
     return future
 
 
-def _hints(futures: Sequence[Future[Outcome]]) -> list[str]:
+def _hints(futures: Sequence[Future[T]]) -> list[str]:
     errors = (future.exception() for future in futures if future.done())
     return [str(word) for error in errors if isinstance(error, KeyboardInterrupt) for word in error.args]
 

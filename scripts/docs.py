@@ -37,8 +37,8 @@ SCHEDULES = re.compile(r"<!-- schedules -->\n.*?<!-- /schedules -->", re.DOTALL)
 MEASURED = re.compile(r"<!-- methods:start -->\n.*?<!-- methods:end -->", re.DOTALL)
 FINDINGS = re.compile(r"<!-- findings -->\n.*?<!-- /findings -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
-COMMANDS = ("", "run", "show", "plot", "report", "compare", "archive", "import", "reproduce", "fold", "devices", "check", "calibrate",
-            "methods", "models", "tasks", "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
+COMMANDS = ("", "run", "show", "plot", "report", "compare", "nightly", "archive", "import", "reproduce", "fold", "devices",
+            "check", "calibrate", "methods", "models", "tasks", "runtimes", "sensors", "profiles", "cache", "cache list", "cache clean")  # fmt: skip
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ FULL = """\
 nightly:
   budget_s: 600
   max_age_days: 3
+  keep_samples_days: 90
   canary: {model: tiny, method: order, runtime: empty, threads: 2, words: {rungs: 2}}
   matrix:
     - devices: [tag:lab, one]
@@ -58,11 +59,16 @@ def matrix(folder: Path, text: str = FULL) -> Matrix:
 
 def test_every_key_reaches_the_matrix_with_its_line(tmp_path: Path) -> None:
     found, place = matrix(tmp_path), f"{tmp_path / 'inventory.yaml'}:%d: nightly.%s"
-    assert (found.budget_s, found.max_age_days, found.place) == (600.0, 3, place.removesuffix(".%s") % 5)
+    assert (found.budget_s, found.max_age_days, found.keep_samples_days, found.place) == (
+        600.0,
+        3,
+        90,
+        place.removesuffix(".%s") % 5,
+    )
     words = {"budget": 60.0, "data": str(Path("~/sets").expanduser()), "recipe": ["a=b"], "controls": False}
     (block,) = found.blocks
     assert block == Block(
-        place=place % (10, "matrix.0"),
+        place=place % (11, "matrix.0"),
         devices=("one", "two"),
         models=("tiny", "resnet18"),
         methods=("order",),
@@ -75,15 +81,15 @@ def test_every_key_reaches_the_matrix_with_its_line(tmp_path: Path) -> None:
         why="what the paper shows",
     )
     assert found.canary == Block(
-        place % (8, "canary"), (), ("tiny",), ("order",), ("empty",), threads=(2,), words={"rungs": 2}
+        place % (9, "canary"), (), ("tiny",), ("order",), ("empty",), threads=(2,), words={"rungs": 2}
     )
-    pick = Pick(place % (21, "exclude.0"), devices=("one",), power_modes=("15W",))
+    pick = Pick(place % (22, "exclude.0"), devices=("one",), power_modes=("15W",))
     assert found.excludes == (Exclusion(pick, "it has none"),)
     (single,) = found.includes
     assert (single.devices, single.runtimes, single.priority, single.why) == (("three",), ("torch",), -1, "to see")
     assert found.overrides == (
-        Override(Pick(place % (25, "overrides.0"), models=("resnet18",)), 9),
-        Override(Pick(place % (26, "overrides.1"), runtimes=("empty",), threads=(2,)), None, {"budget": 30.0}),
+        Override(Pick(place % (26, "overrides.0"), models=("resnet18",)), 9),
+        Override(Pick(place % (27, "overrides.1"), runtimes=("empty",), threads=(2,)), None, {"budget": 30.0}),
     )
 
 
@@ -106,22 +112,22 @@ def test_the_words_are_the_flags_of_run_but_for_those_that_are_keys_of_their_own
 
 
 BROKEN = [
-    ("models: [tiny", "models: [tny", 11, 'nightly.matrix.0.models.0: no model "tny"', 'Did you mean "tiny"?'),
-    ("methods: [order", "methods: [ordr", 12, 'nightly.matrix.0.methods.0: no method "ordr"', '"order"'),
-    ("[empty, onnx", "[empty, onx", 13, 'nightly.matrix.0.runtimes.1: no runtime "onxruntime"', '"onnxruntime"'),
-    ("[tag:lab, one]", "[tag:labb]", 10, 'nightly.matrix.0.devices.0: no tag "labb"', '"lab"'),
-    ("[tag:lab, one]", "[ones]", 10, 'nightly.matrix.0.devices.0: no device "ones"', '"one"'),
-    ("device: three", "device: tree", 23, 'nightly.include.0.device: no device "tree"', '"three"'),
-    ("model: tiny, method: order, runtime: empty", "model: tinny", 8, 'nightly.canary.model: no model "tinny"', "tiny"),
-    ("words: {budget: 60", "words: {bugdet: 60", 18, 'nightly.matrix.0.words.bugdet: no key "bugdet"', '"budget"'),
+    ("models: [tiny", "models: [tny", 12, 'nightly.matrix.0.models.0: no model "tny"', 'Did you mean "tiny"?'),
+    ("methods: [order", "methods: [ordr", 13, 'nightly.matrix.0.methods.0: no method "ordr"', '"order"'),
+    ("[empty, onnx", "[empty, onx", 14, 'nightly.matrix.0.runtimes.1: no runtime "onxruntime"', '"onnxruntime"'),
+    ("[tag:lab, one]", "[tag:labb]", 11, 'nightly.matrix.0.devices.0: no tag "labb"', '"lab"'),
+    ("[tag:lab, one]", "[ones]", 11, 'nightly.matrix.0.devices.0: no device "ones"', '"one"'),
+    ("device: three", "device: tree", 24, 'nightly.include.0.device: no device "tree"', '"three"'),
+    ("model: tiny, method: order, runtime: empty", "model: tinny", 9, 'nightly.canary.model: no model "tinny"', "tiny"),
+    ("words: {budget: 60", "words: {bugdet: 60", 19, 'nightly.matrix.0.words.bugdet: no key "bugdet"', '"budget"'),
     ("budget_s: 600", "budget: 600", 6, 'nightly.budget: no key "budget"', '"budget_s"'),
-    ("precisions:", "precision:", 14, 'nightly.matrix.0.precision: no key "precision"', '"precisions"'),
-    (", reason: it has none", "", 21, "nightly.exclude.0.reason: field required", ""),
-    (", reason: to see", "", 23, "nightly.include.0.reason: field required", ""),
-    (", priority: 9", "", 25, "nightly.overrides.0: overrides nothing", ""),
-    ("data: ~/sets", "data: sets", 18, "nightly.matrix.0.words.data: must be a file's path, absolute", ""),
-    ("threads: [1, 2]", "threads: [0]", 15, "nightly.matrix.0.threads.0: input should be greater than", ""),
-    ("threads: [1, 2]", "threads: []", 15, "nightly.matrix.0.threads: list should have at least 1", ""),
+    ("precisions:", "precision:", 15, 'nightly.matrix.0.precision: no key "precision"', '"precisions"'),
+    (", reason: it has none", "", 22, "nightly.exclude.0.reason: field required", ""),
+    (", reason: to see", "", 24, "nightly.include.0.reason: field required", ""),
+    (", priority: 9", "", 26, "nightly.overrides.0: overrides nothing", ""),
+    ("data: ~/sets", "data: sets", 19, "nightly.matrix.0.words.data: must be a file's path, absolute", ""),
+    ("threads: [1, 2]", "threads: [0]", 16, "nightly.matrix.0.threads.0: input should be greater than", ""),
+    ("threads: [1, 2]", "threads: []", 16, "nightly.matrix.0.threads: list should have at least 1", ""),
     ("max_age_days: 3", "max_age_days: soon", 7, "nightly.max_age_days: input should be a valid integer", ""),
     ("budget_s: 600", "budget_s: 0", 6, "nightly.budget_s: input should be greater than 0", ""),
 ]

@@ -1,6 +1,6 @@
 """Words -> calls; the only place that prints errors and exits.
 
-Exit codes: 0 done; 1 a case or a device failed; 2 the user's mistake; 3 `compare` found a regression;
+Exit codes: 0 done; 1 a case or a device failed; 2 the user's mistake; 3 `compare` or `nightly` found a regression;
 70 a bug (with its traceback); 130 interrupted.
 Every import that is not free stands inside the command that needs it, so that help is there at once; torch never is.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import calibrate, check, compare, draw, fold, job, keep, look, name, page, travel
+from harness.cli import calibrate, check, compare, draw, fold, job, keep, look, name, nightly, page, travel
 from harness.cli.guard import complain
 from harness.errors import UsageError
 
@@ -32,6 +32,7 @@ look.add_to(app)
 draw.add_to(app)
 page.add_to(app)
 compare.add_to(app)
+nightly.add_to(app)
 travel.add_to(app)
 fold.add_to(app)
 name.add_to(app)

@@ -46,6 +46,7 @@ def nightly(path: Path) -> tuple[tuple[Device, ...], Matrix]:
         ),
         overrides=tuple(reader.override(each, ("nightly", "overrides", n)) for n, each in enumerate(said.overrides)),
         max_age_days=said.max_age_days,
+        keep_samples_days=said.keep_samples_days,
     )
     named = {name for block in (*matrix.blocks, *matrix.includes) for name in block.devices}
     used = tuple(device for device in devices if device.name in named)

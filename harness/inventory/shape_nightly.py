@@ -128,6 +128,10 @@ class NightlyFile(Strict):
     max_age_days: Annotated[int, Field(ge=0, le=DAYS)] | None = Field(
         None, description="After so many nights a row is measured again although nothing changed; else never."
     )
+    keep_samples_days: Annotated[int, Field(ge=1, le=DAYS)] | None = Field(
+        None,
+        description="After so many days raw samples of runs are given up, medians stay; else they are kept for ever.",
+    )
     canary: CanaryFile = Field(CanaryFile.model_validate({}), description="The row that never changes.")
     matrix: list[BlockFile] = Field([], max_length=1000, description="Blocks of rows.")
     exclude: list[ExclusionFile] = Field([], max_length=1000, description="Rows of these blocks that are not measured.")

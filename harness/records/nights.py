@@ -43,7 +43,7 @@ class MatrixRow:
         """What is run, in a few words, without the device."""
         parts = (self.model, self.method, self.runtime, self.precision)
         more = (
-            f"{self.threads} threads" if self.threads else "",
+            f"{self.threads} thread{'s' * (self.threads != 1)}" if self.threads else "",
             self.power_mode or "",
             "canary" if self.canary else "",
         )
@@ -106,7 +106,8 @@ class Matrix:
     """What is measured every night: `blocks` without `excludes`, `includes`, single rows that no exclusion reaches; `overrides`.
 
     `budget_s` of each device and night. `canary`: the row, as a block without devices, that never changes. `max_age_days`: nights
-    after which a row is measured again although nothing changed; None: never. `place` is file, line and key, for errors.
+    after which a row is measured again although nothing changed; None: never. After
+    `keep_samples_days` raw samples of runs are given up; None: never. `place` is file, line and key, for errors.
     """
 
     place: str
@@ -117,6 +118,7 @@ class Matrix:
     excludes: tuple[Exclusion, ...] = ()
     overrides: tuple[Override, ...] = ()
     max_age_days: int | None = None
+    keep_samples_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class RowOutcome:
 
     `new`: no earlier night has it. `failed_before`: the newest earlier night on which it was tried failed, too. `last`: the
     newest earlier night that measured it. `here` and `there`: what its result depends on, by name, as this machine and the device
-    told it; where they differ next time, the row is due again.
+    told it; where they differ next time, the row is due again. `build_s`: how long its artifacts took, if all were built tonight.
     """
 
     row: MatrixRow
@@ -150,6 +152,7 @@ class RowOutcome:
     last: str | None = None
     here: Mapping[str, str] = field(default_factory=dict)
     there: Mapping[str, str] = field(default_factory=dict)
+    build_s: float | None = None
 
 
 @dataclass(frozen=True)

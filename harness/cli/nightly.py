@@ -1,0 +1,166 @@
+"""`harness nightly`: the matrix of the inventory, night after night."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.guard import InventoryFile, Json, Results, complain, first_line, guarded, print_json, without_escapes
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness.nights.matrix import Laid
+    from harness.nights.webhook import Hook
+    from harness.records.nights import Matrix, Night
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(guarded(nightly))
+
+
+def nightly(
+    device: Annotated[
+        str | None,
+        typer.Option(help="Only these devices of the matrix, or tag:NAME for all that have it.", metavar="NAME[,NAME]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the matrix, print it with what is due and why, and stop.")
+    ] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write the summary there, too.", metavar="FILE")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the night as JUnit XML.", metavar="FILE")] = None,
+    webhook: Annotated[
+        bool, typer.Option("--webhook", help="Tell the night to HARNESS_WEBHOOK_URL, of the environment.")
+    ] = False,
+    results: Results = Path("results"),
+    inventory: InventoryFile = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what is missing or stale of the inventory's matrix, say what changed; exit code 3: a confirmed regression."""
+    from harness import inventory as door
+
+    hook = _checked(markdown, junit, webhook, dry_run)
+    place = door.locate(inventory)
+    first_line(f"the matrix of {place}")
+    matrix, rows = _laid(place, device)
+    if dry_run:
+        _forecast(matrix, rows, results, place, as_json)
+        return
+    night = _kept(matrix, rows, results)
+    _thin(matrix, results)
+    _tell(night, markdown, junit, hook, as_json)
+
+
+def _checked(markdown: Path | None, junit: Path | None, webhook: bool, dry_run: bool) -> Hook | None:
+    """Find out before the night whether it can be told as asked. Raises UsageError."""
+    said = {"--markdown": markdown is not None, "--junit": junit is not None, "--webhook": webhook}
+    for flag in (flag for flag, is_said in said.items() if is_said and dry_run):
+        raise UsageError(f"{flag} cannot be said beside --dry-run: there will be no night to tell of", "Drop one.")
+    for flag, file in (("--markdown", markdown), ("--junit", junit)):
+        if file is not None and not file.parent.is_dir():
+            raise UsageError(f"{flag} {file}: there is no folder {file.parent}", "Make it, or name another file.")
+    if not webhook:
+        return None
+    from harness.nights import webhook as door
+
+    return door.configured(os.environ)
+
+
+def _laid(place: Path, device: str | None) -> tuple[Matrix, tuple[Laid, ...]]:
+    """The matrix, checked as a whole, and its rows on the devices that were named."""
+    from harness import inventory as door
+    from harness.nights import matrix as layout
+    from harness.plan import split
+
+    devices, found = door.nightly(place)
+    rows = layout.lay(found, devices)
+    if device is None:
+        return found, rows
+    named = {each.name for each in door.select(split(device, "--device"), place)}
+    if strangers := named - {each.name for each in devices}:
+        raise UsageError(f"--device: no row of the matrix is on {', '.join(sorted(strangers))}", f"See {found.place}.")
+    return found, tuple(each for each in rows if each.row.device in named)
+
+
+def _forecast(matrix: Matrix, rows: tuple[Laid, ...], results: Path, place: Path, as_json: bool) -> None:
+    """Print what tonight would do."""
+    from harness.nights import due, forecast
+    from harness.nights.past import Past
+    from harness.store import nights
+
+    today = datetime.now(UTC).date()
+    planned = due.plan(rows, Past(nights.nights(results)), results, today, matrix.max_age_days)
+    if as_json:
+        print_json(forecast.to_json(planned, matrix.budget_s, str(place)))
+    else:
+        print("\n".join(forecast.lines(planned, matrix.budget_s)))
+
+
+def _kept(matrix: Matrix, rows: tuple[Laid, ...], results: Path) -> Night:
+    """The night, carried out. Ctrl-C says how to go on."""
+    from harness.nights import night as story
+    from harness.progress import narrate_each
+
+    names = list(dict.fromkeys(each.row.device for each in rows))
+    try:
+        with narrate_each(names) as tell:
+            return story.keep(matrix, rows, results, sys.argv[1:], tell)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("What is done is kept; the next harness nightly goes on with this night.") from None
+
+
+def _thin(matrix: Matrix, results: Path) -> None:
+    """Give up raw samples that are old enough, where that was asked for; say what went, and what was old and stays."""
+    if matrix.keep_samples_days is None:
+        return
+    from harness.nights import retention
+
+    done = retention.thin(results, matrix.keep_samples_days)
+    if done.runs:
+        freed = f"{done.freed_bytes / 2**20:.0f} MiB"
+        print(f"raw samples of {len(done.runs)} older runs given up: {freed} freed", file=sys.stderr)
+    for reason in done.kept.values():
+        print(f"raw samples kept: {without_escapes(reason)}", file=sys.stderr)
+
+
+def _tell(night: Night, markdown: Path | None, junit: Path | None, hook: Hook | None, as_json: bool) -> None:
+    """Tell what the night came to, everywhere it was asked for, and exit as it came out."""
+    from harness.nights import facts, summary, webhook
+    from harness.nights import junit as xml
+
+    text = summary.markdown(night)
+    if as_json:
+        print_json(_plain(night))
+    else:
+        print(text, end="")
+    written = [_write(file, data) for file, data in ((markdown, text.encode()), (junit, xml.xml(night))) if file]
+    if hook is not None and (wrong := webhook.post(hook, night)):
+        print(f"webhook: {wrong}", file=sys.stderr)
+    if code := facts.exit_code(night) or int(not all(written)):
+        raise typer.Exit(code)
+
+
+def _write(file: Path, data: bytes) -> bool:
+    """Write a file that was asked for; what goes wrong is told, and does not hide what the night came to."""
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        complain(HarnessError(f"{file}: cannot be written: {error.strerror}"))
+        return False
+    return True
+
+
+def _plain(night: Night) -> dict[str, Any]:
+    """A night as JSON: its file, its exit code and how many there are of each fact."""
+    from pydantic import TypeAdapter
+
+    from harness.nights import facts
+    from harness.records.nights import Night as Record
+
+    tree = TypeAdapter(Record).dump_python(night, mode="json")
+    return {**tree, "exit_code": facts.exit_code(night), "counts": facts.facts(night).counts}

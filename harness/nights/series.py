@@ -1,0 +1,188 @@
+"""Tonight's series: each quantity of each rung of each row, a number a night. What is made of them, `judging.py` says.
+
+A series is of one row of the matrix, by ladder and rung. It begins a new segment where the device, a runtime, a package or the
+protocol was another (`identity.breaks`), where a change was confirmed, where its device was blamed, and where its energy is of
+another scope. Nights on which its row was fresh are none of its nights. Emulated devices have no times.
+
+Rows of the store's index give the numbers; sizes of artifacts come from jobs, how long they took to build from the night.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from harness import store
+from harness.errors import StoreError
+from harness.nights import identity
+from harness.nights.past import Once, Past
+from harness.records.nights import MatrixRow, Night, SeriesChange
+from harness.stats import changes
+from harness.stats.changes import Rule
+
+_DISTURBED = ("contended", "throttled", "fell-back")
+_NO_NIGHTS = ("fresh", "excluded")
+Case = Mapping[str, Any]
+_Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a rung: its column of the index, its unit, whether more is worse, the rule that judges it (None: exact)."""
+
+    name: str
+    column: str
+    unit: str
+    rule: Rule | None
+    more_is_worse: bool = True
+
+
+SIZE = Quantity("artifact size", "", "bytes", None)
+BUILD = Quantity("build time", "", "s", Rule(least=0.25, windows=changes.TAIL.windows))
+QUANTITIES = (
+    Quantity("latency", "latency_ns", "ns", changes.TYPICAL),
+    Quantity("p99", "latency_ns_p99", "ns", changes.TAIL),
+    Quantity("energy", "energy_j", "J", changes.TYPICAL),
+    Quantity("accuracy", "accuracy", "fraction", None, more_is_worse=False),
+    Quantity("fold error", "fold_error", "", None),
+    SIZE,
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A number a night, tonight's last, as it was measured; NaN where there is none.
+
+    `nights` are their names, `usable` where nothing disturbed the run, `breaks` the positions at which a segment begins. `cases`
+    are what the index says, None where the rung was not measured; `again` is of tonight's second run.
+    """
+
+    row: MatrixRow
+    rung: str
+    quantity: Quantity
+    nights: tuple[str, ...]
+    values: tuple[float, ...]
+    usable: tuple[bool, ...]
+    breaks: tuple[int, ...]
+    cases: tuple[Case | None, ...] = ()
+    again: Case | None = None
+
+
+def tonight(night: Night, past: Past, results: Path) -> tuple[Series, ...]:
+    """Return the series of every row that has a run tonight. Raises StoreError."""
+    tried = [(Once(night, came), past.of(came.row.key)) for came in night.rows if came.run and came.outcome != "fresh"]
+    rows = [[*(each for each in before if each.came.outcome not in _NO_NIGHTS), now] for now, before in tried]
+    runs = {name for nights in rows for each in nights for name in (each.came.run, each.came.again) if name}
+    cases = _cases(results, runs)
+    confirmed = _confirmed((*past.nights, night))
+    return tuple(series for nights in rows for series in _of_row(nights, cases, confirmed, results))
+
+
+def _cases(results: Path, runs: set[str]) -> dict[str, dict[_Key, Case]]:
+    """What the index says of the cases of these runs."""
+    found: dict[str, dict[_Key, Case]] = {}
+    if runs:
+        with store.search(results, "true") as search:
+            for case in search.all():
+                if case["run"] in runs:
+                    key = (case["ladder"], case["rung"], case["runtime"], case["precision"])
+                    found.setdefault(case["run"], {})[key] = case
+    return found
+
+
+def _confirmed(nights: Sequence[Night]) -> dict[tuple[str, str, str], set[str]]:
+    """The nights since which confirmed changes hold, by row, rung and quantity."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for night in nights[:-1]:
+        for change in night.changes:
+            found.setdefault(_named(change), set()).add(change.since)
+    return found
+
+
+def _named(change: SeriesChange) -> tuple[str, str, str]:
+    return change.row.key, change.rung, change.quantity
+
+
+def _of_row(
+    nights: Sequence[Once], cases: Mapping[str, Mapping[_Key, Case]], confirmed: Mapping[Any, set[str]], results: Path
+) -> Iterator[Series]:
+    now = nights[-1].came
+    runs = [cases.get(each.came.run or "", {}) for each in nights]
+    again = cases.get(now.again or "", {})
+    segments = _segments(nights)
+    names = tuple(each.night.night for each in nights)
+    for key in runs[-1]:
+        mine = tuple(run.get(key) for run in runs)
+        rung = key[0] if key[1] is None else f"{key[0]} {key[1]}"
+        usable = tuple(case is not None and case["run_state"] not in _DISTURBED for case in mine)
+        for quantity in QUANTITIES:
+            known = confirmed.get((now.row.key, rung, quantity.name), set())
+            breaks = {*segments, *_scopes(mine, quantity), *(n for n, name in enumerate(names) if name in known)} - {0}
+            edges = tuple(sorted(breaks))
+            values = _values(mine, quantity, edges, results)
+            if not math.isnan(values[-1]):
+                yield Series(now.row, rung, quantity, names, values, usable, edges, mine, again.get(key))
+    if not math.isnan(built := now.build_s or math.nan):
+        values = (*(each.came.build_s or math.nan for each in nights[:-1]), built)
+        yield Series(now.row, "all rungs", BUILD, names, values, (True,) * len(names), tuple(sorted(segments)))
+
+
+def _segments(nights: Sequence[Once]) -> set[int]:
+    """Positions at which everything of a row begins anew: another device, runtime or protocol; behind a night that was blamed."""
+    found, last = set(), None
+    for place, each in enumerate(nights):
+        if place and each.came.row.device in each.night.blamed and not each.came.row.canary:
+            found.add(place)
+        if each.came.outcome != "measured":
+            continue
+        if last and any(identity.breaks(a, b) for a, b in ((last.here, each.came.here), (last.there, each.came.there))):
+            found.add(place)
+        last = each.came
+    return found
+
+
+def _scopes(cases: Sequence[Case | None], quantity: Quantity) -> set[int]:
+    """Positions at which energy is of another scope or scenario than before."""
+    if quantity.name != "energy":
+        return set()
+    told = [
+        (n, case["energy_scope"], case["energy_scenario"]) for n, case in enumerate(cases) if case and case["energy_j"]
+    ]
+    return {now[0] for before, now in pairwise(told) if before[1:] != now[1:]}
+
+
+def _values(
+    cases: Sequence[Case | None], quantity: Quantity, breaks: Sequence[int], results: Path
+) -> tuple[float, ...]:
+    if quantity is not SIZE:
+        return tuple(_number(case, quantity.column) for case in cases)
+    # Jobs are files each: of a size only the level's first and tonight's count.
+    start = max(breaks, default=0)
+    first = next((n for n in range(start, len(cases)) if cases[n]), len(cases) - 1)
+    wanted = {first, len(cases) - 1}
+    return tuple(_size(case, results) if n in wanted else math.nan for n, case in enumerate(cases))
+
+
+def _number(case: Case | None, column: str) -> float:
+    if case is None or case["status"] != "ok":
+        return math.nan
+    if column == "accuracy" and case["artifact_accuracy"] is not None:
+        return float(case["artifact_accuracy"])
+    value = case[column]
+    return math.nan if value is None else float(value)
+
+
+def _size(case: Case | None, results: Path) -> float:
+    """Bytes of the artifact that a case measured, as its job says."""
+    if case is not None:
+        with suppress(StoreError):
+            job = store.load_job(results / case["folder"], case["runtime"])
+            for each in job.cases if job else ():
+                if each.case_id == case["case_id"]:
+                    return float(each.artifact.size_bytes)
+    return math.nan

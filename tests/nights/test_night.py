@@ -1,0 +1,320 @@
+"""Nights with a real network, real agents and the runtime that does nothing: what is measured, what is not, and what survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Cli, Done
+from lab import inventory as lab_inventory
+from lab.sshd import Sshd, new_key, why_not
+
+from harness import store
+from harness.store import nights
+
+CHEAP = "{rungs: 1, budget: 2, controls: false, energy: none}"
+PATIENCE_S = 240.0
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def write(
+    cli: Cli, devices: str = "", rows: str = "[local]", methods: str = "[order]", words: str = CHEAP, more: str = ""
+) -> None:
+    """An inventory with this machine, further devices, and one block of rows."""
+    (cli.folder / "inventory.yaml").write_text(
+        f"devices:\n  local: {{profile: host, runtimes: [empty], workdir: {cli.folder / 'workdir'}}}\n{devices}"
+        f"nightly:\n  canary: {{words: {CHEAP}}}\n"
+        f"  matrix: [{{devices: {rows}, models: [tiny], methods: {methods}, words: {words}}}]\n{more}"
+    )
+
+
+def rows(done: Done) -> dict[str, str]:
+    """What came of each row of a night, by device and title, in the order in which it came."""
+    return {f"{each['row']['device']} {title(each['row'])}": each["outcome"] for each in done.json["rows"]}
+
+
+def title(row: dict[str, Any]) -> str:
+    return "canary" if row["canary"] else f"{row['model']} {row['method']}"
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+def measured(folder: Path) -> bool:
+    return store.journal_bytes(folder, "empty").count(b"process") > 2
+
+
+# --- before anything starts --------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_prints_the_matrix_with_reasons_and_writes_nothing(cli: Cli) -> None:
+    write(
+        cli,
+        methods="[order, random]",
+        more="  exclude: [{methods: [random], reason: it is of no use}]\n  budget_s: 60\n",
+    )
+    done = cli("nightly", "--dry-run")
+    assert done.code == 0 and done.out.splitlines() == [
+        "local: 2 due (2 never timed), of 60 s, 1 excluded",
+        "  due    tiny order empty fp32 canary        ?  the canary: every night",
+        "  due    tiny order empty fp32               ?  never measured",
+        "  excl.  tiny random empty fp32                 it is of no use",
+    ]
+    found = cli("nightly", "--dry-run", "--json").json
+    assert found["devices"] == [
+        {
+            "device": "local",
+            "due": 2,
+            "fresh": 0,
+            "excluded": 1,
+            "expected_s": 0,
+            "unknown": 2,
+            "budget_s": 60.0,
+            "fits": None,
+        }
+    ]
+    assert [(row["title"], row["due"]) for row in found["rows"]][1] == ("tiny order empty fp32", "due")
+    assert not (cli.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("[tiny]", "[tinny]", 'inventory.yaml:5: nightly.matrix.0.models.0: no model "tinny"\nDid you mean "tiny"?'),
+        ("[order]", "[ordr]", 'inventory.yaml:5: nightly.matrix.0.methods.0: no method "ordr"'),
+        ("[local]", "[locale]", 'inventory.yaml:5: nightly.matrix.0.devices.0: no device "locale"'),
+        ("rungs: 1", "rungz: 1", 'no key "rungz"\nDid you mean "rungs"?'),
+        (
+            "[tiny]",
+            "[tiny], precisions: [int4]",
+            "inventory.yaml:5: nightly.matrix.0: tiny order empty int4 on local: no",
+        ),
+    ],
+)
+def test_a_matrix_with_unknown_names_is_refused_with_its_line_and_nothing_starts(
+    cli: Cli, old: str, new: str, said: str
+) -> None:
+    write(cli)
+    file = cli.folder / "inventory.yaml"
+    file.write_text(file.read_text().replace(old, new, 2))
+    done = cli("nightly")
+    assert done.code == 2 and said in done.err, done.err
+    assert not (cli.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--device", "nobody"), 'no device "nobody"'),
+        (("--device", "other"), "no row of the matrix is on other"),
+        (("--junit", "no/night.xml"), "there is no folder no"),
+        (("--webhook",), "HARNESS_WEBHOOK_URL is not set"),
+        (("--dry-run", "--webhook"), "--webhook cannot be said beside --dry-run"),
+    ],
+)
+def test_words_that_cannot_be_are_refused_before_anything_starts(cli: Cli, words: tuple[str, ...], said: str) -> None:
+    write(cli, devices="  other: {profile: host}\n")
+    done = cli("nightly", *words)
+    assert done.code == 2 and said in done.err, done.err
+    assert not (cli.folder / "results").exists()
+
+
+# --- nights ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_second_night_measures_nothing_but_the_canary(cli: Cli) -> None:
+    write(cli)
+    done = cli("nightly", "--json", "--markdown", "night.md", "--junit", "night.xml")
+    assert done.code == 0, done.err
+    assert rows(done) == {"local canary": "measured", "local tiny order": "measured"}
+    assert done.json["counts"]["new"] == 2 and done.json["ended"] and len(cli.runs) == 2
+    assert (cli.folder / "night.md").read_text().startswith("**") and (cli.folder / "night.xml").exists()
+
+    second = cli("nightly", "--json")
+    assert second.code == 0, second.err
+    assert rows(second) == {"local canary": "measured", "local tiny order": "fresh"}
+    assert len(cli.runs) == 3 and second.json["counts"]["fresh"] == 1
+    (fresh,) = [each["run"] for each in second.json["rows"] if each["outcome"] == "fresh"]
+    assert fresh in {each["run"] for each in done.json["rows"]}
+    (expected,) = cli("nightly", "--dry-run", "--json").json["devices"]
+    assert expected["due"] == 1 and expected["expected_s"] > 1 and expected["fits"]
+
+
+@pytest.mark.slow
+def test_a_device_that_was_upgraded_makes_its_rows_due_with_an_annotation(cli: Cli) -> None:
+    write(cli)
+    assert cli("nightly").code == 0
+    (file,) = (cli.folder / "results" / "nights").glob("*.json")
+    night = json.loads(file.read_text())
+    now = night["rows"][0]["there"]["kernel"]
+    for row in night["rows"]:
+        row["there"]["kernel"] = "5.15"  # as an older night would have it
+    file.write_text(json.dumps(night))
+    done = cli("nightly", "--json")
+    assert set(rows(done).values()) == {"measured"}, done.err
+    assert done.json["annotations"] == {"local": [f"kernel 5.15 -> {now}"]}
+
+
+@pytest.mark.slow
+def test_a_device_that_cannot_be_reached_is_skipped_and_reported_and_the_others_are_measured(cli: Cli) -> None:
+    new_key(cli.folder / "key")
+    with socket.socket() as probe:  # a port on which nobody listens
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    away = f"  away: {{profile: host, runtimes: [empty], host: 127.0.0.1, port: {port}, key: {cli.folder / 'key'}}}\n"
+    write(cli, devices=away, rows="[away, local]")
+    done = cli("nightly", "--json")
+    assert done.code == 1, done.err
+    found = rows(done)
+    assert {name: outcome for name, outcome in found.items() if name.startswith("away")} == dict.fromkeys(
+        ("away canary", "away tiny order"), "unreachable"
+    )
+    assert all(outcome == "measured" for name, outcome in found.items() if name.startswith("local"))
+    assert "127.0.0.1" in next(each["reason"] for each in done.json["rows"] if each["row"]["device"] == "away")
+    assert done.json["counts"]["missing"] == 2
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_ends_nothing_and_is_tried_again_every_night(cli: Cli) -> None:
+    more = "  include: [{device: local, model: tiny, method: order, words: {order: no.such}, priority: 9, reason: x}]\n"
+    write(cli, more=more)
+    done = cli("nightly", "--json")
+    assert done.code == 1, done.err
+    assert [each["outcome"] for each in done.json["rows"]] == ["measured", "failed", "measured"]
+    assert done.json["counts"]["newly_failing"] == 1
+    again = cli("nightly", "--json")
+    assert again.code == 1 and again.json["counts"]["still_failing"] == 1
+    reasons = [each["reason"] for each in again.json["rows"] if each["outcome"] == "failed"]
+    assert "no eligible activation" in reasons[0]
+
+
+@pytest.mark.slow
+def test_a_short_night_does_the_most_important_rows_first_and_says_what_it_left(cli: Cli) -> None:
+    more = "  budget_s: 0.1\n  overrides: [{methods: [random], priority: 3}]\n"
+    write(cli, methods="[order, random]", more=more)
+    done = cli("nightly", "--json")
+    assert done.code == 0, done.err
+    assert rows(done) == {
+        "local canary": "measured",
+        "local tiny random": "measured",
+        "local tiny order": "out-of-time",
+    }
+    second = cli("nightly", "--json")
+    assert rows(second)["local tiny order"] == "measured" and rows(second)["local tiny random"] == "fresh"
+
+
+# --- what may happen in a night ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_second_nightly_is_refused_while_the_first_is_at_work(cli: Cli) -> None:
+    write(cli)
+    first = cli.start("nightly")
+    until(lambda: list(cli.folder.glob("results/nights/*.json")))
+    second = cli("nightly")
+    assert second.code == 1 and f"another harness nightly is at work there (process {first.pid})" in second.err
+    first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows_done", [0, 1])
+def test_a_night_that_is_killed_goes_on_with_what_is_missing_and_finishes_the_cut_run(cli: Cli, rows_done: int) -> None:
+    write(cli)
+    process = cli.start("nightly")
+    until(lambda: len(cli.runs) == rows_done + 1 and measured(cli.runs[-1]))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=PATIENCE_S)
+    before = nights.nights(cli.folder / "results")[0]
+    assert before.ended is None and len(before.rows) == rows_done
+    cut = cli.runs[-1]
+    done = cli("nightly", "--json")
+    assert done.code == 0, done.err
+    assert done.json["night"] == before.night and set(rows(done).values()) == {"measured"}
+    assert len(cli.runs) == 2 and cut.name in {each["run"] for each in done.json["rows"]}
+    assert {store.load(folder).status for folder in cli.runs} == {"done"}
+    assert len({store.load(folder).session for folder in cli.runs}) == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_night_says_how_to_go_on_and_goes_on(cli: Cli) -> None:
+    write(cli)
+    process = cli.start("nightly")
+    until(lambda: len(cli.runs) == 2 and measured(cli.runs[-1]))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130 and "the next harness nightly goes on with this night" in err, err
+    assert "Traceback" not in err
+    done = cli("nightly", "--json")
+    assert done.code == 0 and set(rows(done).values()) == {"measured"} and len(cli.runs) == 2, done.err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 260 MB to fill; only root may mount one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small file system cannot be mounted here: " + mounted.stderr.decode().strip())
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_ends_the_night_with_a_word_and_nothing_is_lost(cli: Cli, small_disk: Path) -> None:
+    write(cli)
+    results = small_disk / "results"
+    process = cli.start("nightly", "--results", str(results))
+    until(lambda: len(list(results.glob("local/*/jobs/empty/events.jsonl"))) == 2)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 2**16)
+                file.flush()
+        except OSError:
+            pass
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1 and "Traceback" not in err, err
+    assert "MiB free" in err or "No space left" in err
+    ballast.unlink()
+    done = cli("nightly", "--results", str(results), "--json")
+    assert done.code == 0 and set(rows(done).values()) == {"measured"}, done.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_a_device_that_vanishes_in_mid_night_leaves_missing_rows_and_the_other_its_night(cli: Cli, sshd: Sshd) -> None:
+    board = lab_inventory.entry("board", sshd, "host", cli.folder / "there")
+    board += f"    runtimes: [empty]\n    patience_s: 2\n    python: {sys.executable}\n"
+    write(cli, devices=board, rows="[board, local]", methods="[order, random]")
+    process = cli.start("nightly", "--json")
+    until(lambda: len(mine := [run for run in cli.runs if run.parent.name == "board"]) == 2 and measured(mine[-1]))
+    sshd.stop()
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1, err
+    found = {f"{each['row']['device']} {title(each['row'])}": each for each in json.loads(out)["rows"]}
+    assert [found[f"board {name}"]["outcome"] for name in ("canary", "tiny order", "tiny random")] == [
+        "measured",
+        "missing",
+        "unreachable",
+    ]
+    assert found["board tiny order"]["reason"].startswith("the device vanished: ")
+    assert all(each["outcome"] == "measured" for name, each in found.items() if name.startswith("local"))
