@@ -58,7 +58,7 @@ def _percent(fraction: float) -> str:
 
 def fact(change: SeriesChange, name: Name = str) -> str:
     """A change without its row: rung, quantity, before and after, how much, since when."""
-    certainty = "" if change.p is None else f", p {digits(change.p, 2)}"
+    certainty = "" if change.p is None else ", p < 0.001" if change.p < 0.001 else f", p {digits(change.p, 2)}"
     what = f"{name(printable(change.rung))}, {change.quantity}"
     return f"{what}: {levels(change)}, {percent(change)}{certainty}, since {change.since}"
 

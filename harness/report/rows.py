@@ -5,6 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
+from itertools import product
 
 from harness import findings
 from harness.findings.views import count, listing
@@ -132,9 +134,8 @@ def subject(run: Run) -> str:
 
 
 def lettered(found: Sequence[Finding]) -> tuple[tuple[str, Finding], ...]:
-    """Give each finding a letter: a, b, ..., z, aa, ab, ..."""
-    letters = string.ascii_lowercase
-    names = (*letters, *(first + second for first in letters for second in letters))
+    """Give each finding a letter: a, b, ..., z, aa, ab, ..., zz, aaa, ..."""
+    names = ("".join(each) for many in count_from(1) for each in product(string.ascii_lowercase, repeat=many))
     return tuple(zip(names, found, strict=False))
 
 

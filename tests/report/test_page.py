@@ -16,8 +16,9 @@ from command import Cli
 from harness import content, report, stats
 from harness.errors import StoreError, UsageError
 from harness.findings.kinds import KINDS
+from harness.records import Operation
 from harness.report import page
-from harness.report.rows import is_dearer, is_warned_of
+from harness.report.rows import is_dearer, is_warned_of, lettered
 
 RUN = example_run.run(("easier", "order"), ("onnxruntime", "torch"))
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -28,7 +29,9 @@ def written(*runs):
 
 
 def data_of(text):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    keys, rows = data["rows"]["keys"], data["rows"]["rows"]
+    return {**data, "rows": [dict(zip(keys, row, strict=True)) for row in rows]}
 
 
 def cells_of(text):
@@ -91,6 +94,28 @@ def test_the_front_is_what_nothing_else_beats():
 
 def rows_of(*runs):
     return data_of(written(*runs))["rows"]
+
+
+def test_findings_have_letters_however_many_there_are():
+    letters = [letter for letter, _ in lettered(RUN.findings[:1] * 800)]
+    assert letters[:2] == ["a", "b"] and letters[26] == "aa" and letters[702] == "aaa" and len(set(letters)) == 800
+
+
+def test_two_thousand_rows_fit():
+    rows = len(RUN.cases)
+    many = [replace(RUN, run=f"{RUN.run}-{n}", findings=()) for n in range(2000 // rows)]
+    assert len(written(*many).encode()) < page.document.MOST_BYTES
+
+
+def test_operators_are_drawn_bar_by_bar_beside_the_latency_that_was_measured():
+    told = tuple(
+        Operation(kind, kind, None, None, None, None, "float32", "", time_ns)
+        for kind, time_ns in (("Conv", 10**6), ("Relu", 10**5))
+    )
+    data = data_of(written(replace(RUN, operators={RUN.cases[1].case_id: told})))
+    bar = [part for part in data["parts"] if part["n"] == 1]
+    assert [part["until_ms"] for part in bar[:2]] == [1.0, 1.1] and "operators" in data["charts"]
+    assert [part.get("latency_ms") for part in bar] == [RUN.cases[1].latency_ns.median / 1e6, None, None]
 
 
 def changed(run, **fields):

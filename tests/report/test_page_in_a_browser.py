@@ -13,6 +13,7 @@ import example_run
 import pytest
 
 from harness import report
+from harness.records import Operation
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -235,6 +236,28 @@ def test_paper_has_every_figure_in_light_colours(chrome, file):
         page.pdf()
         assert page.evaluate("printed") == ["#1b1d20"] and found.errors() == []
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_on_a_phone_nothing_is_cut_off(chrome, tmp_path):
+    told = tuple(
+        Operation(kind, kind, None, None, None, None, "float32", "", 10**5)
+        for kind in ("Conv", "Gemm", "Relu", "ReorderInput", "MaxPool", "Softmax", "Shape")
+    )
+    run = replace(RUNS[0], operators={row.case_id: told for row in RUNS[0].cases})
+    file = report.write_page([run, RUNS[1]], tmp_path / "page.html")
+    with browser.opened(chrome, file) as found:
+        page = found.page
+        page.set_viewport_size({"width": 400, "height": 900})
+        found.draw_all()
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        cut = page.evaluate(
+            """[...document.querySelectorAll(".plot svg text")].filter((text) => {
+                const [inner, outer] = [text, text.ownerSVGElement].map((each) => each.getBoundingClientRect());
+                return text.textContent && (inner.left < outer.left - 1 || inner.right > outer.right + 1
+                    || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1);
+            }).map((text) => text.textContent)"""
+        )
+        assert cut == [] and found.errors() == []
 
 
 def test_a_tooltip_says_what_a_row_has_and_no_null(open_page):

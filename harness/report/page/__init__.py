@@ -4,7 +4,8 @@
     charts.py   the figures, as Vega-Lite            layers.py  what they are made of
     looks.py    colours, symbols and dashes
     tables.py   the table of rows                    told.py    runs, findings and absences in words
-    page.html.jinja, page.css, page.js               what a browser gets
+    document.py puts page.html.jinja (what all pages have), runs.html.jinja, page.css and page.js into one file
+    nights.py   the page of a night, with chronicles.py: the same, of series over nights
 
 Everything is inside: it opens offline, asks the network for nothing, and a policy in it (CSP) forbids that and any script but its
 own. Names are text wherever they stand. The same runs make the same bytes.
@@ -12,45 +13,26 @@ own. Names are text wherever they stand. The same runs make the same bytes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import vl_convert
-from markupsafe import Markup
-
-from harness import store
-from harness.errors import UsageError
 from harness.records import Run
 from harness.report import rows
-from harness.report.page import charts, looks, marks, tables, told
-
-MOST_BYTES = 5_000_000
-_HERE = Path(__file__).parent
-_HINT = "or give another file with --out."
+from harness.report.page import charts, document, looks, marks, tables, told
 
 
 def write(runs: Sequence[Run], out: Path) -> Path:
     """Write the page of some runs and return its path.
 
-    Raises UsageError for another suffix than .html, or where the page would be larger than MOST_BYTES; StoreError when it
-    cannot be written.
+    Raises UsageError for another suffix than .html, or where the page would be larger than document.MOST_BYTES; StoreError when
+    it cannot be written.
     """
-    if out.suffix not in (".html", ".htm"):
-        raise UsageError(f"{out}: a page ends in .html, not in {out.suffix or 'nothing'}")
-    page = html(runs).encode(errors="replace")  # a command's bytes need not have been text
-    if len(page) > MOST_BYTES:
-        raise UsageError(
-            f"a page of {len(runs)} runs would have {len(page) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:g}",
-            "Give fewer runs; harness show --where lists any number.",
-        )
-    store.write(out, page, _HINT)
-    return out
+    document.require_suffix(out)
+    hint = "Give fewer runs; harness show --where lists any number."
+    return document.save(html(runs), out, f"{len(runs)} runs", hint)
 
 
 def html(runs: Sequence[Run]) -> str:
@@ -62,15 +44,12 @@ def html(runs: Sequence[Run]) -> str:
     operators = {kind: pair for kind, pair in looks.of_kinds().items() if any(part["kind"] == kind for part in parts)}
     figures = charts.charts(series, values, operators)
     title, many = told.heading(runs)
-    scripts = [_vega(), (_HERE / "page.js").read_text(encoding="utf-8")]
     columns, lines = tables.table(table)
     filters = _filters(values)
-    return _template().render(
+    return document.render(
+        "runs.html.jinja",
         title=title,
         many=many,
-        policy=_policy(scripts),
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # ours, as are the scripts
-        scripts=[Markup(script) for script in scripts],
         cards=told.cards(runs),
         kinds=told.kinds(runs, table),
         controls={each.series for each in table if each.is_control},
@@ -84,36 +63,13 @@ def html(runs: Sequence[Run]) -> str:
         data={
             "columns": marks.exported(table),
             "filters": {key: names for key, _, names in filters},
-            "rows": values,
+            "rows": document.lean(values),
             "parts": parts,
             "charts": {figure.key: asdict(figure) for figure in figures},
             "panels": _panels(table),
             "palettes": {"series": _palette(series), "kinds": _pairs(operators)},
         },
     )
-
-
-def _template() -> jinja2.Template:
-    """The page's template: whatever is put into it is escaped, and a name that it does not know is an error."""
-    loader = jinja2.FileSystemLoader(_HERE)
-    known = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    known.policies["json.dumps_kwargs"] = {"allow_nan": False}  # in the order that was given
-    return known.get_template("page.html.jinja")
-
-
-def _vega() -> str:
-    """Vega, Vega-Lite and vega-embed (BSD), as one script that asks the network for nothing."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script")
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """What a browser may do with the page: run these scripts, draw; nothing from anywhere else."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
-    drawn = "style-src 'unsafe-inline'; img-src data:"
-    return f"default-src 'none'; script-src {allowed}; {drawn}; form-action 'none'; base-uri 'none'"
 
 
 def _filters(values: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:

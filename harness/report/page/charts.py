@@ -238,7 +238,12 @@ def _operators(kinds: Collection[str]) -> Chart:
         **layers.nominal("kind"),
         "title": None,
         "scale": {"domain": list(kinds), "range": "category"},
-        "legend": {"orient": "bottom", "columns": 2, "labelLimit": 280, "symbolType": "square"},
+        "legend": {
+            "orient": "bottom",
+            "columns": {"expr": "width < 420 ? 1 : 2"},
+            "labelLimit": 280,
+            "symbolType": "square",
+        },
     }
     bars = {
         "mark": {"type": "bar", "stroke": "#808080", "strokeWidth": 0.5},
@@ -253,7 +258,7 @@ def _operators(kinds: Collection[str]) -> Chart:
     }
     latency = {
         "transform": [layers.valid("latency_ms")],
-        "mark": {"type": "point", "filled": True, "opacity": 1, "size": 40},
+        "mark": {"type": "point", "filled": True, "opacity": 1, "size": 45, "stroke": "#808080", "strokeWidth": 1},
         "encoding": {
             "y": layers.names(),
             "x": {**x, "field": "latency_ms"},

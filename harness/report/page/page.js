@@ -2,6 +2,8 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  const { keys, rows: found } = data.rows; // keys stand once
+  data.rows = found.map((row) => Object.fromEntries(row.map((value, n) => [keys[n], value])));
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const get = (id) => document.getElementById(id);
 
@@ -47,7 +49,8 @@
       for (const number of all(".many-more", kind)) number.textContent = more;
     }
     const fit = items.filter((item) => !item.hidden).length;
-    const found = `${items.length} ${items.length === 1 ? "finding" : "findings"}`;
+    const [one, many] = get("found").dataset.words.split(" ");
+    const found = `${items.length} ${items.length === 1 ? one : many}`;
     get("found").textContent = `${fit === items.length ? found : `${fit} of ${found}, about the rows shown`}; the most severe first.`;
   };
 

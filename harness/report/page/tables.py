@@ -24,12 +24,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column: its title and unit, what it means, whether it holds numbers, how a row's cell is made."""
+class Head:
+    """The head of a column: its title and unit, what it means, whether it holds numbers."""
 
     title: str
     means: str
     numeric: bool
+
+
+@dataclass(frozen=True)
+class Column(Head):
+    """A column: its head, and how a row's cell is made."""
+
     cell: Callable[[Placed], Cell]
 
 
