@@ -27,8 +27,8 @@ class Book:
     def add(self, came: RowOutcome) -> None:
         """Write down what came of a row, in place of what was said of it before. Raises StoreError."""
         with self._lock:
-            rows = [each for each in self.night.rows if each.row.key != came.row.key]
-            self._save(rows=(*rows, came))
+            rows = {each.row.key: each for each in self.night.rows}  # a row keeps its place
+            self._save(rows=tuple({**rows, came.row.key: came}.values()))
 
     def annotate(self, device: str, words: Iterable[str]) -> None:
         """Write down what happened to a device, each once. Raises StoreError."""

@@ -20,7 +20,7 @@ from harness import store
 from harness.errors import StoreError
 from harness.nights import series
 from harness.nights.past import Past
-from harness.nights.series import BUILD, SIZE, Case, Series
+from harness.nights.series import BUILD, QUANTITIES, SIZE, Case, Cases, Series
 from harness.records.nights import Night, SeriesChange
 from harness.stats import changes
 from harness.stats.changes import History, Judgement, Rule, Tolerance
@@ -28,6 +28,7 @@ from harness.stats.changes import History, Judgement, Rule, Tolerance
 if TYPE_CHECKING:
     from harness.calibration import Calibration
 
+DEVICES = tuple(each.name for each in QUANTITIES if each.rule is not None)  # quantities that the device has a part in
 _INTERVAL = 2 * 1.96  # standard errors that a 95 % interval is wide
 _ONE_EXAMPLE = 0.1  # of an accuracy's interval: about what one example of the test set makes
 _FROM_NOTHING = 1e6  # the ratio to a level of 0
@@ -44,19 +45,30 @@ class Judged:
     moved: tuple[SeriesChange, ...]
 
 
-def judge(night: Night, past: Past, results: Path) -> Judged:
+def judge(night: Night, past: Past, cases: Cases) -> Judged:
     """Judge a night's series together. Raises StoreError."""
-    found = series.tonight(night, past, results)
-    verdicts = _verdicts(found, {each.row.device: _calibration(results, each.row.device) for each in found})
+    found = series.tonight(night, past, cases)
+    devices = {each.row.device for each in found}
+    verdicts = _verdicts(found, {name: _calibration(cases.results, name) for name in devices})
     said = [(_change(each, of), of.state) for each, of in zip(found, verdicts, strict=True) if of.since is not None]
-    blamed = {each.row.device: _blame(each) for each, state in said if each.row.canary and state == "confirmed"}
-    told = [(each, state) for each, state in said if each.row.canary or each.row.device not in blamed]
+    blamed = {each.row.device: _blame(each) for each, state in said if is_of_device(each) and state == "confirmed"}
+    told = [(each, state) for each, state in said if is_of_device(each) or each.row.device not in blamed]
     return Judged(
         confirmed=tuple(each for each, state in told if state == "confirmed"),
         suspected=tuple(each for each, state in told if state == "suspected"),
         blamed=blamed,
         moved=tuple(each for each, _ in said),
     )
+
+
+def is_of_device(change: SeriesChange) -> bool:
+    """Whether a change tells of the device: what a canary takes, in time or energy. Its size or accuracy is the program's."""
+    return change.row.canary and change.quantity in DEVICES
+
+
+def is_worth_another_run(change: SeriesChange) -> bool:
+    """Whether a second run can confirm a change: not of a build, which the cache has, nor of what has no noise."""
+    return change.quantity in DEVICES
 
 
 def _verdicts(found: Sequence[Series], calibrations: Mapping[str, Calibration | None]) -> list[Judgement]:

@@ -18,10 +18,11 @@ from harness import fleet, store
 from harness import run as story
 from harness.child import OnProgress
 from harness.nights import due, judging
-from harness.nights.book import opened
+from harness.nights.book import Book, opened
 from harness.nights.machine import Machine
 from harness.nights.matrix import Laid
-from harness.nights.past import day
+from harness.nights.past import Past, day
+from harness.nights.series import Cases
 from harness.nights.shift import Shift
 from harness.nights.tasks import Shared, Task
 from harness.records.nights import Matrix, Night, RowOutcome
@@ -55,7 +56,7 @@ def keep(
         shared = Shared(results, book, past, Machine(), matrix.budget_s, tuple(command))
         shifts = _shifts(shared, rows, matrix, tell)
         _together([partial(shift.shift.work, shift.tasks) for shift in shifts])
-        _confirm(shared, shifts)
+        confirm(book, past, partial(_again, shared, shifts))
         book.write(ended=clock().astimezone(UTC).isoformat(timespec="seconds"))
         return book.night
 
@@ -88,18 +89,21 @@ def _together(works: Sequence[Callable[[], None]]) -> None:
         fleet.together(works)
 
 
-def _confirm(shared: Shared, shifts: Sequence[_Tasked]) -> None:
-    """Judge the night; measure again what seems to have changed, canaries first; write down what holds."""
-    book, past = shared.book, shared.past
-    judged = judging.judge(book.night, past, shared.results)
-    canaries = {change.row.key for change in judged.moved if change.row.canary}
+def confirm(book: Book, past: Past, again: Callable[[set[str]], None]) -> None:
+    """Judge the night; have what seems to have changed measured `again`, canaries first; write down what holds.
+
+    `again` takes the keys of rows. Raises StoreError.
+    """
+    cases = Cases(book.results)
+    judged = judging.judge(book.night, past, cases)
+    canaries = {change.row.key for change in judged.moved if judging.is_of_device(change)}
     if canaries:
-        _again(shared, shifts, canaries)
-        judged = judging.judge(book.night, past, shared.results)
-    others = {change.row.key for change in judged.moved if change.row.device not in judged.blamed} - canaries
+        again(canaries)
+        judged = judging.judge(book.night, past, cases)
+    others = {each.row.key for each in judged.suspected if judging.is_worth_another_run(each)} - canaries
     if others:
-        _again(shared, shifts, others)
-        judged = judging.judge(book.night, past, shared.results)
+        again(others)
+        judged = judging.judge(book.night, past, cases)
     book.write(changes=judged.confirmed, suspected=judged.suspected, blamed=judged.blamed)
 
 

@@ -21,11 +21,12 @@ from harness import store
 from harness.errors import StoreError
 from harness.nights import identity
 from harness.nights.past import Once, Past
-from harness.records.nights import MatrixRow, Night, SeriesChange
+from harness.records.nights import MatrixRow, Night, RowOutcome, SeriesChange
 from harness.stats import changes
 from harness.stats.changes import Rule
 
 _DISTURBED = ("contended", "throttled", "fell-back")
+_LISTED = 30  # runs that an expression can name
 _NO_NIGHTS = ("fresh", "excluded")
 Case = Mapping[str, Any]
 _Key = tuple[Any, ...]
@@ -73,26 +74,34 @@ class Series:
     again: Case | None = None
 
 
-def tonight(night: Night, past: Past, results: Path) -> tuple[Series, ...]:
+class Cases:
+    """What the index says of the cases of runs, each looked up once: a night is judged up to three times."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self._held: dict[str, dict[_Key, Case]] = {}
+
+    def of(self, runs: set[str]) -> Mapping[str, Mapping[_Key, Case]]:
+        """Return the cases of these runs, by run, then by ladder, rung, runtime and precision. Raises StoreError."""
+        missing = runs - self._held.keys()
+        if missing:
+            listed = ", ".join(f"'{name}'" for name in sorted(missing))
+            with store.search(self.results, f"run IN ({listed})" if len(missing) <= _LISTED else "true") as search:
+                for case in search.all():
+                    if case["run"] in missing:
+                        key = (case["ladder"], case["rung"], case["runtime"], case["precision"])
+                        self._held.setdefault(case["run"], {})[key] = case
+        self._held |= {name: {} for name in missing - self._held.keys()}
+        return self._held
+
+
+def tonight(night: Night, past: Past, found: Cases) -> tuple[Series, ...]:
     """Return the series of every row that has a run tonight. Raises StoreError."""
     tried = [(Once(night, came), past.of(came.row.key)) for came in night.rows if came.run and came.outcome != "fresh"]
     rows = [[*(each for each in before if each.came.outcome not in _NO_NIGHTS), now] for now, before in tried]
     runs = {name for nights in rows for each in nights for name in (each.came.run, each.came.again) if name}
-    cases = _cases(results, runs)
-    confirmed = _confirmed((*past.nights, night))
-    return tuple(series for nights in rows for series in _of_row(nights, cases, confirmed, results))
-
-
-def _cases(results: Path, runs: set[str]) -> dict[str, dict[_Key, Case]]:
-    """What the index says of the cases of these runs."""
-    found: dict[str, dict[_Key, Case]] = {}
-    if runs:
-        with store.search(results, "true") as search:
-            for case in search.all():
-                if case["run"] in runs:
-                    key = (case["ladder"], case["rung"], case["runtime"], case["precision"])
-                    found.setdefault(case["run"], {})[key] = case
-    return found
+    cases, confirmed = found.of(runs), _confirmed((*past.nights, night))
+    return tuple(series for nights in rows for series in _of_row(nights, cases, confirmed, found.results))
 
 
 def _confirmed(nights: Sequence[Night]) -> dict[tuple[str, str, str], set[str]]:
@@ -140,10 +149,17 @@ def _segments(nights: Sequence[Once]) -> set[int]:
             found.add(place)
         if each.came.outcome != "measured":
             continue
-        if last and any(identity.breaks(a, b) for a, b in ((last.here, each.came.here), (last.there, each.came.there))):
+        if last and _is_another(last, each.came):
             found.add(place)
         last = each.came
     return found
+
+
+def _is_another(was: RowOutcome, now: RowOutcome) -> bool:
+    """Whether a row is not comparable with what it was; of a canary, which never changes, another network is another, too."""
+    if now.row.canary and identity.changes(was.here, now.here):
+        return True
+    return identity.breaks(was.here, now.here) or identity.breaks(was.there, now.there)
 
 
 def _scopes(cases: Sequence[Case | None], quantity: Quantity) -> set[int]:

@@ -57,7 +57,14 @@ class Shift:
         except _GoneError as gone:
             for task in left:
                 if self.shared.book.of(task.planned.row.key) is None:
-                    self._say(task, "unreachable", str(gone))
+                    self._not_reached(task, str(gone))
+
+    def _not_reached(self, task: Task, reason: str) -> None:
+        """A row of a device that is not there; what was fresh was not to be measured, and is not missed."""
+        if task.planned.due == "fresh":
+            self._say(task, "fresh", f"{task.planned.reason}, as far as is known: {reason}", run=task.planned.run)
+        else:
+            self._say(task, "unreachable", reason)
 
     def again(self, tasks: Sequence[Task], limit_s: float) -> None:
         """Measure rows again that seem to have changed, until the time is up; what fails is not confirmed, no more."""

@@ -16,13 +16,14 @@ import pytest
 from harness import jobs, store
 from harness.nights import judging
 from harness.nights.past import Past
+from harness.nights.series import Cases
 from harness.records import Artifact, Estimate, Limits, Profile, Run, RunVerdict
 from harness.records.nights import MatrixRow, Night, RowOutcome, SeriesChange
 
 ROW = made_nights.row("local", method="easier")
 CANARY = made_nights.row("local", model="tiny", method="order", canary=True)
 OTHER = made_nights.row("local", model="vgg16_bn")
-NIGHTS = 24
+NIGHTS = 20
 RUNG = "easier 1"
 
 
@@ -47,12 +48,12 @@ class Lab:
         """Judge the last night, with a second run of every row that is so many times slower than it was once."""
         *earlier, last = self.nights
         if again is not None:
-            rows = [
-                replace(each, again=self._store(f"again-{n}", each.row, again, len(earlier)))
-                for n, each in enumerate(last.rows)
-            ]
-            last = replace(last, rows=tuple(rows))
-        return judging.judge(last, Past(earlier), self.results)
+            last = replace(last, rows=tuple(self.repeated(each, again) for each in last.rows))
+        return judging.judge(last, Past(earlier), Cases(self.results))
+
+    def repeated(self, came: RowOutcome, factor: float) -> RowOutcome:
+        """A row of the last night with a second run, so many times slower than it was once."""
+        return replace(came, again=self._store(f"again-{came.row.key}", came.row, factor, len(self.nights)))
 
     def _night(self, n: int, draw: random.Random) -> Night:
         day = date(2026, 10, 1) + timedelta(days=n)
@@ -130,6 +131,19 @@ def test_where_the_canary_moves_the_device_is_blamed_and_its_other_rows_are_not_
     assert {change.row.model for change in found.confirmed} == {"tiny"}
     assert set(found.blamed) == {"local"} and "latency of its canary" in found.blamed["local"]
     assert {change.row.model for change in found.moved} == {"tiny", "resnet18", "vgg16_bn"}
+
+
+def test_a_canary_that_became_another_network_blames_nobody(tmp_path: Path) -> None:
+    def changed(n: int, came: RowOutcome) -> RowOutcome:
+        return replace(came, here={"network": "new" if n >= NIGHTS - 2 else "old"})
+
+    lab = Lab(tmp_path, rows=(CANARY,), factor=slower(NIGHTS - 2, 1.2), came=changed).made()
+    assert not lab.judged(again=1.2).moved
+
+
+def test_a_canary_of_another_accuracy_tells_nothing_of_the_device(tmp_path: Path) -> None:
+    found = Lab(tmp_path, rows=(CANARY, ROW), run=lambda n, run: less_accurate(n, run, 0.1)).made().judged()
+    assert not found.blamed and {change.quantity for change in found.confirmed} == {"accuracy"}
 
 
 def test_where_one_row_moves_the_device_is_not_blamed(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import made_nights
 import pytest
 from command import Cli, Done
 from lab import inventory as lab_inventory
 from lab.sshd import Sshd, new_key, why_not
 
-from harness import store
+from harness import inventory, store
+from harness.nights import identity, matrix
+from harness.records.nights import RowOutcome
 from harness.store import nights
 
 CHEAP = "{rungs: 1, budget: 2, controls: false, energy: none}"
@@ -172,12 +175,7 @@ def test_a_device_that_was_upgraded_makes_its_rows_due_with_an_annotation(cli: C
 
 @pytest.mark.slow
 def test_a_device_that_cannot_be_reached_is_skipped_and_reported_and_the_others_are_measured(cli: Cli) -> None:
-    new_key(cli.folder / "key")
-    with socket.socket() as probe:  # a port on which nobody listens
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    away = f"  away: {{profile: host, runtimes: [empty], host: 127.0.0.1, port: {port}, key: {cli.folder / 'key'}}}\n"
-    write(cli, devices=away, rows="[away, local]")
+    write(cli, devices=away(cli), rows="[away, local]")
     done = cli("nightly", "--json")
     assert done.code == 1, done.err
     found = rows(done)
@@ -187,6 +185,30 @@ def test_a_device_that_cannot_be_reached_is_skipped_and_reported_and_the_others_
     assert all(outcome == "measured" for name, outcome in found.items() if name.startswith("local"))
     assert "127.0.0.1" in next(each["reason"] for each in done.json["rows"] if each["row"]["device"] == "away")
     assert done.json["counts"]["missing"] == 2
+
+
+def away(cli: Cli) -> str:
+    """A device at a port on which nobody listens."""
+    new_key(cli.folder / "key")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return f"  away: {{profile: host, runtimes: [empty], host: 127.0.0.1, port: {port}, key: {cli.folder / 'key'}}}\n"
+
+
+def test_what_was_fresh_on_a_device_that_cannot_be_reached_is_not_missed(cli: Cli) -> None:
+    write(cli, devices=away(cli), rows="[away]")
+    devices, found = inventory.nightly(cli.folder / "inventory.yaml")
+    (row,) = [each for each in matrix.lay(found, devices) if not each.row.canary]
+    assert row.plan is not None
+    results, run = cli.folder / "results", "20261101T000000Z-0a0a"
+    came = RowOutcome(row.row, "measured", run=run, here=identity.here(row.plan, row.device))
+    nights.save(results, made_nights.night(came, night="2026-11-01-0000", began="2026-11-01T00:00:00+00:00"))
+    (results / "away" / run).mkdir(parents=True)
+    (results / "away" / run / "run.json").touch()
+    done = cli("nightly", "--json")
+    assert done.code == 1 and rows(done) == {"away canary": "unreachable", "away tiny order": "fresh"}, done.err
+    assert done.json["counts"]["missing"] == 1
 
 
 @pytest.mark.slow
