@@ -163,7 +163,7 @@ def _only(kind: str) -> Spec:
     return {"filter": f"datum.kind == '{kind}'"}
 
 
-def _what() -> list[Spec]:
+def _what() -> Any:
     return tooltip({"night": "night", "text": "what"})
 
 

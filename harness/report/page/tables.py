@@ -144,7 +144,6 @@ def _real(of: Callable[[Placed], Cell]) -> Callable[[Placed], Cell]:
 
 
 _COLUMNS = (
-    Column("run", "the run's id", False, _word(lambda each: each.run.run)),
     Column("device", "as in the inventory", False, _word(lambda each: each.run.device)),
     Column(
         "runtime",
@@ -155,12 +154,46 @@ _COLUMNS = (
     Column("model", "the architecture", False, _word(lambda each: each.row.model)),
     Column("method", "how layers were chosen; a series has all its seeds", False, _word(lambda each: each.series)),
     Column("rung", "0 is full depth; a control has its own name", False, _rung),
-    Column("removed", "activations removed, of those that could be", True, _removed),
     Column(
         "depth",
         "convolution and linear operators on the longest path",
         True,
         _number(lambda row: row.depth, "depth", _whole),
+    ),
+    Column("latency [95 %]", "median of process medians", True, _estimate("latency", "latency_ms", "latency_ns")),
+    Column(
+        "speed-up [95 %]",
+        "over rung 0 of the same ladder, paired within blocks",
+        True,
+        _estimate("against", "speedup", "speedup"),
+    ),
+    Column(
+        "verdict",
+        "faster or slower: the whole interval beyond 1 and above the A/A floor; same: within 2 %",
+        False,
+        _verdict,
+    ),
+    Column(
+        "accuracy [95 %]",
+        "of the test split, in torch; Wilson's interval",
+        True,
+        _accuracy,
+    ),
+    Column(
+        "as built",
+        "accuracy of the artifact itself, where its numbers have fewer bits",
+        True,
+        _number(
+            lambda row: None if row.artifact_accuracy is None else 100 * row.artifact_accuracy,
+            "artifact_accuracy",
+            lambda value: f"{value:.1f} %",
+        ),
+    ),
+    Column(
+        "energy [95 %]",
+        "gross, of one inference, in the scenario that is compared",
+        True,
+        _estimate("takes", "energy_mj", "energy_j"),
     ),
     Column(
         "MMACs",
@@ -180,47 +213,13 @@ _COLUMNS = (
         True,
         _number(lambda row: row.weight_bytes / 1e6, "weight_bytes"),
     ),
-    Column(
-        "accuracy [95 %]",
-        "of the test split, in torch; Wilson's interval",
-        True,
-        _accuracy,
-    ),
-    Column(
-        "as built",
-        "accuracy of the artifact itself, where its numbers have fewer bits",
-        True,
-        _number(
-            lambda row: None if row.artifact_accuracy is None else 100 * row.artifact_accuracy,
-            "artifact_accuracy",
-            lambda value: f"{value:.1f} %",
-        ),
-    ),
+    Column("p99 (ms)", "99th percentile of all timed inferences", True, _real(_number(_tail, "latency_ns"))),
+    Column("removed", "activations removed, of those that could be", True, _removed),
     Column(
         "fold error",
         "largest difference of outputs by folding, relative, float32",
         True,
         _number(lambda row: row.fold_error, "fold_error", _power),
-    ),
-    Column("latency [95 %]", "median of process medians", True, _estimate("latency", "latency_ms", "latency_ns")),
-    Column("p99 (ms)", "99th percentile of all timed inferences", True, _real(_number(_tail, "latency_ns"))),
-    Column(
-        "speed-up [95 %]",
-        "over rung 0 of the same ladder, paired within blocks",
-        True,
-        _estimate("against", "speedup", "speedup"),
-    ),
-    Column(
-        "verdict",
-        "faster or slower: the whole interval beyond 1 and above the A/A floor; same: within 2 %",
-        False,
-        _verdict,
-    ),
-    Column(
-        "energy [95 %]",
-        "gross, of one inference, in the scenario that is compared",
-        True,
-        _estimate("takes", "energy_mj", "energy_j"),
     ),
     Column(
         "blocks",
@@ -229,4 +228,5 @@ _COLUMNS = (
         _real(_number(lambda row: row.blocks or None, "latency_ns", _whole)),
     ),
     Column("see", "findings that name this row", False, _see),
+    Column("run", "the run's id", False, _word(lambda each: each.run.run)),
 )
