@@ -163,7 +163,7 @@ def _only(kind: str) -> Spec:
     return {"filter": f"datum.kind == '{kind}'"}
 
 
-def _what() -> Any:
+def _what() -> Spec:
     return tooltip({"night": "night", "text": "what"})
 
 
