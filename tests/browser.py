@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium")
+PATIENCE_MS = 120_000  # on a busy machine
 
 
 @dataclass
@@ -47,6 +48,7 @@ def chromium() -> Iterator[Any]:
 def opened(browser: Any, file: Path, **context: Any) -> Iterator[Opened]:
     """Open a file; whatever it says and asks is kept from its first moment on."""
     with_ = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
+    with_.set_default_timeout(PATIENCE_MS)
     found = Opened(with_.new_page())
     found.page.on("console", lambda message: found.said.append(f"{message.type}: {message.text}"))
     found.page.on("pageerror", lambda error: found.said.append(f"error: {error}"))

@@ -16,6 +16,7 @@ from harness import report
 from harness.records import Operation
 
 expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=browser.PATIENCE_MS)
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium: apt-get install chromium")
 

@@ -279,7 +279,7 @@
     link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
     link.download = "rows.csv";
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine takes its time
   };
 
   // --- begin --------------------------------------------------------------------------------------------------------------
