@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,10 @@ def nightly(
     ] = False,
     markdown: Annotated[Path | None, typer.Option(help="Write the summary there, too.", metavar="FILE")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the night as JUnit XML.", metavar="FILE")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write the night with its history per series as one HTML page.", metavar="FILE"),
+    ] = None,
     webhook: Annotated[
         bool, typer.Option("--webhook", help="Tell the night to HARNESS_WEBHOOK_URL, of the environment.")
     ] = False,
@@ -44,7 +49,7 @@ def nightly(
     """Measure what is missing or stale of the inventory's matrix, say what changed; exit code 3: a confirmed regression."""
     from harness import inventory as door
 
-    hook = _checked(markdown, junit, webhook, dry_run)
+    hook = _checked({"--markdown": markdown, "--junit": junit, "--page": page}, webhook, dry_run)
     place = door.locate(inventory)
     first_line(f"the matrix of {place}")
     matrix, rows = _laid(place, device)
@@ -53,17 +58,21 @@ def nightly(
         return
     night = _kept(matrix, rows, results)
     _thin(matrix, results)
+    if page is not None:
+        _draw(night, results, page)
     _tell(night, markdown, junit, hook, as_json)
 
 
-def _checked(markdown: Path | None, junit: Path | None, webhook: bool, dry_run: bool) -> Hook | None:
+def _checked(files: Mapping[str, Path | None], webhook: bool, dry_run: bool) -> Hook | None:
     """Find out before the night whether it can be told as asked. Raises UsageError."""
-    said = {"--markdown": markdown is not None, "--junit": junit is not None, "--webhook": webhook}
-    for flag in (flag for flag, is_said in said.items() if is_said and dry_run):
+    said = [flag for flag, file in files.items() if file is not None] + ["--webhook"] * webhook
+    for flag in said if dry_run else ():
         raise UsageError(f"{flag} cannot be said beside --dry-run: there will be no night to tell of", "Drop one.")
-    for flag, file in (("--markdown", markdown), ("--junit", junit)):
+    for flag, file in files.items():
         if file is not None and not file.parent.is_dir():
             raise UsageError(f"{flag} {file}: there is no folder {file.parent}", "Make it, or name another file.")
+    if (page := files["--page"]) is not None and page.suffix != ".html":
+        raise UsageError(f"--page {page}: must end in .html", "Name another file.")
     if not webhook:
         return None
     from harness.nights import webhook as door
@@ -126,6 +135,20 @@ def _thin(matrix: Matrix, results: Path) -> None:
         print(f"raw samples of {len(done.runs)} older runs given up: {freed} freed", file=sys.stderr)
     for reason in done.kept.values():
         print(f"raw samples kept: {without_escapes(reason)}", file=sys.stderr)
+
+
+def _draw(night: Night, results: Path, out: Path) -> None:
+    """Write the page; what goes wrong is told, and does not hide what the night came to."""
+    from harness.nights import gallery, history, series
+    from harness.nights.past import Past
+    from harness.store import nights
+
+    past = Past([each for each in nights.nights(results) if each.began < night.began])
+    try:
+        found = series.all_rows(night, past, series.Cases(results)) if list(results.glob("*/*/run.json")) else ()
+        gallery.write(night, history.chronicles(found, night, past), out)
+    except HarnessError as error:
+        complain(error)
 
 
 def _tell(night: Night, markdown: Path | None, junit: Path | None, hook: Hook | None, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Series:
     """A number a night, tonight's last, as it was measured; NaN where there is none.
 
     `nights` are their names, `usable` where nothing disturbed the run, `breaks` the positions at which a segment begins. `cases`
-    are what the index says, None where the rung was not measured; `again` is of tonight's second run.
+    are what the index says, None where the rung was not measured; `again` is of tonight's second run. `around`: what is known of
+    breaks, in words, by position.
     """
 
     row: MatrixRow
@@ -72,6 +73,7 @@ class Series:
     breaks: tuple[int, ...]
     cases: tuple[Case | None, ...] = ()
     again: Case | None = None
+    around: Mapping[int, str] = field(default_factory=dict)
 
 
 class Cases:
@@ -97,11 +99,24 @@ class Cases:
 
 def tonight(night: Night, past: Past, found: Cases) -> tuple[Series, ...]:
     """Return the series of every row that has a run tonight. Raises StoreError."""
-    tried = [(Once(night, came), past.of(came.row.key)) for came in night.rows if came.run and came.outcome != "fresh"]
-    rows = [[*(each for each in before if each.came.outcome not in _NO_NIGHTS), now] for now, before in tried]
+    tried = [came for came in night.rows if came.run and came.outcome not in _NO_NIGHTS]
+    return _of(tried, night, past, found)
+
+
+def all_rows(night: Night, past: Past, found: Cases) -> tuple[Series, ...]:
+    """Return the series of every row of tonight's matrix, measured tonight or not. Raises StoreError."""
+    return _of([came for came in night.rows if came.outcome != "excluded"], night, past, found, whole=True)
+
+
+def _of(came: Sequence[RowOutcome], night: Night, past: Past, found: Cases, whole: bool = False) -> tuple[Series, ...]:
+    """The series of some rows; where not `whole` only those that have a value tonight."""
+    every = [[*past.of(each.row.key), Once(night, each)] for each in came]
+    rows = [[once for once in nights if once.came.outcome not in _NO_NIGHTS] for nights in every]
     runs = {name for nights in rows for each in nights for name in (each.came.run, each.came.again) if name}
     cases, confirmed = found.of(runs), _confirmed((*past.nights, night))
-    return tuple(series for nights in rows for series in _of_row(nights, cases, confirmed, found.results))
+    return tuple(
+        series for nights in rows if nights for series in _of_row(nights, cases, confirmed, found.results, whole)
+    )
 
 
 def _confirmed(nights: Sequence[Night]) -> dict[tuple[str, str, str], set[str]]:
@@ -118,14 +133,18 @@ def _named(change: SeriesChange) -> tuple[str, str, str]:
 
 
 def _of_row(
-    nights: Sequence[Once], cases: Mapping[str, Mapping[_Key, Case]], confirmed: Mapping[Any, set[str]], results: Path
+    nights: Sequence[Once],
+    cases: Mapping[str, Mapping[_Key, Case]],
+    confirmed: Mapping[Any, set[str]],
+    results: Path,
+    whole: bool,
 ) -> Iterator[Series]:
     now = nights[-1].came
     runs = [cases.get(each.came.run or "", {}) for each in nights]
     again = cases.get(now.again or "", {})
     segments = _segments(nights)
     names = tuple(each.night.night for each in nights)
-    for key in runs[-1]:
+    for key in dict.fromkeys(key for run in runs for key in run) if whole else runs[-1]:
         mine = tuple(run.get(key) for run in runs)
         rung = key[0] if key[1] is None else f"{key[0]} {key[1]}"
         usable = tuple(case is not None and case["run_state"] not in _DISTURBED for case in mine)
@@ -134,23 +153,30 @@ def _of_row(
             breaks = {*segments, *_scopes(mine, quantity), *(n for n, name in enumerate(names) if name in known)} - {0}
             edges = tuple(sorted(breaks))
             values = _values(mine, quantity, edges, results)
-            if not math.isnan(values[-1]):
-                yield Series(now.row, rung, quantity, names, values, usable, edges, mine, again.get(key))
-    if not math.isnan(built := now.build_s or math.nan):
-        values = (*(each.came.build_s or math.nan for each in nights[:-1]), built)
-        yield Series(now.row, "all rungs", BUILD, names, values, (True,) * len(names), tuple(sorted(segments)))
+            if _is_told(values, whole):
+                yield Series(now.row, rung, quantity, names, values, usable, edges, mine, again.get(key), segments)
+    built = tuple(each.came.build_s or math.nan for each in nights)
+    if _is_told(built, whole):
+        edges = tuple(sorted(segments))
+        yield Series(now.row, "all rungs", BUILD, names, built, (True,) * len(names), edges, around=segments)
 
 
-def _segments(nights: Sequence[Once]) -> set[int]:
-    """Positions at which everything of a row begins anew: another device, runtime or protocol; behind a night that was blamed."""
-    found, last = set(), None
+def _is_told(values: Sequence[float], whole: bool) -> bool:
+    return any(not math.isnan(value) for value in (values if whole else values[-1:]))
+
+
+def _segments(nights: Sequence[Once]) -> dict[int, str]:
+    """Positions at which all of a row begins anew, with the words: another device, runtime or protocol; a device blamed."""
+    found: dict[int, str] = {}
+    last: RowOutcome | None = None
     for place, each in enumerate(nights):
         if place and each.came.row.device in each.night.blamed and not each.came.row.canary:
-            found.add(place)
+            found[place] = "the device changed: it was blamed"
         if each.came.outcome != "measured":
             continue
         if last and _is_another(last, each.came):
-            found.add(place)
+            changed = (identity.changes(last.here, each.came.here), identity.changes(last.there, each.came.there))
+            found[place] = "; ".join(word for words in changed for word in words)
         last = each.came
     return found
 

@@ -125,6 +125,7 @@ def test_a_matrix_with_unknown_names_is_refused_with_its_line_and_nothing_starts
         (("--device", "nobody"), 'no device "nobody"'),
         (("--device", "other"), "no row of the matrix is on other"),
         (("--junit", "no/night.xml"), "there is no folder no"),
+        (("--page", "night.pdf"), "must end in .html"),
         (("--webhook",), "HARNESS_WEBHOOK_URL is not set"),
         (("--dry-run", "--webhook"), "--webhook cannot be said beside --dry-run"),
     ],
@@ -142,11 +143,12 @@ def test_words_that_cannot_be_are_refused_before_anything_starts(cli: Cli, words
 @pytest.mark.slow
 def test_the_second_night_measures_nothing_but_the_canary(cli: Cli) -> None:
     write(cli)
-    done = cli("nightly", "--json", "--markdown", "night.md", "--junit", "night.xml")
+    done = cli("nightly", "--json", "--markdown", "night.md", "--junit", "night.xml", "--page", "night.html")
     assert done.code == 0, done.err
     assert rows(done) == {"local canary": "measured", "local tiny order": "measured"}
     assert done.json["counts"]["new"] == 2 and done.json["ended"] and len(cli.runs) == 2
     assert (cli.folder / "night.md").read_text().startswith("**") and (cli.folder / "night.xml").exists()
+    assert "order 1" in (cli.folder / "night.html").read_text()
 
     second = cli("nightly", "--json")
     assert second.code == 0, second.err
