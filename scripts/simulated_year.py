@@ -144,9 +144,13 @@ def one_night(lab: Lab, night: int) -> Night:
     judged = changes.judge([_history(lab, n, night, again=False) for n in range(len(lab.keys))])
     suspected = [n for n, each in enumerate(judged) if each.state in ("suspected", "confirmed")]
     judged = changes.judge([_history(lab, n, night, again=n in suspected) for n in range(len(lab.keys))])
-    confirmed = [_change(lab, n, each) for n, each in enumerate(judged) if each.state == "confirmed"]
+    doubted = {
+        lab.keys[n][0].device for n, each in enumerate(judged) if each.state == "suspected" and lab.keys[n][0].canary
+    }
+    held = [row.device in doubted and not row.canary for row, _ in lab.keys]  # as harness/nights/judging.py has it
+    confirmed = [_change(lab, n, each) for n, each in enumerate(judged) if each.state == "confirmed" and not held[n]]
     for n, each in enumerate(judged):
-        if each.state == "confirmed" and each.since is not None and each.ratio is not None:
+        if each.state == "confirmed" and not held[n] and each.since is not None and each.ratio is not None:
             lab.breaks[n][each.since] = ""
             lab.told[n][night] = f"{100 * (each.ratio - 1):+.1f} %"
     blamed = {

@@ -8,7 +8,7 @@ for the cache has it: what confirms it is that it lasts, over builds of several 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +52,12 @@ def judge(night: Night, past: Past, cases: Cases) -> Judged:
     verdicts = _verdicts(found, {name: _calibration(cases.results, name) for name in devices})
     said = [(_change(each, of), of.state) for each, of in zip(found, verdicts, strict=True) if of.since is not None]
     blamed = {each.row.device: _blame(each) for each, state in said if is_of_device(each) and state == "confirmed"}
-    told = [(each, state) for each, state in said if is_of_device(each) or each.row.device not in blamed]
+    doubted = {each.row.device for each, state in said if is_of_device(each) and state == "suspected"}
+    told = [
+        (each, "suspected" if _is_held(each, doubted) else state)
+        for each, state in said
+        if is_of_device(each) or each.row.device not in blamed
+    ]
     return Judged(
         confirmed=tuple(each for each, state in told if state == "confirmed"),
         suspected=tuple(each for each, state in told if state == "suspected"),
@@ -64,6 +69,11 @@ def judge(night: Night, past: Past, cases: Cases) -> Judged:
 def is_of_device(change: SeriesChange) -> bool:
     """Whether a change tells of the device: what a canary takes, in time or energy. Its size or accuracy is the program's."""
     return change.row.canary and change.quantity in DEVICES
+
+
+def _is_held(change: SeriesChange, doubted: Collection[str]) -> bool:
+    """Whether to wait a night with a change: the canary seems to have moved, too, and may tell tomorrow that it did."""
+    return change.row.device in doubted and change.quantity in DEVICES and not change.row.canary
 
 
 def is_worth_another_run(change: SeriesChange) -> bool:

@@ -133,6 +133,15 @@ def test_where_the_canary_moves_the_device_is_blamed_and_its_other_rows_are_not_
     assert {change.row.model for change in found.moved} == {"tiny", "resnet18", "vgg16_bn"}
 
 
+def test_while_the_canary_only_seems_to_have_moved_its_devices_other_rows_wait_a_night(tmp_path: Path) -> None:
+    def factor(n: int, row: MatrixRow) -> float:
+        return 1.1 if n >= NIGHTS - (1 if row is CANARY else 2) else 1.0
+
+    found = Lab(tmp_path, rows=(CANARY, ROW), factor=factor).made().judged(again=1.1)
+    assert not found.confirmed and not found.blamed
+    assert {each.row.model for each in found.suspected} == {"tiny", "resnet18"}
+
+
 def test_a_canary_that_became_another_network_blames_nobody(tmp_path: Path) -> None:
     def changed(n: int, came: RowOutcome) -> RowOutcome:
         return replace(came, here={"network": "new" if n >= NIGHTS - 2 else "old"})
