@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,17 @@ if TYPE_CHECKING:
     from harness.records import Run
 
 
-def load(folder: Path) -> Run:
+def load(folder: Path, tell: Callable[[], None] = lambda: None) -> Run:
     """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end.
 
-    A run whose raw samples were given up stays as it was computed then. Nothing is written. Raises StoreError, WireError.
+    `tell` is called before it is recomputed, which takes a second. A run whose raw samples were given up stays as it was computed then. Nothing is written. Raises StoreError, WireError.
     """
     from harness import findings, store
 
     run = store.load(folder)
     if run.analysis_version >= findings.ANALYSIS_VERSION or not run.entries or store.thinned(folder) is not None:
         return run
+    tell()
     from harness import analysis
 
     runtimes = run.plan.runtimes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.cases import show_cases
-from harness.cli.guard import Json, Results, console, guarded, print_json
+from harness.cli.guard import Json, Results, console, first_line, guarded, print_json
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,4 +99,4 @@ def load(folder: Path) -> Run:
     """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end."""
     from harness import stored
 
-    return stored.load(folder)
+    return stored.load(folder, lambda: first_line(f"analysing {folder.name} anew: its numbers are of an older version"))
