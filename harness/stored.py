@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def load(folder: Path, tell: Callable[[], None] = lambda: None) -> Run:
     """Load a run; recompute its numbers from its journals when a newer analysis exists or it never came to its end.
 
-    `tell` is called before it is recomputed, which takes a second. A run whose raw samples were given up stays as it was computed then. Nothing is written. Raises StoreError, WireError.
+    `tell` is called before it is recomputed, which takes a second. A run whose raw samples were given up stays as it was
+    computed then. Nothing is written. Raises StoreError, WireError.
     """
     from harness import findings, store
 
