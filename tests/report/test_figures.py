@@ -47,7 +47,7 @@ def frames_of(run, events):
     journals = {"onnxruntime": events}
     nothing = tables.processes([])
     samples = tables.samples(journals.values())
-    return store.Frames(run, nothing, samples, nothing, tables.processes(journals.values()), nothing, nothing)
+    return store.Frames(run, nothing, samples, nothing, tables.processes(journals.values()), nothing, nothing, nothing)
 
 
 def rows_of(file):
