@@ -43,9 +43,9 @@ def test_patience_begins_when_the_link_is_lost_not_when_it_was_asked(sshd: Sshd)
 def test_who_is_interrupted_leaves_no_channel_that_two_speak_on(sshd: Sshd) -> None:
     link = Link("board", address(sshd))
     link.ask("looking", lambda session: session.home)
-    press(0.3)
     with pytest.raises(KeyboardInterrupt):
-        link.ask("dawdling", lambda session: time.sleep(3))
+        press(0.3)
+        link.ask("dawdling", lambda session: time.sleep(30))
     began = time.monotonic()
     assert link.ask("looking", lambda session: session.home) and time.monotonic() - began < 2
     assert link.address.patience_s == link.patience_s
@@ -64,10 +64,10 @@ def test_an_agent_that_is_being_started_is_ended_with_whoever_started_it(
     job = board.job(["sleep", "sleep"], SLEEPY)
     board.line.python = str(slow)
     board.line.look(board.bundle)
-    press(after_s)
     with pytest.raises(KeyboardInterrupt), jobs.stopped_on_interruption(board.line, job):
+        press(after_s)
         board.line.start(board.bundle, job)
-        time.sleep(5)
+        time.sleep(30)
     time.sleep(1.5)
     left = board.line.holder()
     with contextlib.suppress(DeviceError):
