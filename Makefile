@@ -39,7 +39,7 @@ AGAIN = || { [ $$? -eq 1 ] && $(BIN)/pytest --last-failed --last-failed-no-failu
 
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
 	$(BIN)/pytest -n $(FEW) --dist worksteal -m 'not lab' $(AGAIN) -m 'not lab'; }
-	$(BIN)/pytest -m lab $(AGAIN) -m lab; }  # virtual devices share this machine: one test at a time
+	$(BIN)/pytest -n 2 --dist worksteal -m lab $(AGAIN) -m lab; }  # virtual devices share this machine: two tests at a time
 
 check: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

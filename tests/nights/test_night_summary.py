@@ -47,7 +47,7 @@ def test_facts_stand_in_the_order_in_which_they_matter() -> None:
 def test_a_regression_is_one_line_with_all_that_is_known_of_it() -> None:
     line = next(line for line in markdown(eventful()).splitlines() if "latency: " in line)
     assert line == (
-        "- `pi5` `resnet18 easier onnxruntime fp32`, `easier 3`, latency: 12.1 → 13.4 ms, +10.7 % (+8.1 to +13.0), p 0.00020, "
+        "- `pi5` `resnet18 easier onnxruntime fp32`, `easier 3`, latency: 12.1 → 13.4 ms, +10.7 % (+8.1 to +13.0), p < 0.001, "
         "since 2026-11-20 (run 20261120T021500Z-1a2b, confirmed by 20261120T043000Z-9f0e)"
     )
 
@@ -148,4 +148,5 @@ def test_an_interval_that_cannot_be_had_is_left_out_and_nothing_is_infinite() ->
     assert percent(change(row(), 1.2, low=None, high=None)) == "+20.0 %"
     assert percent(change(row(), 1.2, low=1.1, high=float("inf"))) == "+20.0 %"
     assert percent(change(row(), float("inf"), before=0.0)) == "from nothing"
-    assert "p 0" not in fact(change(row(), p=None))
+    assert ", p " not in fact(change(row(), p=None))
+    assert ", p 0.0023" in fact(change(row(), p=0.0023))

@@ -25,7 +25,9 @@ def rows_of(file):
 
 def framed(journals=JOURNALS, run=RUN, meters=None):
     empty = tables.samples([])
-    return store.Frames(run, empty, empty, empty, empty, tables.power(journals, meters), tables.windows(journals), empty)
+    return store.Frames(
+        run, empty, empty, empty, empty, tables.power(journals, meters), tables.windows(journals), empty
+    )
 
 
 def drawn(run):
