@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.histories import Floats, Year
-from benchmarks.noise import WORK
+from benchmarks.strangers import environment
 from harness.stats import changes
 
 Alarms = npt.NDArray[np.int8]  # [series, nights]: 1 slower, -1 faster, 0 nothing
@@ -152,18 +151,7 @@ def ruptures(logs: Floats) -> list[list[int]]:
 def _asked(what: str, logs: Floats, start: int) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         np.save(file.name, logs)
-        command = [str(_environment()), str(CHILD), what, file.name, str(start)]
+        command = [str(environment("steps", NEEDS)), str(CHILD), what, file.name, str(start)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _environment() -> Path:
-    """The Python of an environment with asv and ruptures, made where it is not there."""
-    folder = WORK / "steps"
-    python = folder / "bin" / "python"
-    if not (folder / "whole").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *NEEDS], check=True)
-        (folder / "whole").touch()
-    return python

@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.figures import Figure
 from benchmarks.noise import RUNTIME, WORK
 from benchmarks.peers import ours
+from benchmarks.strangers import environment
 from harness import calibrate, inventory, stats
 from harness.calibration import REFERENCE
 
@@ -57,7 +58,7 @@ def measure() -> list[Figure]:
     device = inventory.device("local", inventory.locate(None))
     asked = calibrate.Asked(device.name, RUNTIME, "", 0.0)
     artifact = calibrate.yardsticks(asked, device, lambda _: None)[REFERENCE]
-    python, medians, walls = _environment(), defaultdict(list), defaultdict(list)
+    python, medians, walls = environment("peers", NEEDS), defaultdict(list), defaultdict(list)
     for turn in range(ROUNDS):
         calls: dict[str, Callable[[], float]] = {
             name: lambda script=script: _ask(python, script, Path(artifact.path))  # type: ignore[misc]
@@ -99,14 +100,3 @@ def _ask(python: Path, script: str, model: Path) -> float:
     if done.returncode:
         raise RuntimeError(f"{script}: {done.stderr[-2000:]}")
     return float(json.loads(done.stdout.strip().splitlines()[-1])["median_ns"])
-
-
-def _environment() -> Path:
-    """The Python of the peers' own environment, made where it is not there."""
-    folder = WORK / "peers"
-    python = folder / "bin" / "python"
-    if not (folder / "whole").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *NEEDS], check=True)
-        (folder / "whole").touch()
-    return python
