@@ -11,7 +11,6 @@ import math
 import os
 import random
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure
-from benchmarks.noise import RUNTIME, WORK
+from benchmarks.noise import RUNTIME
 from benchmarks.peers import ours
 from benchmarks.strangers import environment
 from harness import calibrate, inventory, stats
