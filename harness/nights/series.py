@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import store
-from harness.errors import StoreError
+from harness.errors import HarnessError
 from harness.nights import identity
 from harness.nights.past import Once, Past
 from harness.records.nights import MatrixRow, Night, RowOutcome, SeriesChange
@@ -55,6 +55,13 @@ QUANTITIES = (
 )
 
 
+_USED = (  # columns of a case: a year has a hundred thousand cases
+    *("folder", "case_id", "runtime", "run_state", "status", "blocks", "variant", "artifact_accuracy"),
+    *("energy_scope", "energy_scenario", "accuracy_low", "accuracy_high", "energy_j_low", "energy_j_high"),
+    *("latency_ns_low", "latency_ns_high", *(each.column for each in QUANTITIES if each.column)),
+)
+
+
 @dataclass(frozen=True)
 class Series:
     """A number a night, tonight's last, as it was measured; NaN where there is none.
@@ -82,6 +89,7 @@ class Cases:
     def __init__(self, results: Path) -> None:
         self.results = results
         self._held: dict[str, dict[_Key, Case]] = {}
+        self._sizes: dict[tuple[str, str], Mapping[str, float]] = {}
 
     def of(self, runs: set[str]) -> Mapping[str, Mapping[_Key, Case]]:
         """Return the cases of these runs, by run, then by ladder, rung, runtime and precision. Raises StoreError."""
@@ -92,9 +100,18 @@ class Cases:
                 for case in search.all():
                     if case["run"] in missing:
                         key = (case["ladder"], case["rung"], case["runtime"], case["precision"])
-                        self._held.setdefault(case["run"], {})[key] = case
+                        self._held.setdefault(case["run"], {})[key] = {name: case[name] for name in _USED}
         self._held |= {name: {} for name in missing - self._held.keys()}
         return self._held
+
+    def size(self, case: Case | None) -> float:
+        """Return the bytes of the artifact that a case measured, as its job says; NaN where none can be read."""
+        if case is None:
+            return math.nan
+        key = (case["folder"], case["runtime"])
+        if key not in self._sizes:
+            self._sizes[key] = _sizes(self.results / key[0], key[1])
+        return self._sizes[key].get(case["case_id"], math.nan)
 
 
 def tonight(night: Night, past: Past, found: Cases) -> tuple[Series, ...]:
@@ -113,10 +130,9 @@ def _of(came: Sequence[RowOutcome], night: Night, past: Past, found: Cases, whol
     every = [[*past.of(each.row.key), Once(night, each)] for each in came]
     rows = [[once for once in nights if once.came.outcome not in _NO_NIGHTS] for nights in every]
     runs = {name for nights in rows for each in nights for name in (each.came.run, each.came.again) if name}
-    cases, confirmed = found.of(runs), _confirmed((*past.nights, night))
-    return tuple(
-        series for nights in rows if nights for series in _of_row(nights, cases, confirmed, found.results, whole)
-    )
+    found.of(runs)  # all of them at once
+    confirmed = _confirmed((*past.nights, night))
+    return tuple(series for nights in rows if nights for series in _of_row(nights, found, confirmed, whole))
 
 
 def _confirmed(nights: Sequence[Night]) -> dict[tuple[str, str, str], set[str]]:
@@ -132,14 +148,8 @@ def _named(change: SeriesChange) -> tuple[str, str, str]:
     return change.row.key, change.rung, change.quantity
 
 
-def _of_row(
-    nights: Sequence[Once],
-    cases: Mapping[str, Mapping[_Key, Case]],
-    confirmed: Mapping[Any, set[str]],
-    results: Path,
-    whole: bool,
-) -> Iterator[Series]:
-    now = nights[-1].came
+def _of_row(nights: Sequence[Once], found: Cases, confirmed: Mapping[Any, set[str]], whole: bool) -> Iterator[Series]:
+    now, cases = nights[-1].came, found.of(set())
     runs = [cases.get(each.came.run or "", {}) for each in nights]
     again = cases.get(now.again or "", {})
     segments = _segments(nights)
@@ -152,7 +162,7 @@ def _of_row(
             known = confirmed.get((now.row.key, rung, quantity.name), set())
             breaks = {*segments, *_scopes(mine, quantity), *(n for n, name in enumerate(names) if name in known)} - {0}
             edges = tuple(sorted(breaks))
-            values = _values(mine, quantity, edges, results)
+            values = _values(mine, quantity, edges, found, whole)
             if _is_told(values, whole):
                 yield Series(now.row, rung, quantity, names, values, usable, edges, mine, again.get(key), segments)
     built = tuple(each.came.build_s or math.nan for each in nights)
@@ -199,15 +209,20 @@ def _scopes(cases: Sequence[Case | None], quantity: Quantity) -> set[int]:
 
 
 def _values(
-    cases: Sequence[Case | None], quantity: Quantity, breaks: Sequence[int], results: Path
+    cases: Sequence[Case | None], quantity: Quantity, breaks: Sequence[int], found: Cases, whole: bool
 ) -> tuple[float, ...]:
     if quantity is not SIZE:
         return tuple(_number(case, quantity.column) for case in cases)
+    if whole:
+        return tuple(found.size(case) for case in cases)
     # Jobs are files each: of a size only the level's first and tonight's count.
-    start = max(breaks, default=0)
-    first = next((n for n in range(start, len(cases)) if cases[n]), len(cases) - 1)
-    wanted = {first, len(cases) - 1}
-    return tuple(_size(case, results) if n in wanted else math.nan for n, case in enumerate(cases))
+    last, values = len(cases) - 1, [math.nan] * len(cases)
+    values[last] = found.size(cases[last])
+    for place in range(max(breaks, default=0), last):
+        values[place] = found.size(cases[place])
+        if not math.isnan(values[place]):
+            break
+    return tuple(values)
 
 
 def _number(case: Case | None, column: str) -> float:
@@ -219,12 +234,9 @@ def _number(case: Case | None, column: str) -> float:
     return math.nan if value is None else float(value)
 
 
-def _size(case: Case | None, results: Path) -> float:
-    """Bytes of the artifact that a case measured, as its job says."""
-    if case is not None:
-        with suppress(StoreError):
-            job = store.load_job(results / case["folder"], case["runtime"])
-            for each in job.cases if job else ():
-                if each.case_id == case["case_id"]:
-                    return float(each.artifact.size_bytes)
-    return math.nan
+def _sizes(folder: Path, runtime: str) -> Mapping[str, float]:
+    """Bytes of the artifacts of a run's job, by case; none where it has no job, or one that cannot be read."""
+    with suppress(HarnessError, OSError, ValueError):  # a night does not fall over an old file
+        job = store.load_job(folder, runtime)
+        return {each.case_id: float(each.artifact.size_bytes) for each in (job.cases if job else ())}
+    return {}

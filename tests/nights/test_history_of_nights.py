@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import made_nights
-from test_judging import NIGHTS, OTHER, ROW, Lab, slower
+from test_judging import NIGHTS, OTHER, ROW, Lab, slower, write_sizes
 
 from harness.nights import gallery, history, series
 from harness.nights.past import Past
@@ -51,3 +51,11 @@ def test_rows_that_were_fresh_or_missing_tonight_are_drawn_all_the_same(tmp_path
     fresh, away = drawn["vgg16_bn", "easier 0", "latency"], drawn["resnet18", "easier 0", "latency"]
     assert len(fresh.nights) == fresh.measured == NIGHTS - 1
     assert len(away.nights) == NIGHTS and away.measured == NIGHTS - 1 and away.values[-1] is None
+
+
+def test_sizes_of_artifacts_are_drawn_of_every_night_whose_job_can_be_read(tmp_path: Path) -> None:
+    lab = Lab(tmp_path).made(5)
+    write_sizes(lab, lambda n: 1000 + n)
+    (tmp_path / "local" / str(lab.nights[1].rows[0].run) / "jobs" / "onnxruntime" / "job.json").write_text("{")
+    drawn = chronicles(lab)["resnet18", "easier 1", "artifact size"]
+    assert drawn.values == (1000, None, 1002, 1003, 1004)

@@ -233,18 +233,30 @@ def test_an_accuracy_that_falls_is_confirmed_at_once_and_one_example_is_none(tmp
 
 def test_a_larger_artifact_is_a_change_for_the_worse(tmp_path: Path) -> None:
     lab = Lab(tmp_path).made(3)
-    for n, night in enumerate(lab.nights):
-        folder = tmp_path / "local" / str(night.rows[0].run)
-        run = store.load(folder)
-        sizes = {entry.case.case_id: artifact(1000 + 7 * (n == 2)) for entry in run.entries}
-        job = jobs.make(run, "onnxruntime", sizes, Profile("host", "here", "any", ("onnxruntime",)))
-        assert job is not None
-        store.save_job(folder, job)
+    write_sizes(lab, lambda n: 1007 if n == 2 else 1000)
     found = lab.judged()
     assert {(change.quantity, change.before, change.after) for change in found.confirmed} == {
         ("artifact size", 1000.0, 1007.0)
     }
     assert {change.direction for change in found.confirmed} == {"worse"}
+
+
+def test_sizes_go_on_from_the_first_job_that_can_be_read(tmp_path: Path) -> None:
+    lab = Lab(tmp_path).made(4)
+    write_sizes(lab, lambda n: 1007 if n == 3 else 1000)
+    (tmp_path / "local" / str(lab.nights[0].rows[0].run) / "jobs" / "onnxruntime" / "job.json").write_bytes(b"\xff")
+    assert {change.before for change in lab.judged().confirmed} == {1000.0}
+
+
+def write_sizes(lab: Lab, size: Callable[[int], int]) -> None:
+    """Give the first row's run of each night a job, with artifacts of so many bytes."""
+    for n, night in enumerate(lab.nights):
+        folder = lab.results / "local" / str(night.rows[0].run)
+        run = store.load(folder)
+        sizes = {entry.case.case_id: artifact(size(n)) for entry in run.entries}
+        job = jobs.make(run, "onnxruntime", sizes, Profile("host", "here", "any", ("onnxruntime",)))
+        assert job is not None
+        store.save_job(folder, job)
 
 
 def artifact(size: int) -> Artifact:
