@@ -9,7 +9,7 @@ import browser
 import pytest
 import vl_convert
 
-from harness.report.page import chronicles, nights
+from harness.report.page import chronicles, nights, room
 from harness.report.page.chronicles import Chronicle
 from harness.report.page.nights import Fact, Section
 
@@ -70,8 +70,42 @@ def test_nights_that_were_disturbed_or_missing_are_of_no_level():
 
 def test_a_series_of_nothing_and_one_of_a_single_night_are_drawn():
     nothing, one = series(values=(None,) * 30), series(values=(None,) * 29 + (10.0,))
-    data = data_of(page_of(nothing, one))
-    assert [mark["kind"] for mark in data["marks"]].count("point") == 1
+    points = data_of(page_of(nothing, one))["points"]
+    assert [each["value"] for each in points["series"]] == [[], [10.0]]
+
+
+def test_points_are_columns_with_the_nights_of_all_series_once():
+    values = (*(None,) * 27, 10.0, 123456.789, 10.5)
+    found = (series(values=values, usable=(*(True,) * 28, False, True)), series(level=3.0))
+    points = chronicles.points(found, DAYS[26])
+    assert points["nights"] == list(DAYS[26:])
+    one, two = points["series"]
+    assert (one["at"], one["value"], one["off"]) == ([1, 2, 3], [10.0, 123457.0, 10.5], [1])
+    assert two["at"] == [0, 1, 2, 3] and len(two["low"]) == len(two["high"]) == 4 and two["off"] == []
+
+
+def test_what_has_no_room_is_left_out_from_the_last_in_rank_and_the_oldest_night_and_that_is_said():
+    found = [series(f"pi{n}") for n in range(4)]
+    fits = room.of(found, (2, 0, 1, 3), series=3, values=30)
+    assert fits.series == (2, 0, 1) and fits.begin == DAYS[20]
+    assert fits.note == (
+        "3 of 4 series are on this page: those that changed last. Figures have the newest 10 of 30 nights; levels rest on all."
+    )
+    assert room.of(found, (0, 1, 2, 3)) == room.Room((0, 1, 2, 3), DAYS[0], "")
+    assert room.of((), ()) == room.Room((), "", "")
+
+
+def test_levels_and_cuts_before_the_first_night_that_is_drawn_are_left_out():
+    drawn = list(chronicles.lines(series(step=20, breaks={5: "upgrade"}), 0, DAYS[24]))
+    assert [(each["kind"], each["night"]) for each in drawn] == [("level", DAYS[24])]
+
+
+def test_a_fact_of_a_series_without_room_stands_without_it(monkeypatch):
+    monkeypatch.setattr(room, "SERIES", 1)
+    monkeypatch.setattr(room.of, "__defaults__", (1, room.VALUES))
+    section = Section("Missing", "warning", "Did not arrive.", (Fact("calm", "it is gone", (0,)),))
+    text = page_of(series("calm"), series("said", tonight="+10.0 %"), sections=[section])
+    assert "it is gone" in text and len(data_of(text)["rows"]["rows"]) == 1
 
 
 def test_the_figure_is_vega_lite_that_compiles():

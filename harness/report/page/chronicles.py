@@ -72,26 +72,55 @@ class Chronicle:
 
 def marks(each: Chronicle, number: int) -> Iterator[dict[str, Any]]:
     """Yield what is drawn of a chronicle: points, levels, cuts. Its panel is its own."""
-    common = {"n": number, "panel": number}
     columns = zip(each.nights, each.values, each.low, each.high, each.usable, strict=True)
     for night, value, low, high, usable in columns:
         if value is not None:
-            yield {
-                **common,
-                "kind": "point",
-                "night": night,
-                "value": value,
-                "low": low,
-                "high": high,
-                "usable": usable,
-            }
+            span = {"value": value, "low": low, "high": high}
+            yield {"n": number, "panel": number, "kind": "point", "night": night, **span, "usable": usable}
+    yield from lines(each, number)
+
+
+def lines(each: Chronicle, number: int, begin: str = "") -> Iterator[dict[str, Any]]:
+    """Yield what is drawn of a chronicle but for its points, from the night `begin` on: levels, cuts."""
+    common = {"n": number, "panel": number}
     for segment in each.segments:
-        span = {"night": each.nights[segment.first], "until": each.nights[segment.last]}
-        yield {**common, "kind": "level", **span, "value": math.exp(segment.level)}
-    late = _LATE * len(each.nights)
+        span = {"night": max(each.nights[segment.first], begin), "until": each.nights[segment.last]}
+        if span["until"] >= begin:
+            yield {**common, "kind": "level", **span, "value": math.exp(segment.level)}
+    shown = sum(night >= begin for night in each.nights)
+    late = len(each.nights) - (1 - _LATE) * shown
     for kind, texts in (("moved", _moves(each)), ("around", each.breaks), ("told", each.told)):
         for place, text in texts.items():
-            yield {**common, "kind": kind, "night": each.nights[place], "text": text, "late": place > late}
+            if (night := each.nights[place]) >= begin:
+                yield {**common, "kind": kind, "night": night, "text": text, "late": place > late}
+
+
+def points(found: Sequence[Chronicle], begin: str = "") -> dict[str, Any]:
+    """Return the points of all chronicles from the night `begin` on, as columns: as objects they take four times the room.
+
+    `nights` are those of all; of each series `at` are positions among them, `off` the places of points that were disturbed.
+    """
+    nights = sorted({night for each in found for night in each.nights if night >= begin})
+    place = {night: n for n, night in enumerate(nights)}
+    return {"nights": nights, "series": [_columns(each, place) for each in found]}
+
+
+def _columns(each: Chronicle, place: Mapping[str, int]) -> dict[str, list[Any]]:
+    kept = [n for n, night in enumerate(each.nights) if night in place and each.values[n] is not None]
+    return {
+        "at": [place[each.nights[n]] for n in kept],
+        **{name: [_short(column[n]) for n in kept] for name, column in _limits(each).items()},
+        "off": [at for at, n in enumerate(kept) if not each.usable[n]],
+    }
+
+
+def _limits(each: Chronicle) -> Mapping[str, Sequence[float | None]]:
+    return {"value": each.values, "low": each.low, "high": each.high}
+
+
+def _short(value: float | None) -> float | None:
+    """A value to six digits: more than is drawn, and half as long."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _moves(each: Chronicle) -> dict[int, str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.report.page import chronicles, document
+from harness.report.page import chronicles, document, room
 from harness.report.page.charts import Chart
 from harness.report.page.chronicles import Chronicle
 from harness.report.page.marks import NULL
@@ -49,13 +49,13 @@ def write(title: str, about: str, sections: Sequence[Section], found: Sequence[C
     """
     document.require_suffix(out)
     page = html(title, about, sections, found)
-    return document.save(page, out, f"{len(found)} series", "Keep fewer nights or rows in it.")
+    return document.save(page, out, f"{len(found)} series", "Ask for fewer devices: --device.")
 
 
 def html(title: str, about: str, sections: Sequence[Section], found: Sequence[Chronicle]) -> str:
     """Return the page of a night."""
-    order = chronicles.ranked(found)
-    found, places = [found[n] for n in order], {old: new for new, old in enumerate(order)}
+    fits = room.of(found, chronicles.ranked(found))
+    found, places = [found[n] for n in fits.series], {old: new for new, old in enumerate(fits.series)}
     series = [_values(n, each) for n, each in enumerate(found)]
     chart = Chart("nights", "Series", _READS, ("kind",), chronicles.figure(), source="marks", palette="inks")
     filters = [(key, name, list(dict.fromkeys(each[key] for each in series))) for key, name in _FILTERS]
@@ -63,7 +63,7 @@ def html(title: str, about: str, sections: Sequence[Section], found: Sequence[Ch
     return document.render(
         "nights.html.jinja",
         title=title,
-        many=about,
+        many=" ".join(filter(None, (about, fits.note))),
         kinds=[_kind(section, n, places) for n, section in enumerate(sections) if section.facts],
         filters=filters,
         looks={},
@@ -74,7 +74,8 @@ def html(title: str, about: str, sections: Sequence[Section], found: Sequence[Ch
             "columns": [key for key in _values(0, found[0]) if key != "n"] if found else [],
             "filters": {key: names for key, _, names in filters},
             "rows": document.lean(series),
-            "marks": [mark for n, each in enumerate(found) for mark in chronicles.marks(each, n)],
+            "marks": [mark for n, each in enumerate(found) for mark in chronicles.lines(each, n, fits.begin)],
+            "points": chronicles.points(found, fits.begin),
             "charts": {"nights": asdict(chart)} if found else {},
             "panels": {str(n): f"{each.device}, {each.title} ({each.unit})" for n, each in enumerate(found)},
             "palettes": {"inks": {"light": light, "dark": dark}},
@@ -136,7 +137,7 @@ def _kind(section: Section, number: int, places: Mapping[int, int]) -> Kind:
             where=fact.where,
             cause=fact.text,
             advice="",
-            numbers=tuple(places[each] for each in fact.series),
+            numbers=tuple(places[each] for each in fact.series if each in places),
         )
         for n, fact in enumerate(section.facts)
     )

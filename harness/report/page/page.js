@@ -4,6 +4,13 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const { keys, rows: found } = data.rows; // keys stand once
   data.rows = found.map((row) => Object.fromEntries(row.map((value, n) => [keys[n], value])));
+  // Points of a series over nights come as columns.
+  for (const [n, { at, value, low, high, off }] of (data.points?.series ?? []).entries()) {
+    const disturbed = new Set(off);
+    for (const [k, night] of at.entries()) {
+      data.marks.push({ n, panel: n, kind: "point", night: data.points.nights[night], value: value[k], low: low[k], high: high[k], usable: !disturbed.has(k) });
+    }
+  }
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const get = (id) => document.getElementById(id);
 
@@ -86,11 +93,18 @@
     };
   };
 
+  // What each panel draws: sorted out once, for there may be hundreds.
+  const drawn = {};
+  for (const source of new Set(Object.values(data.charts).map((chart) => chart.source))) {
+    drawn[source] = Object.keys(data.panels).map(() => []);
+    for (const row of data[source]) drawn[source][row.panel].push(row);
+  }
+
   class Panel {
     // One figure of one panel: drawn when it comes into sight, filled anew when filters change.
     constructor(chart, number, home) {
       this.chart = chart;
-      this.rows = data[chart.source].filter((row) => row.panel === number && chart.needs.every((field) => row[field] != null));
+      this.rows = drawn[chart.source][number].filter((row) => chart.needs.every((field) => row[field] != null));
       this.seen = this.stale = this.busy = false;
       if (this.rows.length === 0) return;
       this.figure = document.createElement("figure");
