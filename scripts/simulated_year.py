@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -144,10 +145,7 @@ def one_night(lab: Lab, night: int) -> Night:
     judged = changes.judge([_history(lab, n, night, again=False) for n in range(len(lab.keys))])
     suspected = [n for n, each in enumerate(judged) if each.state in ("suspected", "confirmed")]
     judged = changes.judge([_history(lab, n, night, again=n in suspected) for n in range(len(lab.keys))])
-    doubted = {
-        lab.keys[n][0].device for n, each in enumerate(judged) if each.state == "suspected" and lab.keys[n][0].canary
-    }
-    held = [row.device in doubted and not row.canary for row, _ in lab.keys]  # as harness/nights/judging.py has it
+    held = _held(lab, judged)
     confirmed = [_change(lab, n, each) for n, each in enumerate(judged) if each.state == "confirmed" and not held[n]]
     for n, each in enumerate(judged):
         if each.state == "confirmed" and not held[n] and each.since is not None and each.ratio is not None:
@@ -161,6 +159,13 @@ def one_night(lab: Lab, night: int) -> Night:
     changed = tuple(each for each in confirmed if each.row.canary or each.row.device not in blamed)
     begun = f"{_day(night)}T02:00:00+00:00"
     return Night(1, _day(night), begun, begun.replace("T02", "T04"), rows, changed, (), notes, blamed)
+
+
+def _held(lab: Lab, judged: Sequence[changes.Judgement]) -> list[bool]:
+    """Which series wait a night, as harness/nights/judging.py has it: their canary was not measured, or seems to have moved."""
+    canaries = [(row.device, each.state) for (row, _), each in zip(lab.keys, judged, strict=True) if row.canary]
+    doubted = {device for device, state in canaries if state in ("unjudged", "suspected")}
+    return [row.device in doubted and not row.canary for row, _ in lab.keys]
 
 
 def _history(lab: Lab, n: int, night: int, again: bool) -> History:

@@ -18,7 +18,8 @@ _NOT_ARRIVED = ("missing", "unreachable", "out-of-time")
 class Facts:
     """The facts of a night. `new` and `unchanged` were measured; `late` did not fit into it, `absent` are all others missing.
 
-    `suspected` were seen once and not confirmed; `blamed` why a device's rows are not reported, `silent` how many those are.
+    `suspected` were seen once and not confirmed, `waiting` could not be, for the canary of their device does not vouch for it;
+    `doubted` says why, by device. `blamed`: why a device's rows are not reported, `silent` how many those are.
     """
 
     regressions: tuple[SeriesChange, ...]
@@ -28,11 +29,13 @@ class Facts:
     late: tuple[RowOutcome, ...]
     new: tuple[RowOutcome, ...]
     improved: tuple[SeriesChange, ...]
+    waiting: tuple[SeriesChange, ...]
     suspected: tuple[SeriesChange, ...]
     unchanged: tuple[RowOutcome, ...]
     fresh: tuple[RowOutcome, ...]
     excluded: tuple[RowOutcome, ...]
     blamed: Mapping[str, str]
+    doubted: Mapping[str, str]
     silent: int
 
     @property
@@ -46,6 +49,7 @@ class Facts:
             "out_of_time": len(self.late),
             "new": len(self.new),
             "improved": len(self.improved),
+            "waiting": len(self.waiting),
             "unconfirmed": len(self.suspected),
             "unchanged": len(self.unchanged),
             "fresh": len(self.fresh),
@@ -62,6 +66,8 @@ def facts(night: Night) -> Facts:
     measured = [row for row in night.rows if row.outcome == "measured"]
     told = [row for row in measured if row.row.device not in night.blamed]
     moved = {change.row.key for change in changes}
+    seen = [change for change in night.suspected if change.row.device not in night.blamed]
+    held = [change for change in seen if change.row.device in night.waiting and not change.row.canary]
     return Facts(
         regressions=_largest(change for change in changes if change.direction == "worse"),
         failing=tuple(row for row in failed if not row.failed_before),
@@ -70,11 +76,13 @@ def facts(night: Night) -> Facts:
         late=tuple(row for row in gone if row.outcome == "out-of-time"),
         new=tuple(row for row in told if row.new),
         improved=_largest(change for change in changes if change.direction == "better"),
-        suspected=tuple(change for change in night.suspected if change.row.device not in night.blamed),
+        waiting=tuple(held),
+        suspected=tuple(change for change in seen if change not in held),
         unchanged=tuple(row for row in told if not row.new and row.row.key not in moved),
         fresh=tuple(row for row in night.rows if row.outcome == "fresh"),
         excluded=tuple(row for row in night.rows if row.outcome == "excluded"),
         blamed=night.blamed,
+        doubted=night.waiting,
         silent=len(measured) - len(told),
     )
 

@@ -39,6 +39,9 @@ def _sections(told: Facts, night: Night, found: _Drawn) -> Iterator[Section]:
     new = tuple(Fact(_where(each.row), "Measured for the first time.", _of(each.row, found)) for each in told.new)
     yield Section("New", "info", "Rows that no earlier night has.", new)
     yield Section("Improved", "info", "Confirmed by a second run of the same night.", _changed(told.improved, found))
+    doubts = (_of_device(device, reason, found) for device, reason in told.doubted.items())
+    wait = "The device's canary does not vouch for it tonight: nobody knows yet whether the device moved."
+    yield Section("Waiting a night", "info", wait, (*doubts, *_changed(told.waiting, found)))
     once = "No alarm: a second run did not show it."
     yield Section("Seen once, not confirmed", "info", once, _changed(told.suspected, found))
     unchanged = tuple(Fact(_where(each.row), "No change.", _of(each.row, found)) for each in told.unchanged)

@@ -8,7 +8,7 @@ for the cache has it: what confirms it is that it lasts, over builds of several 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from harness import store
 from harness.errors import StoreError
 from harness.nights import series
 from harness.nights.past import Past
-from harness.nights.series import BUILD, QUANTITIES, SIZE, Case, Cases, Series
-from harness.records.nights import Night, SeriesChange
+from harness.nights.series import BUILD, LATENCY, QUANTITIES, SIZE, Case, Cases, Series
+from harness.records.nights import Night, RowOutcome, SeriesChange
 from harness.stats import changes
 from harness.stats.changes import History, Judgement, Rule, Tolerance
 
@@ -33,16 +33,23 @@ _INTERVAL = 2 * 1.96  # standard errors that a 95 % interval is wide
 _ONE_EXAMPLE = 0.1  # of an accuracy's interval: about what one example of the test set makes
 _FROM_NOTHING = 1e6  # the ratio to a level of 0
 _TINY = 1e-300
+_SEEMS = "its canary seems to have moved, too"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is said of a night: what holds, what only seemed so, devices to blame and why. `moved`: both, whoever is to blame."""
+    """What is said of a night: what holds, what only seemed so, devices to blame and why. `moved`: both, whoever is to blame.
+
+    `unheard`: devices whose canary says nothing tonight, and why; `waiting`: those of which something waits for it, or because
+    the canary seems to have moved itself.
+    """
 
     confirmed: tuple[SeriesChange, ...]
     suspected: tuple[SeriesChange, ...]
     blamed: Mapping[str, str]
     moved: tuple[SeriesChange, ...]
+    unheard: Mapping[str, str]
+    waiting: Mapping[str, str]
 
 
 def judge(night: Night, past: Past, cases: Cases) -> Judged:
@@ -52,17 +59,22 @@ def judge(night: Night, past: Past, cases: Cases) -> Judged:
     verdicts = _verdicts(found, {name: _calibration(cases.results, name) for name in devices})
     said = [(_change(each, of), of.state) for each, of in zip(found, verdicts, strict=True) if of.since is not None]
     blamed = {each.row.device: _blame(each) for each, state in said if is_of_device(each) and state == "confirmed"}
-    doubted = {each.row.device for each, state in said if is_of_device(each) and state == "suspected"}
+    unheard = _unheard(night, zip(found, verdicts, strict=True))
+    doubted = {each.row.device: _SEEMS for each, state in said if is_of_device(each) and state == "suspected"}
+    doubts = {**unheard, **doubted}
     told = [
-        (each, "suspected" if _is_held(each, doubted) else state)
+        (each, "suspected" if _is_held(each, doubts) else state)
         for each, state in said
         if is_of_device(each) or each.row.device not in blamed
     ]
+    held = {each.row.device for each, _ in told if _is_held(each, doubts)}
     return Judged(
         confirmed=tuple(each for each, state in told if state == "confirmed"),
         suspected=tuple(each for each, state in told if state == "suspected"),
         blamed=blamed,
         moved=tuple(each for each, _ in said),
+        unheard=unheard,
+        waiting={device: doubts[device] for device in sorted(held)},
     )
 
 
@@ -71,9 +83,28 @@ def is_of_device(change: SeriesChange) -> bool:
     return change.row.canary and change.quantity in DEVICES
 
 
-def _is_held(change: SeriesChange, doubted: Collection[str]) -> bool:
-    """Whether to wait a night with a change: the canary seems to have moved, too, and may tell tomorrow that it did."""
-    return change.row.device in doubted and change.quantity in DEVICES and not change.row.canary
+def _is_held(change: SeriesChange, doubts: Collection[str]) -> bool:
+    """Whether to wait a night with a change: nobody knows yet whether it is the device that moved."""
+    return change.row.device in doubts and change.quantity in DEVICES and not change.row.canary
+
+
+def _unheard(night: Night, judged: Iterable[tuple[Series, Judgement]]) -> dict[str, str]:
+    """Devices whose canary says nothing tonight, and why: it was not measured, was disturbed, or has too few nights."""
+    ranked = sorted(judged, key=lambda pair: pair[1].state != "unjudged")  # one rung that is judged is enough
+    told = {each.row.device: of for each, of in ranked if each.row.canary and each.quantity is LATENCY}
+    return {
+        came.row.device: _silence(came, told.get(came.row.device))
+        for came in night.rows
+        if came.row.canary and (came.row.device not in told or told[came.row.device].state == "unjudged")
+    }
+
+
+def _silence(canary: RowOutcome, judged: Judgement | None) -> str:
+    """Why a canary says nothing."""
+    if judged is not None:
+        return f"its canary cannot be judged: {judged.reason}"
+    why = f"{canary.outcome}: {canary.reason}" if canary.outcome != "measured" else "its run has no latency"
+    return f"its canary was not measured, {why}"
 
 
 def is_worth_another_run(change: SeriesChange) -> bool:

@@ -62,7 +62,9 @@ def _suite(night: Night, device: str, changes: Changes, seen: Changes) -> ET.Ele
         },
     )
     suite.extend(cases)
-    if notes := (*((f"blamed: {blame}",) if blame else ()), *night.annotations.get(device, ())):
+    wait = night.waiting.get(device)
+    doubts = (f"blamed: {blame}" if blame else "", f"changes wait a night: {wait}" if wait else "")
+    if notes := (*filter(None, doubts), *night.annotations.get(device, ())):
         ET.SubElement(suite, "system-out").text = _text("\n".join(map(printable, notes)))
     return suite
 
@@ -86,7 +88,7 @@ def _case(
     lines = [f"{row.outcome}: {why(row)}" if row.reason else row.outcome, *filter(None, (runs(row),))]
     if not blame:
         lines += [f"{change.direction}: {fact(change)}" for change in changes]
-        lines += [f"seen once, not confirmed: {fact(change)}" for change in seen]
+        lines += [f"seen, not confirmed: {fact(change)}" for change in seen]
     ET.SubElement(case, "system-out").text = _text("\n".join(lines))
     return case
 

@@ -100,11 +100,13 @@ def confirm(book: Book, past: Past, again: Callable[[set[str]], None]) -> None:
     if canaries:
         again(canaries)
         judged = judging.judge(book.night, past, cases)
-    others = {each.row.key for each in judged.suspected if judging.is_worth_another_run(each)} - canaries
+    able = [each for each in judged.suspected if each.row.device not in judged.unheard]  # others could not be confirmed
+    others = {each.row.key for each in able if judging.is_worth_another_run(each)} - canaries
     if others:
         again(others)
         judged = judging.judge(book.night, past, cases)
-    book.write(changes=judged.confirmed, suspected=judged.suspected, blamed=judged.blamed)
+    told = {"suspected": judged.suspected, "blamed": judged.blamed, "waiting": judged.waiting}
+    book.write(changes=judged.confirmed, **told)
 
 
 def _again(shared: Shared, shifts: Sequence[_Tasked], keys: set[str]) -> None:

@@ -43,10 +43,11 @@ class Quantity:
     more_is_worse: bool = True
 
 
+LATENCY = Quantity("latency", "latency_ns", "ns", changes.TYPICAL)
 SIZE = Quantity("artifact size", "", "bytes", None)
 BUILD = Quantity("build time", "", "s", Rule(least=0.25, windows=changes.TAIL.windows))
 QUANTITIES = (
-    Quantity("latency", "latency_ns", "ns", changes.TYPICAL),
+    LATENCY,
     Quantity("p99", "latency_ns_p99", "ns", changes.TAIL),
     Quantity("energy", "energy_j", "J", changes.TYPICAL),
     Quantity("accuracy", "accuracy", "fraction", None, more_is_worse=False),

@@ -46,6 +46,7 @@ def _sections(found: Facts, night: Night) -> Iterator[str]:
     yield _section("Missing", (*_unreached(found), *(_missing(row) for row in gone)))
     yield _section("New", (f"{where(row.row, code)}: measured for the first time{_by(row)}" for row in found.new))
     yield _section("Improved", (_changed(change, outcomes) for change in found.improved))
+    yield _section("Waiting a night", (*_doubted(found), *(_changed(change, outcomes) for change in found.waiting)))
     yield _section("Seen once, not confirmed", (_changed(change, outcomes) for change in found.suspected))
     yield _unchanged(found)
 
@@ -59,6 +60,11 @@ def _blamed(found: Facts, night: Night) -> Iterator[str]:
     for device, reason in found.blamed.items():
         silent = sum(row.row.device == device and row.outcome == "measured" for row in night.rows)
         yield f"{code(device)}: {code(reason)}; its {plural(silent, 'measured row')} not reported"
+
+
+def _doubted(found: Facts) -> Iterator[str]:
+    for device, reason in found.doubted.items():
+        yield f"{code(device)}: {code(reason)}; what its rows seem to take more or less is not confirmed tonight"
 
 
 def _annotated(night: Night) -> Iterator[str]:

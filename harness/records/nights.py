@@ -180,8 +180,10 @@ class SeriesChange:
 class Night:
     """A night: when, what came of every row, confirmed changes, what was annotated (upgrades), devices to blame and why.
 
-    `suspected` are changes that a second run did not confirm. Times are UTC, ISO 8601. `ended` is None while it goes on.
-    `night` begins with the day on which it began; `session` is that of all its runs.
+    `suspected` are changes that a second run did not confirm; `waiting`: devices whose changes of time and energy could not be
+    confirmed tonight, for their canary does not vouch for them, and why. Times are UTC, ISO 8601; `ended` is None while it goes
+    on. `night` begins with the day on which it began; `session` is that of all its runs. `number` counts the nights of a folder and
+    gives their order: a clock may be set between two of them. 0: of before there were numbers.
     """
 
     schema: int
@@ -193,4 +195,5 @@ class Night:
     suspected: tuple[SeriesChange, ...] = ()
     annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blamed: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
     session: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from test_judging import CANARY, NIGHTS, OTHER, ROW, Lab, slower
+from test_judging import CANARY, NIGHTS, OTHER, ROW, Lab, absent_canary, slower
 
 from harness.nights import book, night
 from harness.nights.past import Past
@@ -66,3 +66,15 @@ def test_where_the_canary_s_second_run_is_as_it_was_the_other_rows_are_measured_
     lab = Lab(tmp_path, rows=(CANARY, ROW), factor=slower(NIGHTS - 1, 1.1)).made()
     found, asked = confirmed(lab, 1.0)
     assert asked == [keys(CANARY), keys(ROW)] and not found.blamed and not found.changes
+
+
+def test_where_no_canary_vouches_nothing_is_measured_again_for_it_could_not_be_confirmed(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, rows=(CANARY, ROW), factor=slower(NIGHTS - 2, 1.1, ROW), came=absent_canary).made()
+    found, asked = confirmed(lab, 1.1)
+    assert not asked and not found.changes and models_of(found) == {"resnet18"}
+    assert found.waiting == {"local": "its canary was not measured, failed: no space"}
+
+
+def models_of(found: Night) -> set[str]:
+    """Models of what was seen and not confirmed."""
+    return {change.row.model for change in found.suspected}

@@ -44,11 +44,13 @@ class Lab:
         self.nights = [self._night(n, draw) for n in range(count)]
         return self
 
-    def judged(self, again: float | None = None) -> judging.Judged:
-        """Judge the last night, with a second run of every row that is so many times slower than it was once."""
+    def judged(self, again: float | None = None, of: MatrixRow | None = None) -> judging.Judged:
+        """Judge the last night, with a second run of every row, or one, that is so many times slower than it was once."""
         *earlier, last = self.nights
         if again is not None:
-            last = replace(last, rows=tuple(self.repeated(each, again) for each in last.rows))
+            wanted = [each.row for each in last.rows] if of is None else [of]
+            rows = [self.repeated(each, again) if each.row in wanted else each for each in last.rows]
+            last = replace(last, rows=tuple(rows))
         return judging.judge(last, Past(earlier), Cases(self.results))
 
     def repeated(self, came: RowOutcome, factor: float) -> RowOutcome:
@@ -140,6 +142,59 @@ def test_while_the_canary_only_seems_to_have_moved_its_devices_other_rows_wait_a
     found = Lab(tmp_path, rows=(CANARY, ROW), factor=factor).made().judged(again=1.1)
     assert not found.confirmed and not found.blamed
     assert {each.row.model for each in found.suspected} == {"tiny", "resnet18"}
+    assert found.waiting == {"local": "its canary seems to have moved, too"} and not found.unheard
+
+
+def contended_canary(n: int, run: Run) -> Run:
+    """Tonight's run of the canary, contended."""
+    is_tonight = n >= NIGHTS - 1 and run.cases[0].model == "tiny"
+    return replace(run, verdict=RunVerdict("contended", ("x",))) if is_tonight else run
+
+
+def absent_canary(n: int, came: RowOutcome) -> RowOutcome:
+    """Tonight's canary, out of reach of its device."""
+    is_tonight = n >= NIGHTS - 1 and came.row.canary
+    return replace(came, outcome="failed", run=None, reason="no space") if is_tonight else came
+
+
+@pytest.mark.parametrize(
+    "how, why",
+    [
+        ({"run": contended_canary}, "its canary cannot be judged: tonight's run was contended or throttled"),
+        ({"came": absent_canary}, "its canary was not measured, failed: no space"),
+    ],
+)
+def test_without_a_canary_to_trust_tonight_its_devices_changes_wait_a_night_and_that_is_said(
+    tmp_path: Path, how: Any, why: str
+) -> None:
+    lab = Lab(tmp_path, rows=(CANARY, ROW), factor=slower(NIGHTS - 2, 1.1, ROW), **how).made()
+    found = lab.judged(again=1.1)
+    assert not found.confirmed and {each.row.model for each in found.suspected} == {"resnet18"}
+    assert found.waiting == {"local": why} and found.unheard == {"local": why}
+
+
+def test_a_canary_of_few_nights_vouches_for_nothing(tmp_path: Path) -> None:
+    def young(n: int, came: RowOutcome) -> RowOutcome:
+        return replace(came, outcome="failed", run=None) if came.row.canary and n < NIGHTS - 5 else came
+
+    found = Lab(tmp_path, rows=(CANARY, ROW), factor=slower(NIGHTS - 2, 1.1, ROW), came=young).made().judged(again=1.1)
+    assert not found.confirmed and "fewer than 3 nights" in found.waiting["local"]
+
+
+def test_a_change_that_waited_is_confirmed_when_the_canary_is_back(tmp_path: Path) -> None:
+    def away(n: int, came: RowOutcome) -> RowOutcome:
+        return replace(came, outcome="missing", run=None) if came.row.canary and n == NIGHTS - 2 else came
+
+    lab = Lab(tmp_path, rows=(CANARY, ROW), factor=slower(NIGHTS - 3, 1.1, ROW), came=away).made()
+    found = lab.judged(again=1.1, of=ROW)
+    assert named(found.confirmed) == {("resnet18", "easier 0", "latency"), ("resnet18", RUNG, "latency")}
+    assert not found.waiting and not found.unheard
+
+
+def test_accuracies_need_no_canary(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, rows=(CANARY, ROW), came=absent_canary, run=lambda n, run: less_accurate(n, run, 0.1)).made()
+    found = lab.judged()
+    assert {change.quantity for change in found.confirmed} == {"accuracy"} and not found.waiting
 
 
 def test_a_canary_that_became_another_network_blames_nobody(tmp_path: Path) -> None:

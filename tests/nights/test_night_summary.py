@@ -78,6 +78,17 @@ def test_unchanged_rows_are_counted_and_not_listed() -> None:
     assert "`plain easier" not in text and "`mobilenet_v2 easier" not in text
 
 
+def test_what_waits_for_a_canary_stands_apart_with_the_reason_and_alarms_nobody() -> None:
+    rows, canary = (came(row()), came(row("jetson"))), row(canary=True)
+    seen = (change(row()), change(canary), change(row("jetson")))
+    made = night(*rows, suspected=seen, waiting={"pi5": "its canary was not measured, failed: no space"})
+    text = markdown(made)
+    waits, once = text.index("## Waiting a night"), text.index("## Seen once, not confirmed")
+    assert "\n\n- `pi5`: `its canary was not measured, failed: no space`; what its rows seem" in text[waits:once]
+    assert text[waits:once].count("latency: ") == 1 and text[once:].count("latency: ") == 2
+    assert exit_code(made) == 0 and facts(made).counts["waiting"] == 1 and facts(made).counts["unconfirmed"] == 2
+
+
 def test_nothing_is_reported_of_a_blamed_device_but_why() -> None:
     text = markdown(eventful())
     assert "- `jetson`: `its canary is 9 % slower`; its 2 measured rows not reported" in text
