@@ -182,8 +182,8 @@ class Night:
 
     `suspected` are changes that a second run did not confirm; `waiting`: devices whose changes of time and energy could not be
     confirmed tonight, for their canary does not vouch for them, and why. Times are UTC, ISO 8601; `ended` is None while it goes
-    on. `night` begins with the day on which it began; `session` is that of all its runs. `number` counts the nights of a folder and
-    gives their order: a clock may be set between two of them. 0: of before there were numbers.
+    on. `night` begins with the day on which it began; `session` is that of all its runs. `number` counts the nights of a folder
+    and gives their order: a clock may be set between two of them. 0: of before there were numbers.
     """
 
     schema: int
