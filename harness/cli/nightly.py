@@ -68,9 +68,11 @@ def _checked(files: Mapping[str, Path | None], webhook: bool, dry_run: bool) -> 
     said = [flag for flag, file in files.items() if file is not None] + ["--webhook"] * webhook
     for flag in said if dry_run else ():
         raise UsageError(f"{flag} cannot be said beside --dry-run: there will be no night to tell of", "Drop one.")
-    for flag, file in files.items():
-        if file is not None and not file.parent.is_dir():
-            raise UsageError(f"{flag} {file}: there is no folder {file.parent}", "Make it, or name another file.")
+    wanted = {flag: file for flag, file in files.items() if file is not None}
+    for flag, file in wanted.items():
+        _require_file(flag, file)
+        if same := [other for other in wanted if other < flag and wanted[other].resolve() == file.resolve()]:
+            raise UsageError(f"{flag} {file}: {same[0]} names this file, too", "Name another file.")
     if (page := files["--page"]) is not None and page.suffix != ".html":
         raise UsageError(f"--page {page}: must end in .html", "Name another file.")
     if not webhook:
@@ -78,6 +80,18 @@ def _checked(files: Mapping[str, Path | None], webhook: bool, dry_run: bool) -> 
     from harness.nights import webhook as door
 
     return door.configured(os.environ)
+
+
+def _require_file(flag: str, file: Path) -> None:
+    """Raise UsageError for what is no file that can be written: after the night it would be too late."""
+    if file == Path("-"):
+        raise UsageError(f"{flag} -: is no file's name", "The summary is printed anyway; --json prints the night.")
+    if not file.parent.is_dir():
+        raise UsageError(f"{flag} {file}: there is no folder {file.parent}", "Make it, or name another file.")
+    if file.is_dir():
+        raise UsageError(f"{flag} {file}: is a folder", "Name a file in it.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f"{flag} {file}: may not be written", "Mend its permissions, or name another file.")
 
 
 def _laid(place: Path, device: str | None) -> tuple[Matrix, tuple[Laid, ...]]:

@@ -10,7 +10,15 @@ from typing import Any, Literal
 from harness import content
 from harness.errors import InventoryError
 from harness.inventory.listed import TAG, opened, require_key
-from harness.inventory.shape_nightly import BlockFile, CanaryFile, OverrideFile, PickFile, RowFile, WordsFile
+from harness.inventory.shape_nightly import (
+    BlockFile,
+    CanaryFile,
+    ExclusionFile,
+    OverrideFile,
+    PickFile,
+    RowFile,
+    WordsFile,
+)
 from harness.inventory.tree import Step, Tree
 from harness.records import Device
 from harness.records.nights import Block, Exclusion, Matrix, Override, Pick
@@ -41,9 +49,7 @@ def nightly(path: Path) -> tuple[tuple[Device, ...], Matrix]:
         canary=reader.canary(said.canary, ("nightly", "canary")),
         blocks=tuple(reader.block(each, ("nightly", "matrix", n)) for n, each in enumerate(said.matrix)),
         includes=tuple(reader.row(each, ("nightly", "include", n)) for n, each in enumerate(said.include)),
-        excludes=tuple(
-            Exclusion(reader.pick(each, ("nightly", "exclude", n)), each.reason) for n, each in enumerate(said.exclude)
-        ),
+        excludes=tuple(reader.exclusion(each, ("nightly", "exclude", n)) for n, each in enumerate(said.exclude)),
         overrides=tuple(reader.override(each, ("nightly", "overrides", n)) for n, each in enumerate(said.overrides)),
         max_age_days=said.max_age_days,
         keep_samples_days=said.keep_samples_days,
@@ -115,6 +121,13 @@ class _Reader:
             threads=tuple(said.threads or ()),
             power_modes=tuple(said.power_modes or ()),
         )
+
+    def exclusion(self, said: ExclusionFile, where: Where) -> Exclusion:
+        if said.model_fields_set <= {"reason"}:
+            raise self.tree.broken(
+                where, "excludes every row: it says only why", "Say which: devices, models, methods, ..."
+            )
+        return Exclusion(self.pick(said, where), said.reason)
 
     def override(self, said: OverrideFile, where: Where) -> Override:
         words = _words(said.words)

@@ -95,9 +95,9 @@ def validate(model: type[_Model], tree: Tree) -> _Model:
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, where[:-1])
             raise tree.broken(where, f'no key "{_word(where[-1])}"', nearest(str(where[-1]), known)) from None
-        said = first["msg"].removeprefix("Value error, ")
+        said = _RULES.get(first["type"], first["msg"].removeprefix("Value error, "))
         value = "" if first["type"] == "missing" else f"; it is {_shown(first['input'])}"
-        raise tree.broken(where, f"{said[0].lower()}{said[1:]}{value}") from None
+        raise tree.broken(where, f"{said[0].lower()}{said[1:]}{value}", _means(model, where)) from None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -109,14 +109,33 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _known_keys(model: type[BaseModel], where: Sequence[Step]) -> tuple[str, ...]:
-    """Return the keys allowed at `where`: walk the model along the path, through mappings and lists of models."""
+    """Return the keys allowed at `where`."""
+    return tuple(_walked(model, where).model_fields)
+
+
+def _means(model: type[BaseModel], where: Sequence[Step]) -> str:
+    """Return what the last key on the way to `where` is for, with its name; nothing where that is not known."""
+    for place in reversed(range(len(where))):
+        above = _walked(model, where[:place])
+        field = getattr(above, "model_fields", {}).get(where[place])
+        if field is not None:
+            return f"{_word(where[place])}: {field.description}" if field.description else ""
+    return ""
+
+
+def _walked(model: type[BaseModel], where: Sequence[Step]) -> Any:
+    """Walk a model along a path, through mappings and lists of models; None past its end."""
     annotation: Any = model
     for step in where:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            annotation = _said(annotation.model_fields[str(step)].annotation)
+            field = annotation.model_fields.get(str(step))
+            annotation = field and _said(field.annotation)
         else:
-            annotation = _said(annotation.__args__[-1])
-    return tuple(annotation.model_fields)
+            annotation = _said((getattr(annotation, "__args__", None) or (None,))[-1])
+    return annotation
+
+
+_RULES = {"model_type": "must be a mapping of keys to values"}  # in other words than pydantic's
 
 
 def _said(annotation: Any) -> Any:

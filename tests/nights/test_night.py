@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -126,6 +127,9 @@ def test_a_matrix_with_unknown_names_is_refused_with_its_line_and_nothing_starts
         (("--device", "other"), "no row of the matrix is on other"),
         (("--junit", "no/night.xml"), "there is no folder no"),
         (("--page", "night.pdf"), "must end in .html"),
+        (("--junit", "."), "is a folder"),
+        (("--markdown", "-"), "is no file's name"),
+        (("--markdown", "night", "--junit", "./night"), "--junit names this file, too"),
         (("--webhook",), "HARNESS_WEBHOOK_URL is not set"),
         (("--dry-run", "--webhook"), "--webhook cannot be said beside --dry-run"),
     ],
@@ -251,7 +255,10 @@ def test_a_second_nightly_is_refused_while_the_first_is_at_work(cli: Cli) -> Non
     first = cli.start("nightly")
     until(lambda: list(cli.folder.glob("results/nights/*.json")))
     second = cli("nightly")
-    assert second.code == 1 and f"another harness nightly is at work there (process {first.pid})" in second.err
+    assert (
+        second.code == 1
+        and f"another harness nightly is at work there (process {first.pid} of {platform.node()})" in second.err
+    )
     first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 0
 
