@@ -34,6 +34,14 @@ def write(target: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def make(folder: Path, exist_ok: bool = True) -> None:
+    """Make a folder and those that it lies in, durably: else what is synced inside may be gone. Raises OSError."""
+    lacking = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    for each in reversed(lacking):
+        sync(each.parent)
+
+
 def sync(path: Path) -> None:
     """Bring a file or folder to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import wire
+from harness import files, wire
 from harness.store.thinning import require_raw
 from harness.store.writing import reported, write
 
@@ -38,6 +38,7 @@ def append_journal(folder: Path, runtime: str, data: bytes) -> None:
     """
     file = job_folder(folder, runtime) / "events.jsonl"
     with reported(file):
+        fresh = not file.exists()
         with file.open("ab+") as stream:
             stream.seek(-1 if stream.tell() else 0, os.SEEK_END)
             torn = stream.read() not in (b"", b"\n")
@@ -47,6 +48,8 @@ def append_journal(folder: Path, runtime: str, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+        if fresh:
+            files.sync(file.parent)
 
 
 def journal_bytes(folder: Path, runtime: str) -> bytes:

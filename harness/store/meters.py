@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -90,5 +90,7 @@ class _Kept:
 
     def _end(self) -> None:
         if self._fd is not None:
+            with suppress(OSError):  # on the disk before the run is called done
+                os.fsync(self._fd)
             os.close(self._fd)
             self._fd = None

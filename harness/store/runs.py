@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import wire
+from harness import files, wire
 from harness.errors import StoreError
 from harness.records import Run
 from harness.store.writing import reported, write
@@ -35,7 +35,7 @@ def create(root: Path, run: Run) -> Path:
     """Make the folder of a new run under `root` and write its first run.json. Raises StoreError."""
     folder = root / run.device / run.run
     with reported(folder):
-        folder.mkdir(parents=True)
+        files.make(folder, exist_ok=False)
     save(folder, run)
     return folder
 

@@ -16,7 +16,7 @@ _GO_ON = "nothing measured is lost: go on with harness run --resume."
 def write(file: Path, data: bytes, go_on: str = _GO_ON) -> None:
     """Write `data` atomically: temporary file, fsync, rename. Raises StoreError, whose hint ends with `go_on`."""
     with reported(file, go_on):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        files.make(file.parent)
         files.write(file, data)
 
 
