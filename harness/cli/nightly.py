@@ -57,7 +57,7 @@ def nightly(
         _forecast(matrix, rows, results, place, as_json)
         return
     night = _kept(matrix, rows, results)
-    _thin(matrix, results)
+    _thin(matrix, results, night)
     if page is not None:
         _draw(night, results, page)
     _tell(night, markdown, junit, hook, as_json)
@@ -137,12 +137,16 @@ def _kept(matrix: Matrix, rows: tuple[Laid, ...], results: Path) -> Night:
         raise KeyboardInterrupt("What is done is kept; the next harness nightly goes on with this night.") from None
 
 
-def _thin(matrix: Matrix, results: Path) -> None:
+def _thin(matrix: Matrix, results: Path, night: Night) -> None:
     """Give up raw samples that are old enough, where that was asked for; say what went, and what was old and stays."""
     if matrix.keep_samples_days is None:
         return
     from harness.nights import retention
+    from harness.store import nights
 
+    if doubt := retention.doubt(nights.nights(results), night, matrix.keep_samples_days):
+        print(f"raw samples kept: {doubt}", file=sys.stderr)
+        return
     done = retention.thin(results, matrix.keep_samples_days)
     if done.runs:
         freed = f"{done.freed_bytes / 2**20:.0f} MiB"
@@ -157,7 +161,8 @@ def _draw(night: Night, results: Path, out: Path) -> None:
     from harness.nights.past import Past
     from harness.store import nights
 
-    past = Past([each for each in nights.nights(results) if each.began < night.began])
+    known = nights.nights(results)
+    past = Past(known[: [each.night for each in known].index(night.night)])
     try:
         found = series.all_rows(night, past, series.Cases(results)) if list(results.glob("*/*/run.json")) else ()
         gallery.write(night, history.chronicles(found, night, past), out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -72,16 +71,7 @@ def opened(
     past = Past([night for night in nights.nights(results) if goes_on is None or night.night != goes_on.night])
     if goes_on is not None:
         return Book(results, goes_on), past
-    began = now.astimezone(UTC)
-    night = Night(
-        schema=nights.SCHEMA,
-        night=f"{began:%Y-%m-%d}-{secrets.token_hex(2)}",
-        began=began.isoformat(timespec="seconds"),
-        ended=None,
-        session=session,
-    )
-    nights.save(results, night)
-    return Book(results, night), past
+    return Book(results, nights.new(results, earlier, session, now)), past
 
 
 def _goes_on(night: Night, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from harness.nights import identity
+from harness.nights import identity, judging
 from harness.nights.identity import Identity
 from harness.nights.matrix import Laid
 from harness.nights.past import Once, Past, day
@@ -57,16 +57,22 @@ def _reason(laid: Laid, once: Once | None, past: Past, results: Path, today: dat
     assert laid.plan is not None
     if changed := identity.changes(once.came.here, identity.here(laid.plan, laid.device)):
         return "; ".join(changed)
-    age = (today - day(once.night)).days
-    if max_age_days is not None and age >= max_age_days:
-        return f"measured {age} night{'s' * (age != 1)} ago"
-    return ""
+    if any(map(judging.is_worth_another_run, past.suspected(laid.row.key))):  # a second night confirms it, or does not
+        return f"it seemed to have changed on {once.night.night}"
+    return "" if max_age_days is None else _old((today - day(once.night)).days, once, max_age_days)
+
+
+def _old(age: int, once: Once, max_age_days: int) -> str:
+    """Why a row is measured again for its age. One of the future has none: a clock was wrong, and must not keep it for ever."""
+    if age < 0:
+        return f"measured on {day(once.night)}, which is yet to come: a clock was wrong"
+    return f"measured {age} night{'s' * (age != 1)} ago" if age >= max_age_days else ""
 
 
 def _order(laid: Laid, past: Past, n: int, rows: Sequence[Laid]) -> tuple[object, ...]:
     """By device, canary, priority, as they stand; then by when a row was last measured, never being first of all."""
     devices = list(dict.fromkeys(each.row.device for each in rows))
     once = past.measured(laid.row.key)
-    when = once.night.began if once else ""
+    when = (once.night.number, once.night.began) if once else (-1, "")
     row = laid.row
     return (devices.index(row.device), bool(laid.excluded), not row.canary, -row.priority, when, n)

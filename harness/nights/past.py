@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from harness.records.nights import Night, RowOutcome
+from harness.records.nights import Night, RowOutcome, SeriesChange
 
 _RECENT = 9  # times a row took count for what it will take
 _TRIED = ("measured", "failed", "missing")
@@ -38,6 +38,11 @@ class Past:
     def measured(self, key: str) -> Once | None:
         """Return the newest night that measured a row."""
         return next((once for once in reversed(self.of(key)) if once.came.outcome == "measured"), None)
+
+    def suspected(self, key: str) -> tuple[SeriesChange, ...]:
+        """Return what of a row seemed to have changed when it was last measured."""
+        once = self.measured(key)
+        return tuple(each for each in once.night.suspected if each.row.key == key) if once else ()
 
     def failed(self, key: str) -> bool:
         """Return whether a row failed when it was last tried."""

@@ -7,7 +7,7 @@ is done and every part of it can be read, after the analysis of now has had a la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,9 @@ from pathlib import Path
 from harness import content, store, stored
 from harness.errors import HarnessError, UsageError
 from harness.records import Run
+from harness.records.nights import Night
+
+_PAUSE_DAYS = 31.0  # between two nights: after a longer one, or one backwards, a clock may have been set
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,21 @@ class Thinned:
     runs: tuple[Path, ...] = ()
     freed_bytes: int = 0
     kept: Mapping[Path, str] = field(default_factory=dict)
+
+
+def doubt(known: Sequence[Night], night: Night, older_than_days: float) -> str:
+    """Why ages cannot be told tonight: the night before was too long ago, or is yet to come. Empty where they can.
+
+    What is given up does not come back, and a clock that is wrong for one night must not cost what was measured the night before.
+    """
+    before = next((each for each in reversed(known) if each.number < night.number), None)
+    if before is None:
+        return ""
+    gone = (datetime.fromisoformat(night.began) - datetime.fromisoformat(before.began)) / timedelta(days=1)
+    if -1 <= gone <= max(older_than_days, _PAUSE_DAYS):
+        return ""
+    when = f"the night before began {before.began}, this one {night.began}"
+    return f"{when}: a clock may be wrong; the next night gives up what is old"
 
 
 def thin(

@@ -197,3 +197,4 @@ class Night:
     blamed: Mapping[str, str] = field(default_factory=dict)
     waiting: Mapping[str, str] = field(default_factory=dict)
     session: str = ""
+    number: int = 0

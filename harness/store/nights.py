@@ -1,6 +1,7 @@
 """Nights on disk: `results/nights/<night>.json`, one file a night, written whole after every row; and who is at work on them.
 
-A night's name begins with the day (UTC) on which it began. Nothing of them is ever thinned: they are the history.
+A night's name begins with the day (UTC) on which it began, as the clock told it then; their order is that of their numbers, for
+clocks are wrong and set right. Nothing of them is ever thinned: they are the history.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import platform
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from harness import files
 from harness.errors import StoreError
 from harness.records.nights import Night
 from harness.store.writing import reported, write
@@ -51,7 +56,20 @@ def load(file: Path) -> Night:
 def nights(results: Path) -> tuple[Night, ...]:
     """Return all nights, oldest first. Raises StoreError for one that cannot be read: a history has no silent gaps."""
     found = (load(file) for file in (results / FOLDER).glob("*.json"))
-    return tuple(sorted(found, key=lambda night: (night.began, night.night)))
+    return tuple(sorted(found, key=lambda night: (night.number, night.began, night.night)))
+
+
+def new(results: Path, earlier: Sequence[Night], session: str, now: datetime) -> Night:
+    """Begin a night behind all `earlier` ones, under a name that none has, and write its file. Raises StoreError."""
+    began = now.astimezone(UTC)
+    names = {night.night for night in earlier}
+    name = f"{began:%Y-%m-%d}-{secrets.token_hex(2)}"
+    while name in names:
+        name = f"{began:%Y-%m-%d}-{secrets.token_hex(2)}"
+    number = 1 + max((night.number for night in earlier), default=0)
+    made = Night(SCHEMA, name, began.isoformat(timespec="seconds"), None, session=session, number=number)
+    save(results, made)
+    return made
 
 
 @contextlib.contextmanager
@@ -59,7 +77,7 @@ def held(results: Path) -> Iterator[None]:
     """Hold all nights under `results`: one `harness nightly` at a time. Raises StoreError when another is at work."""
     folder = results / FOLDER
     with reported(folder, _GO_ON):
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make(folder)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(handle, results)
@@ -73,11 +91,11 @@ def _lock(handle: int, results: Path) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            who = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            busy = f"{results}: another harness nightly is at work there (process {who})"
+            who = os.pread(handle, 200, 0).decode("ascii", "replace").strip() or "which did not say who it is"
+            busy = f"{results}: another harness nightly is at work there ({who})"
             raise StoreError(busy, "Let it finish, or end it first: the next one goes on with its night.") from None
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(handle, f"process {os.getpid()} of {platform.node()}\n".encode("ascii", "replace"), 0)
 
 
 def _file(results: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def test_a_night_that_was_cut_off_goes_on_past_midnight_and_though_the_clock_was
     first.add(made_nights.came(ROWS[0]))
     second = opened(tmp_path, EVENING + later)
     assert second.night == first.night and second.of(ROWS[0].key) is not None
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(hours=-3), timedelta(0), timedelta(days=4000)])
+def test_a_night_comes_behind_those_before_it_whatever_clocks_said_meanwhile(tmp_path: Path, jump: timedelta) -> None:
+    nights.save(tmp_path, made_nights.night(night="2026-11-19-old", began="2026-11-19T02:00:00+00:00"))
+    made = []
+    for when in (EVENING, EVENING + jump, EVENING + timedelta(days=1)):
+        mine = opened(tmp_path, when)
+        mine.write(ended=when.isoformat())
+        made.append(mine.night.night)
+    assert [each.night for each in nights.nights(tmp_path)] == ["2026-11-19-old", *made]
+    assert [each.number for each in nights.nights(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_no_night_takes_the_name_of_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, drawn = secrets.token_hex, iter(("1a2b", "1a2b", "3c4d"))
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn) if size == 2 else real(size))
+    first = nights.new(tmp_path, (), "5e55", EVENING)
+    second = nights.new(tmp_path, (first,), "5e55", EVENING)
+    assert (first.night, second.night) == ("2026-11-20-1a2b", "2026-11-20-3c4d")
 
 
 def test_a_night_that_ended_is_not_gone_on_with_though_it_is_the_same_day(tmp_path: Path) -> None:

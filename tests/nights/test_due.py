@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from made_nights import change as made_change
 from made_nights import night
 
 from harness import content, inventory
@@ -78,6 +79,31 @@ def test_a_row_is_due_again_after_as_many_nights_as_were_said_counted_by_their_d
     found = planned(rows, tmp_path, *nights, max_age_days=1)
     assert reasons(found)[0] == ("tiny", "due", "measured 1 night ago")  # though it is minutes past midnight
     assert reasons(found)[1][1] == "fresh"
+
+
+def test_what_was_measured_by_a_clock_that_ran_ahead_does_not_stay_fresh_until_then(
+    rows: tuple[Laid, ...], tmp_path: Path
+) -> None:
+    nights = [earlier(tmp_path, rows[1], "2036-01-01"), earlier(tmp_path, rows[2], "2026-11-20")]
+    assert sorted(reasons(planned(rows, tmp_path, *nights, max_age_days=5))) == [
+        ("resnet18", "fresh", "nothing changed since 2026-11-20-1"),
+        ("tiny", "due", "measured on 2036-01-01, which is yet to come: a clock was wrong"),
+    ]
+    assert {each[1] for each in reasons(planned(rows, tmp_path, *nights))} == {"fresh"}
+
+
+def test_what_seemed_to_have_changed_is_due_though_nothing_changed_for_a_second_night_decides(
+    rows: tuple[Laid, ...], tmp_path: Path
+) -> None:
+    doubtful = earlier(tmp_path, rows[1], "2026-11-21")
+    for quantity, state in (("latency", "due"), ("artifact size", "fresh")):
+        change = made_change(rows[1].row, quantity=quantity)
+        found = planned(rows[1:2], tmp_path, replace(doubtful, suspected=(change,)))
+        assert reasons(found)[0][1] == state
+    found = planned(rows[1:2], tmp_path, replace(doubtful, suspected=(made_change(rows[1].row),)))
+    assert reasons(found) == [("tiny", "due", "it seemed to have changed on 2026-11-21-1")]
+    later = earlier(tmp_path, rows[1], "2026-11-22")
+    assert reasons(planned(rows[1:2], tmp_path, replace(doubtful, suspected=(change,)), later))[0][1] == "fresh"
 
 
 def test_a_row_whose_last_try_failed_and_one_whose_run_is_gone_are_due(rows: tuple[Laid, ...], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,6 +44,13 @@ def test_nights_come_in_the_order_in_which_they_began_whatever_their_names(tmp_p
     assert [each.night for each in nights.nights(tmp_path)] == ["2026-11-19-c", "2026-11-20-b", "2026-11-20-a"]
 
 
+def test_nights_with_numbers_come_in_their_order_behind_those_of_before_there_were_numbers(tmp_path: Path) -> None:
+    for name, number in (("1970-01-01-b", 2), ("2026-11-20-a", 1), ("2036-01-01-0", 0), ("2026-11-21-c", 3)):
+        nights.save(tmp_path, made_nights.night(night=name, began=f"{name[:10]}T01:00:00+00:00", number=number))
+    ordered = ["2036-01-01-0", "2026-11-20-a", "1970-01-01-b", "2026-11-21-c"]
+    assert [each.night for each in nights.nights(tmp_path)] == ordered
+
+
 @pytest.mark.parametrize(
     "text, said",
     [
@@ -67,7 +75,7 @@ def test_one_nightly_at_a_time_and_one_that_is_killed_lets_go(tmp_path: Path) ->
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(StoreError, match=rf"another harness nightly is at work there \(process {other.pid}\)"):
+        with pytest.raises(StoreError, match=rf"at work there \(process {other.pid} of {platform.node()}\)"):
             nights.held(tmp_path).__enter__()
         other.kill()
         other.wait()

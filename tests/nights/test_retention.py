@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import made_nights
 import pytest
 from typer.testing import CliRunner
 
@@ -266,3 +267,24 @@ def killed_at(results: Path, moment: int) -> bool:
 
     sys.addaudithook(hook)
     return bool(retention.thin(results, 30, LATER).runs)
+
+
+@pytest.mark.parametrize(
+    "began, is_doubted",
+    [
+        ("2026-11-21T02:00:00+00:00", False),
+        ("2026-11-19T20:00:00+00:00", False),  # set back by hours: ages are told well enough
+        ("2026-12-20T02:00:00+00:00", False),  # a month without nights
+        ("2036-11-21T02:00:00+00:00", True),
+        ("1970-01-01T00:00:10+00:00", True),
+    ],
+)
+def test_where_a_clock_seems_to_have_been_set_between_two_nights_nothing_is_given_up(
+    began: str, is_doubted: bool
+) -> None:
+    before = made_nights.night(number=4, began="2026-11-20T02:00:00+00:00")
+    older = made_nights.night(number=3, began="2026-11-19T02:00:00+00:00")
+    tonight = made_nights.night(number=5, began=began)
+    said = retention.doubt((older, before, tonight), tonight, 7)
+    assert bool(said) is is_doubted and ("a clock may be wrong" in said) is is_doubted
+    assert not retention.doubt((tonight,), tonight, 7)
