@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from harness import child
-from harness.compress import alone, controls, examples, ladder
+from harness.compress import alone, controls, examples, ladder, plans
 from harness.compress.climber import Means
 from harness.errors import ContentError, UsageError
 from harness.records import FoldRequest, LadderRequest
+from harness.records.planned import OptionsRequest, Wanted
 
 
 def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
@@ -26,6 +27,11 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
         ladder.climb(TypeAdapter(LadderRequest).validate_python(request["ladder"]), request["key"], on_progress)
     elif "check" in request:
         check(TypeAdapter(list[LadderRequest]).validate_python(request["check"]), on_progress)
+    elif "options" in request:
+        plans.list_options(TypeAdapter(OptionsRequest).validate_python(request["options"]), request["key"], on_progress)
+    elif "networks" in request:
+        wanted = TypeAdapter(list[Wanted]).validate_python(request["networks"])
+        plans.make(TypeAdapter(OptionsRequest).validate_python(request["of"]), wanted, on_progress)
     elif "examples" in request:
         examples.make(**request["examples"], key=request["key"])
     elif "fold" in request:

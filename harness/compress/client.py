@@ -12,9 +12,10 @@ from typing import Any
 from harness import cache, child, content
 from harness.child import OnProgress, Progress
 from harness.compress import examples as stored_examples
-from harness.compress import keys, rungs
+from harness.compress import keys, listings, rungs
 from harness.errors import StoreError
-from harness.records import Examples, FoldReport, FoldRequest, Ladder, LadderRequest
+from harness.records import Examples, FoldReport, FoldRequest, Ladder, LadderRequest, Rung
+from harness.records.planned import Listing, OptionsRequest, Wanted
 
 MODULE = "harness.compress"
 CONTROL = "control"
@@ -51,6 +52,31 @@ def controls(model: str, task: str, seed: int, on_progress: OnProgress, data: st
     about = {"method": CONTROL, "model": model, "task": task, "seed": seed}
     ask = {"controls": {"model": model, "task": task, "seed": seed, "data": data}}
     return _obtain(keys.controls(model, task, seed, data), about, ask, min(2, os.cpu_count() or 1), on_progress)
+
+
+def options(request: OptionsRequest, on_progress: OnProgress) -> Listing:
+    """Return what may be done to a network. Raises UsageError (names), ContentError, FoldError, StoreError."""
+    key = keys.options(request)
+    found = listings.read(key)
+    if found is None:
+        on_progress(Progress(f"{request.model}: looking for what can be folded"))
+        _ask({"options": asdict(request), "key": key}, min(2, os.cpu_count() or 1), on_progress)
+        found = listings.read(key)
+    if found is None:
+        raise StoreError("the cache dropped the options just found", "Give it more room: HARNESS_CACHE_GB.")
+    return found
+
+
+def networks(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnProgress) -> tuple[Rung, ...]:
+    """Return the networks to be measured, in order, those that are not in the cache made anew, with random weights.
+
+    Raises UsageError (an option that is not there, or overlaps another), ContentError, FoldError, StoreError.
+    """
+    missing = [each for each in dict.fromkeys(wanted) if rungs.read(keys.planned(request, each)) is None]
+    if missing:
+        of = {"of": asdict(request), "networks": [asdict(each) for each in missing]}
+        _ask(of, min(2, os.cpu_count() or 1), on_progress)
+    return tuple(rungs.require(keys.planned(request, each)) for each in wanted)
 
 
 def require_all(ladders: Sequence[Ladder]) -> None:

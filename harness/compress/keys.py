@@ -18,6 +18,7 @@ from harness import content
 from harness.compress import recipes, schedules
 from harness.content import Kind
 from harness.records import Choice, Cost, Group, LadderRequest, Rung, Variant, digest
+from harness.records.planned import OptionsRequest, Wanted
 
 _HERE = Path(__file__).resolve().parent
 _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
@@ -26,8 +27,10 @@ _LADDER = (
     *(f"{name}.py" for name in ("models", "ladder", "drafts", "climber", "edits", "state", "train", "schedules")),
     *("ranking.py", "widths.py"),
     *(f"{name}.py" for name in ("blocks", "spans", "channels", "slopes", "fronts")),  # edits, and what methods ask
+    *(f"{name}.py" for name in ("options", "segments")),
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
+_PLANS = (*_FOLDING, *(f"{name}.py" for name in ("models", "edits", "blocks", "options", "segments", "plans")))
 _EXAMPLES = ("examples.py",)
 CONTROL = "continue"  # the method that `delta` holds rungs against
 # decode, cut into tokens, split, draw resamples, prune widths
@@ -65,6 +68,20 @@ def controls(model: str, task: str, seed: int, data: str | None = None) -> str:
 def control(model: str, task: str, seed: int, name: str, data: str | None = None) -> str:
     """Key of one latency control."""
     return digest({"control": name, **_network(model, task, seed, _CONTROLS), **_counted(data)})
+
+
+def options(request: OptionsRequest) -> str:
+    """Key of what may be done to a network."""
+    return digest({"options": asdict(request), **_planned(request)})
+
+
+def planned(request: OptionsRequest, wanted: Wanted) -> str:
+    """Key of a network that is made for measuring; what may be done besides does not matter to it."""
+    return digest({"planned": asdict(wanted), **_planned(request)})
+
+
+def _planned(request: OptionsRequest) -> dict[str, Any]:
+    return {**_network(request.model, request.task, request.seed, _PLANS), **_counted(request.data)}
 
 
 def examples(task: str, data: str | None) -> str:

@@ -218,7 +218,7 @@ class Climber:
         for edit in made:
             without = (
                 edits.without_activations(without, edit)
-                if edit.kind == "linear"
+                if edit.kind in edits.MOVING
                 else edits.apply(without, [edit], means.example)
             )
         moved = _paddings(draft.network) != _paddings(without)
@@ -255,7 +255,13 @@ class Climber:
             edits.write(folder, draft.edits)
             file, vocabulary = folder / rungs.PROGRAM, models.vocabulary(means.task)
             deployed = program.deploy(
-                draft.network, means.example, means.task.CLASSES, means.request.forms, file, vocabulary
+                draft.network,
+                means.example,
+                means.task.CLASSES,
+                means.request.forms,
+                file,
+                vocabulary,
+                edits.merging(draft.edits),
             )
             rungs.write_record(folder, drafts.record(means, number, draft, deployed, time.monotonic() - began))
         shelf.discard(means.checkpoints(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +53,14 @@ def deploy(
     forms: Sequence[str],
     file: Path,
     vocabulary: int | None = None,
+    choose: Callable[[Group], bool] = asked_for,
 ) -> Deployed:
     """Fold `network` and write it to `file` (`.pt2`). `example` has shape (N, ...), N >= 2. Raises FoldError.
 
-    The variant's program is the bare file name, its `vocabulary` that of the tokens it reads, if it does; the caller's
-    network is not changed.
+    `choose` says which groups are merged. The variant's program is the bare file name, its `vocabulary` that of the tokens
+    it reads, if it does; the caller's network is not changed.
     """
-    folded = fold(network.eval(), example, forms=tuple(forms) or None, choose=asked_for)
+    folded = fold(network.eval(), example, forms=tuple(forms) or None, choose=choose)
     _compact(folded.network)
     name = save(folded.network, example, file)
     cost, layers = flops.measure(folded.network, example[:1])

@@ -83,7 +83,7 @@ class Offers:
         self._least: dict[fx.Node, tuple[int, int]] = {}  # layers and MACs that all up to a node come to at best
         for node, ways in stretches.ending_at.items():
             fitting = (way for way in ways if way.exact and not way.pooled and fits(way))
-            plain = sorted((_plain(way, self._form) for way in fitting), key=self._total)
+            plain = sorted((plain_offer(way, self._form) for way in fitting), key=self._total)
             if plain:
                 self._plain[node], self._least[node] = plain, self._total(plain[0])
 
@@ -96,7 +96,7 @@ class Offers:
         """
         ways = self._stretches.ending_at.get(node, ())
         plain = self._plain.get(node, [])
-        matrices = (_bounded(way) for way in ways if self._stretches.exact and (way.pooled or not way.exact))
+        matrices = (matrix_offer(way) for way in ways if self._stretches.exact and (way.pooled or not way.exact))
         paying = sorted((offer for offer in matrices if offer.pays), key=lambda offer: offer.saved, reverse=True)
         least = plain[0].saved if plain else 0
         better = [offer for offer in paying if offer.saved > least]
@@ -117,7 +117,7 @@ def fits(stretch: Stretch) -> bool:
 
 def pays(stretch: Stretch) -> bool:
     """Whether one matrix for a stretch takes fewer MACs than its layers, and not many more weights."""
-    return _bounded(stretch).pays
+    return matrix_offer(stretch).pays
 
 
 def build(offer: Offer, exact: bool = True) -> nn.Module:
@@ -144,19 +144,20 @@ def loses_taps(stretch: Stretch) -> bool:
     return final_layer(stretch, stretch.merged).kernel != stretch.merged.kernel
 
 
-def _plain(stretch: Stretch, form: Form) -> Offer:
+def plain_offer(stretch: Stretch, form: Form = "plain") -> Offer:
+    """One layer in place of a stretch, dead taps cut, and what it costs."""
     layer = final_layer(stretch, stretch.merged, form)
     macs = layer.weight.numel() * positions(stretch.output, layer)
     return Offer(stretch, "bias map" if layer.mapped else form, macs, layer.weights)
 
 
-def _bounded(stretch: Stretch) -> Offer:
+def matrix_offer(stretch: Stretch) -> Offer:
     """The matrix of a stretch; where pooling leaves more than one position, and a plain layer is exact, that layer."""
     shape = trace.shape(stretch.output)
     assert shape is not None
     single = math.prod(shape[2:]) == 1
     if stretch.exact and not single:
-        return _plain(stretch, "plain")
+        return plain_offer(stretch)
     inputs = stretch.merged.channels[0] * math.prod(stretch.size)
     outputs = math.prod(shape[1:])
     return Offer(stretch, "tail" if single else "dense", inputs * outputs, (inputs + 1) * outputs)

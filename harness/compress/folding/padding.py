@@ -72,6 +72,18 @@ def pad_first(network: nn.Module, example: Example, names: Collection[str] | Non
     return moved
 
 
+def opened(network: nn.Module, example: Example, names: Collection[str]) -> tuple[str, ...]:
+    """Return those of the removed activations `names` that together, and nothing else, bring layers together, in order.
+
+    Before pooling there is no padding to move; activations there are not among them. Raises FoldError.
+    """
+    graph = trace.evaluated(network, example)
+    trace.drop_transparent(graph)
+    stretches = Stretches(graph, exact=False, joint=lambda before, after: _is_open(before, after, names))
+    found = {name for group in stretches.largest() if not group.pooled for name in group.opened_by}
+    return tuple(name for name in names if name in found)
+
+
 def _before_pooling(network: nn.Module, example: Example) -> set[str]:
     """The removed activations that open groups with pooling in them."""
     graph = trace.evaluated(network, example)
