@@ -217,7 +217,7 @@ def _bypass(scene: Scene, way: Stretch, gone: tuple[str, ...]) -> Option | None:
     left = segments.merged_without(alone, dropped) if alone else None
     if left is None:
         return None
-    return _option(scene, way, forms.plain_offer(left), "bypass", dropped, "=" + "&".join(gone))
+    return _option(scene, way, forms.plain_offer(left), "bypass", dropped, "=" + "/".join(gone))
 
 
 def _is_reducible(node: fx.Node) -> bool:
