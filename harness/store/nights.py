@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import platform
@@ -15,11 +16,16 @@ import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import files
 from harness.errors import StoreError
 from harness.records.nights import Night
+from harness.store.sound import require_sound
 from harness.store.writing import reported, write
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 FOLDER = "nights"
@@ -28,16 +34,14 @@ _GO_ON = "nothing measured is lost: harness nightly goes on."
 
 def save(results: Path, night: Night) -> None:
     """Write a night's file, whole or not at all. Raises StoreError."""
-    from pydantic import TypeAdapter
-
-    tree = TypeAdapter(Night).dump_python(night, mode="json")
+    tree = _adapter().dump_python(night, mode="json")
     data = json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n"
     write(_file(results, night.night), data, _GO_ON)
 
 
 def load(file: Path) -> Night:
     """Read a night's file. Raises StoreError: damaged, or from a newer program."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         text = file.read_text(encoding="utf-8")
@@ -47,10 +51,22 @@ def load(file: Path) -> Night:
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise StoreError(f"{file}: schema {schema!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
     try:
-        return TypeAdapter(Night).validate_json(text)
+        night = _adapter().validate_json(text)
+        require_sound(night, file.stem)
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as error:
+        raise _damaged(file, str(error)) from None
+    return night
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Night]:
+    """Return what reads and writes a night; making it takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Night)
 
 
 def nights(results: Path) -> tuple[Night, ...]:

@@ -70,6 +70,31 @@ def test_a_night_that_cannot_be_read_is_named_and_not_left_out(tmp_path: Path, t
     assert refused.value.message.startswith(str(file))
 
 
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ('"night": "2026-11-20"', '"night": "../x"', "night: '../x' is not what its file is called"),
+        ("2026-11-20T02:00:00+00:00", "yesterday", "began: 'yesterday' is no time with a zone"),
+        ("2026-11-20T05:30:00+00:00", "2026-11-20T05:30:00", "ended: '2026-11-20T05:30:00' is no time with a zone"),
+        ('"run": "20261120T021500Z-1a2b"', '"run": "../../etc"', "rows.0.run must be a plain name"),
+        ('"run": "20261120T021500Z-1a2b"', '"run": null', "rows.0: measured, and without a run"),
+        ('"seconds": 61.5', '"seconds": NaN', "rows.0.seconds: nan is no number"),
+        ('"seconds": 61.5', '"seconds": -1', "rows.0.seconds: -1.0 is below 0"),
+        ('"ratio": 1.107', '"ratio": 1e999', "changes.0.ratio: inf is no number"),
+    ],
+)
+def test_a_night_that_was_edited_by_hand_is_refused_where_it_makes_no_sense(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    nights.save(tmp_path, eventful())
+    (file,) = (tmp_path / "nights").glob("*.json")
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(StoreError, match="damaged") as refused:
+        nights.nights(tmp_path)
+    assert said in refused.value.message
+
+
 def test_one_nightly_at_a_time_and_one_that_is_killed_lets_go(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
