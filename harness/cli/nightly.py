@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,9 +59,8 @@ def nightly(
         return
     night = _kept(matrix, rows, results)
     _thin(matrix, results, night)
-    if page is not None:
-        _draw(night, results, page)
-    _tell(night, markdown, junit, hook, as_json)
+    drawn = page is None or _draw(night, results, page)
+    _tell(night, markdown, junit, hook, as_json, drawn)
 
 
 def _checked(files: Mapping[str, Path | None], webhook: bool, dry_run: bool) -> Hook | None:
@@ -155,7 +155,7 @@ def _thin(matrix: Matrix, results: Path, night: Night) -> None:
         print(f"raw samples kept: {without_escapes(reason)}", file=sys.stderr)
 
 
-def _draw(night: Night, results: Path, out: Path) -> None:
+def _draw(night: Night, results: Path, out: Path) -> bool:
     """Write the page; what goes wrong is told, and does not hide what the night came to."""
     from harness.nights import gallery, history, series
     from harness.nights.past import Past
@@ -168,23 +168,43 @@ def _draw(night: Night, results: Path, out: Path) -> None:
         gallery.write(night, history.chronicles(found, night, past), out)
     except HarnessError as error:
         complain(error)
+        return False
+    except Exception:  # a bug of the page is none of the night
+        traceback.print_exc()
+        return False
+    return True
 
 
-def _tell(night: Night, markdown: Path | None, junit: Path | None, hook: Hook | None, as_json: bool) -> None:
+def _tell(
+    night: Night, markdown: Path | None, junit: Path | None, hook: Hook | None, as_json: bool, drawn: bool = True
+) -> None:
     """Tell what the night came to, everywhere it was asked for, and exit as it came out."""
     from harness.nights import facts, summary, webhook
     from harness.nights import junit as xml
 
     text = summary.markdown(night)
-    if as_json:
-        print_json(_plain(night))
-    else:
-        print(text, end="")
-    written = [_write(file, data) for file, data in ((markdown, text.encode()), (junit, xml.xml(night))) if file]
+    written = [
+        drawn,
+        *(_write(file, data) for file, data in ((markdown, text.encode()), (junit, xml.xml(night))) if file),
+    ]
+    written.append(_print(lambda: print_json(_plain(night)) if as_json else print(text, end="")))
     if hook is not None and (wrong := webhook.post(hook, night)):
         print(f"webhook: {wrong}", file=sys.stderr)
     if code := facts.exit_code(night) or int(not all(written)):
         raise typer.Exit(code)
+
+
+def _print(told: Callable[[], None]) -> bool:
+    """Print what a night came to; who reads no further (`| head`) and a full disk take nothing from its exit code."""
+    try:
+        told()
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+        if not isinstance(error, BrokenPipeError):
+            complain(HarnessError(f"standard output: cannot be written: {error.strerror}"))
+            return False
+    return True
 
 
 def _write(file: Path, data: bytes) -> bool:

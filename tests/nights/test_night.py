@@ -141,6 +141,38 @@ def test_words_that_cannot_be_are_refused_before_anything_starts(cli: Cli, words
     assert not (cli.folder / "results").exists()
 
 
+@pytest.mark.parametrize("out, code, said", [("pipe", 3, ""), ("/dev/full", 3, "standard output: cannot be written")])
+def test_whoever_does_not_read_the_summary_to_its_end_keeps_files_and_the_exit_code(
+    tmp_path: Path, out: str, code: int, said: str
+) -> None:
+    """What is told of a night whose standard output is closed, or full."""
+    told = (
+        "import made_nights, typer\n"
+        "from pathlib import Path\n"
+        "from harness.cli import nightly\n"
+        "try:\n"
+        "    nightly._tell(made_nights.eventful(), Path('m.md'), Path('j.xml'), None, False)\n"
+        "except typer.Exit as end:\n"
+        "    raise SystemExit(end.exit_code)\n"
+    )
+    read, write = os.pipe() if out == "pipe" else (None, os.open(out, os.O_WRONLY))
+    if read is not None:
+        os.close(read)
+    paths = os.pathsep.join(filter(None, (str(Path(made_nights.__file__).parent), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "m.md").read_text().startswith("**Get up") and (tmp_path / "j.xml").exists()
+
+
 # --- nights ------------------------------------------------------------------------------------------------------------
 
 
