@@ -112,16 +112,22 @@ def _laid(place: Path, device: str | None) -> tuple[Matrix, tuple[Laid, ...]]:
 
 def _forecast(matrix: Matrix, rows: tuple[Laid, ...], results: Path, place: Path, as_json: bool) -> None:
     """Print what tonight would do."""
-    from harness.nights import due, forecast
+    from harness.nights import data, due, forecast
     from harness.nights.past import Past
+    from harness.progress import narrate
     from harness.store import nights
 
     today = datetime.now(UTC).date()
     planned = due.plan(rows, Past(nights.nights(results)), results, today, matrix.max_age_days)
+    with narrate() as tell:
+        absent = data.missing(rows, planned, tell)
+    planned = data.forecast(planned, absent)
     if as_json:
         print_json(forecast.to_json(planned, matrix.budget_s, str(place)))
     else:
         print("\n".join(forecast.lines(planned, matrix.budget_s)))
+    if absent:
+        raise typer.Exit(1)
 
 
 def _kept(matrix: Matrix, rows: tuple[Laid, ...], results: Path) -> Night:

@@ -17,14 +17,14 @@ from pathlib import Path
 from harness import fleet, store
 from harness import run as story
 from harness.child import OnProgress
-from harness.nights import due, judging
+from harness.nights import data, due, judging
 from harness.nights.book import Book, opened
 from harness.nights.machine import Machine
 from harness.nights.matrix import Laid
 from harness.nights.past import Past, day
 from harness.nights.series import Cases
 from harness.nights.shift import Shift
-from harness.nights.tasks import Shared, Task
+from harness.nights.tasks import Shared, Task, outcome_of
 from harness.records.nights import Matrix, Night, RowOutcome
 from harness.store import nights
 
@@ -77,6 +77,11 @@ def _shifts(
         if each.due == "excluded" and shared.book.of(each.row.key) is None:
             shared.book.add(RowOutcome(each.row, "excluded", each.reason))
     tasks = [Task(by_key[each.row.key], each) for each in planned if each.due != "excluded"]
+    left = [task for task in tasks if shared.book.of(task.planned.row.key) is None]
+    absent = data.missing([task.laid for task in left], planned, next(iter(tell.values())))
+    for task in left:
+        if reason := absent.get(task.planned.row.key):
+            shared.book.add(outcome_of(task, shared.past, "failed", reason, None, None))
     devices = {task.laid.device.name: task.laid.device for task in tasks}
     return tuple(
         _Tasked(Shift(shared, device, tell[name]), tuple(task for task in tasks if task.laid.device.name == name))

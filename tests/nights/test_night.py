@@ -140,6 +140,29 @@ def test_words_that_cannot_be_are_refused_before_anything_starts(cli: Cli, words
     assert done.code == 2 and said in done.err, done.err
     assert not (cli.folder / "results").exists()
 
+WITHOUT_DATA = (
+    "include: [{{device: local, model: tiny, method: easier, words: {{task: cifar10, data: {}}}, reason: x}}]\n"
+)
+
+
+def test_a_dry_run_says_which_rows_will_fail_for_want_of_data(cli: Cli) -> None:
+    write(cli, more="  " + WITHOUT_DATA.format(cli.folder))
+    done = cli("nightly", "--dry-run", "--json")
+    assert done.code == 1, done.err
+    reasons = {each["method"]: each["reason"] for each in done.json["rows"] if not each["canary"]}
+    assert reasons["order"] == "never measured"
+    assert reasons["easier"].startswith("will fail: ") and str(cli.folder) in reasons["easier"]
+    assert "--data DIR" in reasons["easier"]
+    assert not (cli.folder / "results").exists()
+
+
+def test_a_folder_of_data_that_is_not_there_is_a_mistake_of_the_matrix(cli: Cli) -> None:
+    write(cli, more="  " + WITHOUT_DATA.format(cli.folder / "no"))
+    done = cli("nightly")
+    assert done.code == 2 and "inventory.yaml:6: nightly.include.0: tiny easier empty fp32 on local: --data" in done.err
+    assert not (cli.folder / "results").exists()
+
+
 
 @pytest.mark.parametrize("out, code, said", [("pipe", 3, ""), ("/dev/full", 3, "standard output: cannot be written")])
 def test_whoever_does_not_read_the_summary_to_its_end_keeps_files_and_the_exit_code(
@@ -194,6 +217,17 @@ def test_the_second_night_measures_nothing_but_the_canary(cli: Cli) -> None:
     assert fresh in {each["run"] for each in done.json["rows"]}
     (expected,) = cli("nightly", "--dry-run", "--json").json["devices"]
     assert expected["due"] == 1 and expected["expected_s"] > 1 and expected["fits"]
+
+@pytest.mark.slow
+def test_rows_without_their_data_fail_before_any_device_is_asked_and_the_others_are_measured(cli: Cli) -> None:
+    write(cli, more="  " + WITHOUT_DATA.format(cli.folder))
+    done = cli("nightly", "--json")
+    assert done.code == 1, done.err
+    first = done.json["rows"][0]
+    assert (first["row"]["method"], first["outcome"], first["seconds"]) == ("easier", "failed", None)
+    assert "--data DIR" in first["reason"]
+    assert rows(done) == {"local tiny easier": "failed", "local canary": "measured", "local tiny order": "measured"}
+
 
 
 @pytest.mark.slow
