@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -151,7 +151,7 @@ def _measure_jobs(folder: Path, asked: Asked, ready: preflight.Ready, tell: OnPr
             )
             store.save_job(own, job)
             jobs.bring(ready.line, own, job, artifacts.values(), tell, ready.environments[asked.runtime])
-        spent_s += length_s(store.events(own, asked.runtime))
+        spent_s += jobs.length_s(store.events(own, asked.runtime))
         place += 1
 
 
@@ -186,16 +186,6 @@ def _catch_up(line: Transport, folder: Path, runtime: str, tell: OnProgress) -> 
         if job is not None and store.load_reply(own, runtime) is None and line.alive(job):
             with jobs.stopped_on_interruption(line, job):
                 following.follow(line, own, job, tell)
-
-
-def length_s(journal: Iterable[wire.Event]) -> float:
-    """How long a job was at work on the device: not from its agent's end to the next one's start, if it was resumed."""
-    spent_ns, last_ns = 0, None
-    for event in journal:
-        if last_ns is not None and not isinstance(event, wire.StartEvent):
-            spent_ns += max(0, event.t_ns - last_ns)
-        last_ns = event.t_ns
-    return spent_ns / 1e9
 
 
 def yardsticks(asked: Asked, device: Device, tell: OnProgress) -> Mapping[str, Artifact]:

@@ -50,7 +50,7 @@ def make(
         runtime=runtime,
         seed=record.plan.seed,
         cases=tuple(
-            _case(_label(record, first[name]), first[name].case, artifacts[name], compared[name]) for name in cases
+            job_case(_label(record, first[name]), first[name].case, artifacts[name], compared[name]) for name in cases
         ),
         comparisons=comparisons,
         protocol=protocol(record.plan, profile, record.virtual),
@@ -60,7 +60,7 @@ def make(
     )
 
 
-def _case(label: str, case: Case, artifact: Artifact, compared: int) -> wire.JobCase:
+def job_case(label: str, case: Case, artifact: Artifact, compared: int) -> wire.JobCase:
     """A case as the device needs it; `compared` others are put beside it."""
     return wire.JobCase(
         case_id=case.case_id,
@@ -180,3 +180,13 @@ def give_back(line: Transport, folder: Path, job: wire.Job) -> None:
     if len(ours) > len(theirs) and ours.startswith(theirs):
         wire.JournalReader(job, "the run's copy of the journal").read(ours.decode("utf-8", "replace"))
         line.restore_journal(job, ours)
+
+
+def length_s(journal: Iterable[wire.Event]) -> float:
+    """How long a job was at work on the device: not from its agent's end to the next one's start, if it was resumed."""
+    spent_ns, last_ns = 0, None
+    for event in journal:
+        if last_ns is not None and not isinstance(event, wire.StartEvent):
+            spent_ns += max(0, event.t_ns - last_ns)
+        last_ns = event.t_ns
+    return spent_ns / 1e9

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from command import Cli
 
-from harness import calibrate, calibration, store, wire
+from harness import calibrate, calibration, jobs, store, wire
 from harness.calibration import Calibration, Measured, Rate
 from harness.errors import StoreError
 from harness.records import Plan, Run
@@ -189,9 +189,9 @@ def test_the_time_between_two_agents_of_one_job_costs_no_budget() -> None:
     first = measured(LABELS, TRUE).journal
     pause = replace(first[0], t_ns=10**15) if isinstance(first[0], wire.StartEvent) else first[0]
     again = [replace(event, t_ns=10**15 + event.t_ns) for event in first[1:]]
-    assert calibrate.length_s(first) == pytest.approx((len(first) - 1) / 1e9)
-    assert calibrate.length_s([*first, pause, *again]) == pytest.approx(2 * (len(first) - 1) / 1e9)
-    assert calibrate.length_s([*again, *first]) == pytest.approx(2 * (len(first) - 1) / 1e9, rel=0.01)  # a reboot
+    assert jobs.length_s(first) == pytest.approx((len(first) - 1) / 1e9)
+    assert jobs.length_s([*first, pause, *again]) == pytest.approx(2 * (len(first) - 1) / 1e9)
+    assert jobs.length_s([*again, *first]) == pytest.approx(2 * (len(first) - 1) / 1e9, rel=0.01)  # a reboot
 
 
 def test_a_device_that_has_to_cool_in_a_run_cools_in_its_calibration() -> None:

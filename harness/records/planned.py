@@ -1,6 +1,7 @@
 """What `harness plan` knows and decides: options of a network, their gains on a device, folding plans. Data alone.
 
     network -> Listing of Options -> a Gain for each, measured -> a Price for each -> a front of FoldingPlans -> Verified
+                     a PricesRequest -> what each choice was Priced, seed by seed -^          `-> Interaction of each plan
 """
 
 from __future__ import annotations
@@ -105,13 +106,72 @@ class Price:
     """What an option costs the network: less is better, 0 is free, `error` its standard error over seeds (None: one seed).
 
     `count`: removed activations; `entropy`: what they decide, in bits (free, without training); `loss`: what the held-out
-    loss is higher after one epoch than that of the full network trained as long, in nats.
+    loss is higher after one epoch than that of the full network trained as long, in nats, as measured: below 0, too.
+    `accuracy_drop` is what the accuracy on the same part is lower then (a fraction); None where nothing was trained.
     """
 
     option: str
     price: float
     error: float | None
     basis: PriceBasis
+    accuracy_drop: float | None = None
+
+
+@dataclass(frozen=True)
+class PricesRequest:
+    """What is to be priced: `wanted` are choices of options by name, of one option each, or of several (a plan, a pair).
+
+    Each of the seeds is a full network of its own, trained as `schedule` says. `tier`: its statistics alone (`entropy`), or
+    besides (`loss`) each choice fine-tuned from it for so many `epochs`. `layers` and `kernel` as in OptionsRequest.
+    """
+
+    model: str
+    task: str
+    wanted: tuple[tuple[str, ...], ...]
+    seeds: tuple[int, ...] = (0, 1)
+    tier: Literal["entropy", "loss"] = "loss"
+    epochs: int = 1
+    data: str | None = None
+    schedule: str = "quick"
+    threads: int = 2
+    train_on: str = "cpu"
+    layers: int = 4
+    kernel: int = 9
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A choice of options priced with one seed; losses are mean cross-entropies of the validation part, in nats.
+
+    Free: `entropy`, bits that the removed activations decide, summed over them; `rise` of the loss before any fine-tuning,
+    where layers are dropped. `loss` and `accuracy` are those after fine-tuning, the baselines those of the full network
+    fine-tuned as long with the same seed; None where nothing was trained, or where it went wrong: `failure` says why.
+    """
+
+    options: tuple[str, ...]
+    seed: int
+    entropy: float
+    rise: float | None
+    loss: float | None = None
+    baseline: float | None = None
+    accuracy: float | None = None
+    baseline_accuracy: float | None = None
+    seconds: float | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """A plan's `joint` price against the sum `added` of its options' prices, in nats: `excess` is the first less the second.
+
+    Above 0 its options cost more together than each by itself. `error`: standard error of the excess over seeds.
+    """
+
+    options: tuple[str, ...]
+    joint: float
+    added: float
+    excess: float
+    error: float | None
 
 
 @dataclass(frozen=True)
@@ -160,8 +220,9 @@ class Planned:
     """All that `harness plan` found for one model on one device: `results/<device>/plans/<key>/plan.json`.
 
     `asked`: words that the table depends on (model, task, runtime, precision, threads, batch, forms, ...). `reference_ns` is
-    the unfolded network's latency, `slope` what an isolated gain is to be multiplied by in place, `resolution` the smallest
-    difference that the device tells apart by its calibration, `undecided` the options whose interval holds 0.
+    the unfolded network's latency (None: there is nothing to fold), `slope` what an isolated gain is to be multiplied by in
+    place, `resolution` the smallest difference that the device tells apart by its calibration, `undecided` the options whose
+    interval holds 0.
     """
 
     schema: int
@@ -169,7 +230,7 @@ class Planned:
     created: str
     asked: Mapping[str, Any]
     listing: Listing
-    reference_ns: float
+    reference_ns: float | None
     slope: float | None
     gains: tuple[Gain, ...]
     prices: tuple[Price, ...]

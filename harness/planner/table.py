@@ -1,0 +1,232 @@
+"""The jobs of a plan: what is compared with what, built, measured by which protocol, and read back.
+
+(a) Segments by themselves: of every signature the segment as it is and with its option taken, three processes of each, a
+    tenth of a second timed: enough for the sign of most gains, in well under a second a process.
+(b) In the whole network: each option that may gain by (a), against the unfolded network, the most profitable first, as many
+    as six blocks hold within the budget; the usual stopping rule.
+(c) The plans of the front, as whole networks, in blocks of their own.
+
+Where a network has few options (ALL_IN_PLACE), (a) is left out and all are measured in place: that is the truth, and costs
+less than both. So it is for int8, whatever their number: a segment has no examples of its own to be calibrated on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness import analysis, build, jobs, rows, wire
+from harness.child import OnProgress
+from harness.compress import client
+from harness.planner.folder import Asked, Kind, Pair, Row, Sheet
+from harness.planner.gains import Compared
+from harness.records import Artifact, Case, Device, Examples, Profile, Rung
+from harness.records.planned import FoldingPlan, Option, Wanted
+
+ALL_IN_PLACE = 16
+BLOCKS = 6  # of whole networks, at least
+LOOKS = (BLOCKS, 10)  # more blocks are bought where two of the budget's minutes hold them
+SEGMENT_BLOCKS = 3
+BUDGET_S = 90.0
+WHOLE_MORE_S = 0.3  # that a process of a whole network takes longer than one of a segment
+PROCESS_S = 1.0  # of a whole network, where none has been measured: start, load, warm-up, spins, timed part
+SEGMENT_S = 0.6  # a process of a segment
+BUILD_S = 1.5  # a network made, folded, proved, built
+FRONT = 5  # plans of a front, as a guess
+_SEGMENT_TIMED_S, _WHOLE_TIMED_S = 0.1, 0.2  # timed; processes differ by more than what a longer stretch would tell
+_WIDTH, _FRONT_WIDTH = 0.03, 0.02  # half-widths that end a job: an option is to be ranked, a plan to be told of
+_UNFOLDED = Wanted("whole")
+
+
+# --- what is compared ----------------------------------------------------------------------------------------------
+
+
+def is_isolated(options: Sequence[Option], precision: str) -> bool:
+    """Whether segments are measured by themselves first."""
+    return len(options) > ALL_IN_PLACE and precision != "int8"
+
+
+def isolated(options: Iterable[Option]) -> tuple[Pair, ...]:
+    """One comparison per signature: options that share one share its measurement; those without have no life of their own."""
+    first = {option.signature: option.name for option in reversed(tuple(options)) if option.signature}
+    return tuple(Pair((name,), Wanted("alone", (name,)), Wanted("kept", (name,))) for name in sorted(first.values()))
+
+
+def in_place(options: Iterable[Option]) -> tuple[Pair, ...]:
+    """Each option by itself in the whole network, against the unfolded one."""
+    return tuple(whole((option.name,)) for option in options)
+
+
+def front(plans: Iterable[FoldingPlan]) -> tuple[Pair, ...]:
+    """Each plan as a whole network, against the unfolded one."""
+    return tuple(whole(plan.options) for plan in plans)
+
+
+def whole(options: tuple[str, ...]) -> Pair:
+    """The whole network with these options taken, against the unfolded one."""
+    return Pair(options, Wanted("whole", options), _UNFOLDED)
+
+
+def room(budget_s: float, process_s: float) -> int:
+    """How many options six blocks hold within the budget, beside the reference's own processes; one at least."""
+    slots = budget_s / (BLOCKS * process_s)
+    fits = [n for n in range(1, 1000) if n + jobs.replicates(n) <= slots]
+    return max(fits, default=1)
+
+
+def process_s(journal: Iterable[wire.Event]) -> float | None:
+    """How long a process took that is already measured, spins and pauses included, median; None where none is."""
+    ends = [event.t_ns for event in journal if isinstance(event, wire.ProcessEvent)]
+    between = [(after - before) / 1e9 for before, after in itertools.pairwise(ends) if after > before]
+    return statistics.median(between) if between else None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What one job would measure, and about how long that would take, building included."""
+
+    what: str
+    networks: int
+    processes: int
+    seconds: float
+
+
+def outlook(options: Sequence[Option], precision: str, budget_s: float) -> tuple[Outlook, ...]:
+    """The jobs of a table that nothing is known of yet; how many plans the front will have is a guess."""
+    if not options:
+        return ()
+    segments = isolated(options) if is_isolated(options, precision) else ()
+    most = room(budget_s, SEGMENT_S + WHOLE_MORE_S) if segments else ALL_IN_PLACE
+    many = min(len(options), most if segments or len(options) > ALL_IN_PLACE else len(options))
+    parts = [_outlook("segments by themselves", 2 * len(segments), SEGMENT_BLOCKS * 2 * len(segments), SEGMENT_S)]
+    for what, n in (("options in place", many), ("the front", min(len(options), FRONT))):
+        parts.append(_outlook(what, n + 1, BLOCKS * (n + jobs.replicates(n)), PROCESS_S))
+    return tuple(
+        replace(part, seconds=min(part.seconds, budget_s + part.networks * BUILD_S)) for part in parts if part.networks
+    )
+
+
+def _outlook(what: str, networks: int, processes: int, process_s: float) -> Outlook:
+    return Outlook(what, networks, processes, networks * BUILD_S + processes * process_s)
+
+
+# --- building ------------------------------------------------------------------------------------------------------
+
+
+def make_rows(
+    asked: Asked, device: Device, pairs: Sequence[Pair], tell: OnProgress
+) -> tuple[tuple[Row, ...], Mapping[str, Artifact]]:
+    """Make and build every network of these comparisons; return them as cases of a job, and the artifacts by case."""
+    wanted = tuple(dict.fromkeys(each for pair in pairs for each in (pair.reference, pair.case)))
+    rungs = dict(zip(wanted, client.networks(asked.request, wanted, tell), strict=True))
+    examples = client.examples(asked.task, asked.data, tell) if asked.precision == "int8" else None
+    outcomes = build.build([_request(asked, device, rungs[each], examples) for each in wanted], tell)
+    made = dict(zip(wanted, outcomes, strict=True))
+    found = tuple(_row(asked, pair, rungs[pair.case], made) for pair in pairs)
+    return found, {_case(asked, one).case_id: one for one in outcomes if isinstance(one, Artifact)}
+
+
+def _request(asked: Asked, device: Device, rung: Rung, examples: Examples | None) -> build.BuildRequest:
+    return build.BuildRequest(
+        rung.variant,
+        asked.runtime,
+        asked.precision,
+        asked.batch,
+        build.target_of(device, asked.runtime, asked.precision),
+        rows.options_of(asked.runtime, asked.options),
+        calibration=examples.calibration if examples else None,
+    )
+
+
+def _row(asked: Asked, pair: Pair, rung: Rung, made: Mapping[Wanted, Artifact | str]) -> Row:
+    case, reference = made[pair.case], made[pair.reference]
+    ours, theirs = (None if isinstance(one, str) else _case(asked, one).case_id for one in (case, reference))
+    failure = next((f"cannot be built: {one}" for one in (case, reference) if isinstance(one, str)), None)
+    if failure is None and ours == theirs:
+        failure = "it is built to the same bytes as what it is held against"
+    return Row(pair, ours, theirs, rung.cost, rung.fold_error, failure)
+
+
+def _case(asked: Asked, artifact: Artifact) -> Case:
+    return Case(
+        asked.device, artifact.sha256, asked.runtime, asked.precision, asked.threads, asked.batch, asked.options
+    )
+
+
+# --- measuring -----------------------------------------------------------------------------------------------------
+
+
+def protocol(kind: Kind, budget_s: float, cooldown_s: float = 0.0) -> wire.Protocol:
+    """How a job of this kind is measured: segments in a fixed number of blocks, whole networks until decided or out of budget."""
+    if kind == "isolated":
+        return wire.Protocol(
+            budget_s=budget_s,
+            looks=(SEGMENT_BLOCKS,),
+            half_width=1e-6,
+            timed_s=_SEGMENT_TIMED_S,
+            warmup_cap_s=0.5,
+            attempts=2,
+            cooldown_s=cooldown_s,
+        )
+    width = _FRONT_WIDTH if kind == "front" else _WIDTH
+    return wire.Protocol(
+        budget_s=budget_s, looks=LOOKS, timed_s=_WHOLE_TIMED_S, half_width=width, cooldown_s=cooldown_s
+    )
+
+
+def job(
+    name: str, asked: Asked, sheet: Sheet, artifacts: Mapping[str, Artifact], profile: Profile, budget_s: float
+) -> wire.Job:
+    """Return the job of a sheet's rows; a reference of whole networks has replicates, a segment as it is needs none."""
+    pairs = tuple(dict.fromkeys((row.case or "", row.reference or "") for row in sheet.live))
+    compared = {reference: sum(other == reference for _, other in pairs) for _, reference in pairs}
+    labels = _labels(sheet)
+    cases = []
+    for case_id in dict.fromkeys(each for pair in reversed(pairs) for each in reversed(pair)):
+        artifact = artifacts[case_id]
+        many = 0 if sheet.kind == "isolated" else compared.get(case_id, 0)
+        cases.append(jobs.job_case(labels[case_id], _case(asked, artifact), artifact, many))
+    return wire.Job(
+        run=name,
+        job=name,
+        runtime=asked.runtime,
+        seed=0,
+        cases=tuple(cases),
+        comparisons=pairs,
+        protocol=protocol(sheet.kind, budget_s, profile.cooldown_s),
+        tune=jobs.settings(asked.tune, profile),
+    )
+
+
+def _labels(sheet: Sheet) -> dict[str, str]:
+    """What people call a case: the first row that has it."""
+    found: dict[str, str] = {}
+    for row in sheet.live:
+        found.setdefault(row.case or "", " + ".join(row.pair.options))
+        kept = f"{row.pair.options[0]}, as it is" if sheet.kind == "isolated" else "unfolded"
+        found.setdefault(row.reference or "", kept)
+    return found
+
+
+def compared(sheet: Sheet, job: wire.Job | None, journal: Sequence[wire.Event]) -> Mapping[tuple[str, ...], Compared]:
+    """What a job says of each of its comparisons, by the options taken."""
+    measured = analysis.Measured.of(job, journal, None)
+    return {row.pair.options: _compared(row, measured) for row in sheet.rows}
+
+
+def _compared(row: Row, measured: analysis.Measured) -> Compared:
+    if row.case is None or row.reference is None or row.failure is not None:
+        return Compared(failure=row.failure or "not built")
+    lost = next((measured.failed[case] for case in (row.case, row.reference) if case in measured.failed), None)
+    if lost is not None:
+        return Compared(failure=lost)
+    reference = measured.estimate(row.reference)
+    return Compared(reference.median if reference else None, measured.speedup(row.case, row.reference))
+
+
+def latency_ns(row: Row, job: wire.Job | None, journal: Sequence[wire.Event]) -> float | None:
+    """The latency of a row's case; None where it was never measured."""
+    found = analysis.Measured.of(job, journal, None).estimate(row.case) if row.case else None
+    return found.median if found else None

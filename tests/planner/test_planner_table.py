@@ -1,0 +1,87 @@
+"""What is compared with what, within which budget, and by which protocol."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import jobs, wire
+from harness.planner import table
+from harness.planner.folder import Asked, Row, Sheet
+from harness.records import Artifact, Cost, Profile
+from harness.records.planned import Option
+
+PROFILE = Profile("box", "", "any", ("onnxruntime",), cooldown_s=7.0)
+ASKED = Asked("local", "tiny", "tiny", None, "onnxruntime", "fp32", 1, 1)
+COST = Cost(1, 1, 1, 2, 1, 4, 4)
+
+
+def option(name: str, signature: str) -> Option:
+    return Option(name, "plain", 0, 2, ("a", "b"), (), ("relu",), 100, 50, 10, 10, signature)
+
+
+def artifact(letter: str) -> Artifact:
+    return Artifact(letter * 64, "p", 1, "v", "onnxruntime", "fp32", 1, letter * 64, "s", 1, 1e-4, 1, {})
+
+
+def rows(names: dict[str, str], kind: table.Kind) -> tuple[Sheet, dict[str, Artifact]]:
+    """A sheet of options and the reference `f`, each of an artifact of its own letter."""
+    cases = {letter: table._case(ASKED, artifact(letter)).case_id for letter in (*names.values(), "f")}
+    made = [Row(table.whole((name,)), cases[letter], cases["f"], COST, 1e-7) for name, letter in names.items()]
+    return Sheet(kind, tuple(made)), {cases[letter]: artifact(letter) for letter in cases}
+
+
+def test_segments_are_measured_by_themselves_only_where_there_are_many_options_and_no_calibration_is_needed() -> None:
+    few = [option(f"o{n}", f"{n}") for n in range(table.ALL_IN_PLACE)]
+    assert not table.is_isolated(few, "fp32")
+    assert table.is_isolated([*few, option("more", "more")], "fp16")
+    assert not table.is_isolated([*few, option("more", "more")], "int8")
+
+
+def test_options_of_one_signature_are_compared_once_and_those_without_a_life_of_their_own_not() -> None:
+    pairs = table.isolated([option("a", "x"), option("b", "x"), option("c", "y"), option("d", "")])
+    assert [pair.options for pair in pairs] == [("a",), ("c",)]
+    assert {(pair.case.kind, pair.reference.kind) for pair in pairs} == {("alone", "kept")}
+
+
+@pytest.mark.parametrize(("budget_s", "pace_s", "many"), [(90.0, 1.0, 11), (90.0, 0.5, 25), (1.0, 10.0, 1)])
+def test_as_many_options_are_measured_in_place_as_six_blocks_hold(budget_s: float, pace_s: float, many: int) -> None:
+    assert table.room(budget_s, pace_s) == many
+    if many > 1:
+        assert table.BLOCKS * (many + jobs.replicates(many)) * pace_s <= budget_s
+
+
+def test_a_job_of_whole_networks_has_a_reference_with_replicates_and_may_end_when_it_is_decided() -> None:
+    sheet, artifacts = rows({f"o{n}": f"{n}" for n in range(8)}, "in place")
+    job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
+    by_label = {case.label: case for case in job.cases}
+    assert by_label["unfolded"].replicates == 3 and by_label["o0"].replicates == 1
+    assert len(job.comparisons) == 8 and {reference for _, reference in job.comparisons} == {
+        by_label["unfolded"].case_id
+    }
+    assert (job.protocol.looks[0], job.protocol.budget_s, job.protocol.cooldown_s) == (6, 90.0, 7.0)
+
+
+def test_a_job_of_segments_does_three_blocks_of_one_process_each() -> None:
+    sheet, artifacts = rows({"a": "1", "b": "2"}, "isolated")
+    job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
+    assert job.protocol.looks == (3,) and job.protocol.timed_s < wire.Protocol().timed_s
+    assert {case.replicates for case in job.cases} == {1}
+
+
+def test_rows_that_could_not_be_built_are_in_no_job_and_say_why() -> None:
+    sheet, artifacts = rows({"a": "1", "b": "2"}, "in place")
+    lost = Row(table.whole(("lost",)), None, sheet.rows[0].reference, COST, None, "cannot be built: no")
+    with_lost = Sheet("in place", (*sheet.rows, lost))
+    job = table.job("plan-x", ASKED, with_lost, artifacts, PROFILE, 90.0)
+    assert len(job.cases) == 3
+    told = table.compared(with_lost, job, ())
+    assert told["lost",].failure == "cannot be built: no" and told["a",].speedup is None
+
+
+def test_an_outlook_says_how_many_networks_and_about_how_long() -> None:
+    few = table.outlook([option(f"o{n}", f"{n}") for n in range(6)], "fp32", 90.0)
+    assert [(part.what, part.networks) for part in few] == [("options in place", 7), ("the front", 6)]
+    many = table.outlook([option(f"o{n}", f"{n}") for n in range(60)], "fp32", 90.0)
+    assert [part.what for part in many] == ["segments by themselves", "options in place", "the front"]
+    assert many[0].processes == 360
+    assert table.outlook([], "fp32", 90.0) == ()
