@@ -17,7 +17,8 @@ from harness.errors import HarnessError, UsageError
 from harness.records import Run
 from harness.records.nights import Night
 
-_PAUSE_DAYS = 31.0  # between two nights: after a longer one, or one backwards, a clock may have been set
+# Where more is between two nights, or within one, or less than nothing, a clock may have been set.
+_PAUSE, _LONGEST, _BACK = timedelta(days=31), timedelta(days=7), timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,20 @@ class Thinned:
     kept: Mapping[Path, str] = field(default_factory=dict)
 
 
-def doubt(known: Sequence[Night], night: Night, older_than_days: float) -> str:
-    """Why ages cannot be told tonight: the night before was too long ago, or is yet to come. Empty where they can.
+def doubt(known: Sequence[Night], night: Night, older_than_days: float, now: datetime | None = None) -> str:
+    """Why ages cannot be told tonight: a clock seems to have been set since the night before, or in this one. Else empty.
 
     What is given up does not come back, and a clock that is wrong for one night must not cost what was measured the night before.
     """
+    began = datetime.fromisoformat(night.began)
     before = next((each for each in reversed(known) if each.number < night.number), None)
-    if before is None:
+    pause = began - datetime.fromisoformat(before.began) if before else timedelta()
+    lasted = (now or datetime.now(UTC)) - began
+    if -_BACK <= pause <= max(timedelta(days=older_than_days), _PAUSE) and -_BACK <= lasted <= _LONGEST:
         return ""
-    gone = (datetime.fromisoformat(night.began) - datetime.fromisoformat(before.began)) / timedelta(days=1)
-    if -1 <= gone <= max(older_than_days, _PAUSE_DAYS):
-        return ""
-    when = f"the night before began {before.began}, this one {night.began}"
-    return f"{when}: a clock may be wrong; the next night gives up what is old"
+    since = f"the night before began {before.began}, " if before else ""
+    when = f"{since}this one {night.began}, and now it is {began + lasted:%Y-%m-%d}"
+    return f"{when}: a clock may be wrong; the next night looks again"
 
 
 def thin(

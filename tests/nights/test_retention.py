@@ -285,6 +285,16 @@ def test_where_a_clock_seems_to_have_been_set_between_two_nights_nothing_is_give
     before = made_nights.night(number=4, began="2026-11-20T02:00:00+00:00")
     older = made_nights.night(number=3, began="2026-11-19T02:00:00+00:00")
     tonight = made_nights.night(number=5, began=began)
-    said = retention.doubt((older, before, tonight), tonight, 7)
+    now = datetime.fromisoformat(began) + timedelta(hours=6)
+    said = retention.doubt((older, before, tonight), tonight, 7, now)
     assert bool(said) is is_doubted and ("a clock may be wrong" in said) is is_doubted
-    assert not retention.doubt((tonight,), tonight, 7)
+    assert not retention.doubt((tonight,), tonight, 7, now)
+
+
+@pytest.mark.parametrize(
+    "lasted, is_doubted", [(timedelta(hours=9), False), (timedelta(days=3650), True), (timedelta(days=-3), True)]
+)
+def test_where_a_clock_was_set_in_mid_night_nothing_is_given_up(lasted: timedelta, is_doubted: bool) -> None:
+    tonight = made_nights.night(number=1)
+    said = retention.doubt((tonight,), tonight, 30, datetime.fromisoformat(tonight.began) + lasted)
+    assert ("a clock may be wrong" in said) is is_doubted
