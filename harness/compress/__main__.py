@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from harness import child
-from harness.compress import alone, controls, examples, ladder, plans
+from harness.compress import alone, controls, examples, ladder, plans, pricing
 from harness.compress.climber import Means
 from harness.errors import ContentError, UsageError
 from harness.records import FoldRequest, LadderRequest
-from harness.records.planned import OptionsRequest, Wanted
+from harness.records.planned import OptionsRequest, PricesRequest, Wanted
 
 
 def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
-    """Make a ladder, or a model's latency controls, or a task's examples, where the parent looks for it; fold; or check."""
+    """Make a ladder, controls, options, prices or examples, where the parent looks for it; fold; or check."""
     from pydantic import TypeAdapter
 
     torch.set_num_threads(request["threads"])
@@ -32,6 +32,8 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
     elif "networks" in request:
         wanted = TypeAdapter(list[Wanted]).validate_python(request["networks"])
         plans.make(TypeAdapter(OptionsRequest).validate_python(request["of"]), wanted, on_progress)
+    elif "prices" in request:
+        pricing.make(TypeAdapter(PricesRequest).validate_python(request["prices"]), on_progress)
     elif "examples" in request:
         examples.make(**request["examples"], key=request["key"])
     elif "fold" in request:

@@ -13,9 +13,10 @@ from harness import cache, child, content
 from harness.child import OnProgress, Progress
 from harness.compress import examples as stored_examples
 from harness.compress import keys, listings, rungs
+from harness.compress import prices as stored_prices
 from harness.errors import StoreError
 from harness.records import Examples, FoldReport, FoldRequest, Ladder, LadderRequest, Rung
-from harness.records.planned import Listing, OptionsRequest, Wanted
+from harness.records.planned import Listing, OptionsRequest, Priced, PricesRequest, Wanted
 
 MODULE = "harness.compress"
 CONTROL = "control"
@@ -77,6 +78,21 @@ def networks(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnP
         of = {"of": asdict(request), "networks": [asdict(each) for each in missing]}
         _ask(of, min(2, os.cpu_count() or 1), on_progress)
     return tuple(rungs.require(keys.planned(request, each)) for each in wanted)
+
+
+def prices(request: PricesRequest, on_progress: OnProgress) -> tuple[Priced, ...]:
+    """Return what each choice is priced with each seed, in order; no training is made twice, and a look-up starts no child.
+
+    Raises UsageError (an option that is not there, or overlaps another; data), ContentError, FoldError, StoreError;
+    TrainError where a full network's own training diverges: of a choice's, its record says so.
+    """
+    found = stored_prices.read(request)
+    if found is None:
+        _ask({"prices": asdict(request)}, request.threads, on_progress)
+        found = stored_prices.read(request)
+    if found is None:
+        raise StoreError("the cache dropped prices just found", "Give it more room: HARNESS_CACHE_GB.")
+    return found
 
 
 def require_all(ladders: Sequence[Ladder]) -> None:

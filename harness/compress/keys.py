@@ -8,7 +8,7 @@ same network.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness import content
 from harness.compress import recipes, schedules
 from harness.content import Kind
 from harness.records import Choice, Cost, Group, LadderRequest, Rung, Variant, digest
-from harness.records.planned import OptionsRequest, Wanted
+from harness.records.planned import OptionsRequest, PricesRequest, Wanted
 
 _HERE = Path(__file__).resolve().parent
 _FOLDING = ("__init__.py", "program.py", "folding/*.py", "../flops.py")
@@ -31,6 +31,7 @@ _LADDER = (
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
 _PLANS = (*_FOLDING, *(f"{name}.py" for name in ("models", "edits", "blocks", "options", "segments", "plans")))
+_PRICES = ("pricing.py",)
 _EXAMPLES = ("examples.py",)
 CONTROL = "continue"  # the method that `delta` holds rungs against
 # decode, cut into tokens, split, draw resamples, prune widths
@@ -82,6 +83,44 @@ def planned(request: OptionsRequest, wanted: Wanted) -> str:
 
 def _planned(request: OptionsRequest) -> dict[str, Any]:
     return {**_network(request.model, request.task, request.seed, _PLANS), **_counted(request.data)}
+
+
+def full(request: PricesRequest, seed: int) -> LadderRequest:
+    """The ladder whose rung 0 is the full network that prices of one seed go out from: every ladder's of that seed."""
+    return LadderRequest(
+        method=CONTROL,
+        model=request.model,
+        task=request.task,
+        seed=seed,
+        threads=request.threads,
+        data=request.data,
+        schedule=request.schedule,
+        train_on=request.train_on,
+    )
+
+
+def free(request: PricesRequest, choice: Sequence[str], seed: int) -> str:
+    """Key of what the trained full network says of a choice of options, whatever their order."""
+    return digest({"free": _choice(request, choice), "code": _hash(_PRICES), **_shared(full(request, seed))})
+
+
+def trained(request: PricesRequest, choice: Sequence[str], seed: int) -> str:
+    """Key of what comes of a choice of options when it is fine-tuned; of none, the full network fine-tuned as long."""
+    return digest({"trained": _choice(request, choice), **_tuned(request, seed)})
+
+
+def outcome(request: PricesRequest, edits: Sequence[Mapping[str, Any]], seed: int) -> str:
+    """Key of what comes of these edits when they are fine-tuned, whichever options ask for them."""
+    return digest({"outcome": list(edits), **_tuned(request, seed)})
+
+
+def _choice(request: PricesRequest, choice: Sequence[str]) -> dict[str, Any]:
+    return {"options": sorted(set(choice)), "layers": request.layers, "kernel": request.kernel}
+
+
+def _tuned(request: PricesRequest, seed: int) -> dict[str, Any]:
+    schedule = schedules.named(request.schedule, request.model).rung.lasting(request.epochs)
+    return {"tuned": asdict(schedule), "code": _hash(_PRICES), **_shared(full(request, seed))}
 
 
 def examples(task: str, data: str | None) -> str:
