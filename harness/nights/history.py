@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.nights.past import Past
 from harness.nights.series import Series
-from harness.nights.wording import percent, title
+from harness.nights.wording import percent, readable, title
 from harness.records.nights import Night, SeriesChange
 from harness.report.page.chronicles import Chronicle
 
@@ -24,17 +24,20 @@ def _is_of(change: SeriesChange, of: Series) -> bool:
 
 
 def _chronicle(of: Series, began: dict[str, str], said: Sequence[SeriesChange], night: Night) -> Chronicle:
+    unit, worth = readable(
+        of.quantity.unit, max((abs(value) for value in of.values if not math.isnan(value)), default=1.0)
+    )
     tonight = [change for change in night.changes if change in said]
     return Chronicle(
         device=of.row.device,
         row=title(of.row),
         rung=of.rung,
         quantity=of.quantity.name,
-        unit=of.quantity.unit,
+        unit=unit,
         nights=tuple(began[name] for name in of.nights),
-        values=tuple(None if math.isnan(value) else value for value in of.values),
-        low=_limits(of, "low"),
-        high=_limits(of, "high"),
+        values=tuple(None if math.isnan(value) else value / worth for value in of.values),
+        low=_limits(of, "low", worth),
+        high=_limits(of, "high", worth),
         usable=of.usable,
         breaks=dict(of.around),
         told={of.nights.index(change.since): percent(change) for change in said if change.since in of.nights},
@@ -44,9 +47,9 @@ def _chronicle(of: Series, began: dict[str, str], said: Sequence[SeriesChange], 
     )
 
 
-def _limits(of: Series, side: str) -> tuple[float | None, ...]:
+def _limits(of: Series, side: str, worth: float) -> tuple[float | None, ...]:
     """The limits of each night's 95 % interval, where it has one."""
     if not of.cases:
         return (None,) * len(of.values)
     known = (case and case.get(f"{of.quantity.column}_{side}") for case in of.cases)
-    return tuple(None if not value else float(value) for value in known)
+    return tuple(None if not value else float(value) / worth for value in known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from harness.nights.facts import Facts, share
 from harness.records.nights import MatrixRow, RowOutcome, SeriesChange
@@ -23,7 +24,7 @@ _PREFIXES = {  # unit -> units that are read more easily, with what one of them 
 
 def levels(change: SeriesChange) -> str:
     """The level before and after, in one unit: 12.1 → 13.4 ms; with as many digits as tell the two apart."""
-    unit, worth = _unit(change.unit, max(abs(change.before), abs(change.after)))
+    unit, worth = readable(change.unit, max(abs(change.before), abs(change.after)))
     before, after = change.before / worth, change.after / worth
     for count in range(3, 9):
         if digits(before, count) != digits(after, count):
@@ -31,7 +32,8 @@ def levels(change: SeriesChange) -> str:
     return f"{_written(before, count)} → {_written(after, count)} {unit}".rstrip()
 
 
-def _unit(unit: str, largest: float) -> tuple[str, float]:
+def readable(unit: str, largest: float) -> tuple[str, float]:
+    """The unit in which values up to `largest` are read most easily, and what one of it is worth in `unit`."""
     known = _PREFIXES.get(unit, ((unit, 1.0),))
     return next((each for each in known if largest >= each[1]), known[-1])
 
@@ -85,9 +87,16 @@ def where(row: MatrixRow, name: Name = str) -> str:
 
 
 def title(row: MatrixRow) -> str:
-    """A row without its device, further words included: two rows of a device may differ in these alone."""
-    words = (f"{word}={value}" for word, value in sorted(row.words.items()))
+    """A row without its device, further words included: two of a device may differ in these alone; canaries do not."""
+    words = () if row.canary else (f"{word}={_plain(value)}" for word, value in sorted(row.words.items()))
     return " ".join((row.title, *words))
+
+
+def _plain(value: Any) -> str:
+    """A word's value as it stands in YAML, or nearly so."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_plain, value))
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def headline(found: Facts, ended: bool, name: Name = str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import made_nights
+import pytest
 from test_judging import NIGHTS, OTHER, ROW, Lab, slower, write_sizes
 
 from harness.nights import gallery, history, series
@@ -33,6 +34,13 @@ def test_a_series_has_its_values_with_intervals_and_what_was_confirmed_and_when(
         assert low is not None and value is not None and high is not None and low < value < high
 
 
+def test_values_are_drawn_in_the_unit_in_which_they_are_read_most_easily(tmp_path: Path) -> None:
+    drawn = chronicles(Lab(tmp_path).made())
+    assert {each.unit for key, each in drawn.items() if key[2] == "latency"} == {"ms"}
+    latency, accuracy = drawn["resnet18", "easier 0", "latency"], drawn["resnet18", "easier 0", "accuracy"]
+    assert 1 < (latency.newest or 0) < 100 and accuracy.unit == "%" and 90 < (accuracy.newest or 0) <= 100
+
+
 def test_an_upgrade_stands_in_words_where_the_series_begins_anew(tmp_path: Path) -> None:
     def upgraded(n: int, came: RowOutcome) -> RowOutcome:
         return replace(came, there={"kernel": "6.2"}) if n >= NIGHTS - 2 else came
@@ -58,4 +66,4 @@ def test_sizes_of_artifacts_are_drawn_of_every_night_whose_job_can_be_read(tmp_p
     write_sizes(lab, lambda n: 1000 + n)
     (tmp_path / "local" / str(lab.nights[1].rows[0].run) / "jobs" / "onnxruntime" / "job.json").write_text("{")
     drawn = chronicles(lab)["resnet18", "easier 1", "artifact size"]
-    assert drawn.values == (1000, None, 1002, 1003, 1004)
+    assert drawn.values == pytest.approx((1.0, None, 1.002, 1.003, 1.004)) and drawn.unit == "kB"

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from harness.nights.facts import exit_code, facts
 from harness.nights.summary import code, headline_of, markdown
-from harness.nights.wording import fact, levels, percent
+from harness.nights.wording import fact, levels, percent, title
 
 
 def test_the_first_line_says_whether_someone_has_to_get_up() -> None:
@@ -161,3 +161,11 @@ def test_an_interval_that_cannot_be_had_is_left_out_and_nothing_is_infinite() ->
     assert percent(change(row(), float("inf"), before=0.0)) == "from nothing"
     assert ", p " not in fact(change(row(), p=None))
     assert ", p 0.0023" in fact(change(row(), p=0.0023))
+
+
+def test_a_row_is_called_with_its_words_as_they_stand_in_yaml_and_the_canary_without() -> None:
+    words = {"budget": 60.0, "controls": False, "recipe": ["a=b", "c=1"], "rungs": 2}
+    assert title(row(words=words)) == (
+        "resnet18 easier onnxruntime fp32 budget=60 controls=false recipe=a=b,c=1 rungs=2"
+    )
+    assert title(row(words=words, canary=True)) == "resnet18 easier onnxruntime fp32 canary"

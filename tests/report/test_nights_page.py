@@ -22,12 +22,13 @@ def series(device="pi5", level=10.0, step=None, **more):
     noise = (1.0, 1.002, 0.998, 0.998, 1.002)  # alike in every five nights
     values = tuple(level * (1.1 if step is not None and n >= step else 1.0) * noise[n % 5] for n in range(30))
     given = {"breaks": {}, "told": {}, "usable": (True,) * 30, "values": values}
+    unit, quantity = more.pop("unit_", "ms"), more.pop("quantity_", "latency")
     return Chronicle(
         device,
         "resnet18 order",
         "order 2",
-        "latency",
-        "ms",
+        quantity,
+        unit,
         DAYS,
         low=tuple(v and v * 0.99 for v in (more.get("values") or values)),
         high=tuple(v and v * 1.01 for v in (more.get("values") or values)),
@@ -97,7 +98,19 @@ def test_what_has_no_room_is_left_out_from_the_last_in_rank_and_the_oldest_night
 
 def test_levels_and_cuts_before_the_first_night_that_is_drawn_are_left_out():
     drawn = list(chronicles.lines(series(step=20, breaks={5: "upgrade"}), 0, DAYS[24]))
-    assert [(each["kind"], each["night"]) for each in drawn] == [("level", DAYS[24])]
+    assert [(each["kind"], each["night"]) for each in drawn if each["kind"] != "margin"] == [("level", DAYS[24])]
+
+
+def test_an_axis_is_never_so_narrow_that_rounding_fills_it():
+    for level in (98.518518, 3.1e-7, 0.0):
+        flat = list(chronicles.lines(series(values=(level,) * 30), 0))
+        low, high = (each["value"] for each in flat if each["kind"] == "margin")
+        assert low < level < high and high - low >= 0.019 * level
+
+
+def test_small_numbers_have_a_power_of_ten_and_what_has_no_unit_no_brackets():
+    text = page_of(series(values=(3.1e-7,) * 30, unit_="", quantity_="fold error"))
+    assert "3.100e-07" in text and "()" not in data_of(text)["panels"]["0"]
 
 
 def test_a_fact_of_a_series_without_room_stands_without_it(monkeypatch):

@@ -20,6 +20,7 @@ from harness.stats.segments import Segment, segments
 
 HEIGHT = 150  # pixels
 _LATE = 0.75  # of the nights: words stand on the left of their line
+_MARGIN = 0.01
 _LEAST = 1e-300  # a quantity may be 0, its logarithm may not
 
 
@@ -83,6 +84,8 @@ def marks(each: Chronicle, number: int) -> Iterator[dict[str, Any]]:
 def lines(each: Chronicle, number: int, begin: str = "") -> Iterator[dict[str, Any]]:
     """Yield what is drawn of a chronicle but for its points, from the night `begin` on: levels, cuts."""
     common = {"n": number, "panel": number}
+    for value in _margins(each):  # an axis that is never so narrow that rounding fills it
+        yield {**common, "kind": "margin", "night": max(each.nights[-1], begin), "value": value}
     for segment in each.segments:
         span = {"night": max(each.nights[segment.first], begin), "until": each.nights[segment.last]}
         if span["until"] >= begin:
@@ -93,6 +96,15 @@ def lines(each: Chronicle, number: int, begin: str = "") -> Iterator[dict[str, A
         for place, text in texts.items():
             if (night := each.nights[place]) >= begin:
                 yield {**common, "kind": kind, "night": night, "text": text, "late": place > late}
+
+
+def _margins(each: Chronicle) -> tuple[float, ...]:
+    """What the axis of values reaches to at least: a hundredth around what was measured."""
+    known = [value for value in each.values if value is not None]
+    if not known:
+        return ()
+    least = _MARGIN * max(map(abs, known)) or 1.0
+    return min(known) - least, max(known) + least
 
 
 def points(found: Sequence[Chronicle], begin: str = "") -> dict[str, Any]:
@@ -135,7 +147,7 @@ def _moves(each: Chronicle) -> dict[int, str]:
 def figure() -> Spec:
     """The figure of a chronicle; its unit stands in its caption."""
     x: Spec = {"field": "night", "type": "temporal", "title": None, "axis": {"tickCount": 6, "format": "%b %d"}}
-    y = {**axis("value", ""), "title": None}
+    y = {**axis("value", ""), "title": None, "axis": {"tickCount": 5, "format": ".6~g"}}
     points = {
         "transform": [_only("point")],
         "mark": {"type": "point", "size": 16, "strokeWidth": 1, "opacity": 0.85},
@@ -165,7 +177,12 @@ def figure() -> Spec:
         "mark": {"type": "point", "shape": "triangle-down", "filled": True, "size": 70, "opacity": 1},
         "encoding": {"x": x, "y": {"value": 4}, "color": _ink("told"), "tooltip": _what()},
     }
-    return {**layered(limits, points, levels, *cuts, told), "height": HEIGHT}
+    margin = {
+        "transform": [_only("margin")],
+        "mark": {"type": "point", "opacity": 0, "size": 0, "tooltip": None},
+        "encoding": {"x": x, "y": y},
+    }
+    return {**layered(margin, limits, points, levels, *cuts, told), "height": HEIGHT}
 
 
 def _cut(kind: str, x: Spec, dash: Sequence[int], below: int) -> list[Spec]:

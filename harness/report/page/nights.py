@@ -77,7 +77,10 @@ def html(title: str, about: str, sections: Sequence[Section], found: Sequence[Ch
             "marks": [mark for n, each in enumerate(found) for mark in chronicles.lines(each, n, fits.begin)],
             "points": chronicles.points(found, fits.begin),
             "charts": {"nights": asdict(chart)} if found else {},
-            "panels": {str(n): f"{each.device}, {each.title} ({each.unit})" for n, each in enumerate(found)},
+            "panels": {
+                str(n): f"{each.device}, {each.title}" + (f" ({each.unit})" if each.unit else "")
+                for n, each in enumerate(found)
+            },
             "palettes": {"inks": {"light": light, "dark": dark}},
         },
     )
@@ -102,11 +105,16 @@ def _cells(each: dict[str, Any]) -> tuple[Cell, ...]:
     return (
         *(Cell(each[key], each[key]) for key in ("device", "row", "rung")),
         Cell(f"{each['quantity']} ({each['unit']})" if each["unit"] else each["quantity"], each["quantity"]),
-        Cell(NULL if newest is None else digits(newest, 4), newest),
+        Cell(NULL if newest is None else _written(newest), newest),
         *(Cell(str(each[key]), each[key]) for key in ("nights", "levels")),
         Cell(each["since"] or NULL, each["since"]),
         Cell(each["said"] or NULL, each["said"] or None),
     )
+
+
+def _written(value: float) -> str:
+    """A value in four digits; errors of folding are far below what can be written without a power of ten."""
+    return f"{value:.3e}" if 0 < abs(value) < 1e-4 else digits(value, 4)
 
 
 def _values(number: int, each: Chronicle) -> dict[str, Any]:
