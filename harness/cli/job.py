@@ -14,9 +14,11 @@ from harness.cli.look import load, show_table
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harness.plan import Words
     from harness.preflight import Busy
-    from harness.records import Device, Plan
+    from harness.records import Device, LadderRequest, Plan
 
 # What makes a ladder: of no use to networks that are given.
 _OF_LADDERS = {"model", "task", "data", "method", "eligible", "entropy", "order", "recipe", "controls"} | {
@@ -138,9 +140,10 @@ def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
     from harness.compress import client
     from harness.progress import narrate
 
-    planned = _planned(words, inventory_file)
+    planned = _planned(words, results, inventory_file)
     with narrate() as tell:
-        client.check(planned[0][1].ladders, tell, least=1)  # every device has the same
+        for ladders in _different(each.ladders for _, each in planned):
+            client.check(ladders, tell, least=1)
     described = [plan.describe(device, each) for device, each in planned]
     for (device, _), each in zip(planned, described, strict=True):
         print(f"{device.name}: {each['energy_said']}", file=sys.stderr)
@@ -148,18 +151,28 @@ def _plan(words: Words, results: Path, inventory_file: Path | None) -> None:
     print_json([{**each, "calibration": quote} for each, quote in zip(described, quotes, strict=True)])
 
 
-def _planned(words: Words, inventory_file: Path | None) -> tuple[tuple[Device, Plan], ...]:
+def _different(many: Iterable[tuple[LadderRequest, ...]]) -> list[tuple[LadderRequest, ...]]:
+    """Each once: most often every device has the same ladders."""
+    found: list[tuple[LadderRequest, ...]] = []
+    for ladders in many:
+        if ladders not in found:
+            found.append(ladders)
+    return found
+
+
+def _planned(words: Words, results: Path, inventory_file: Path | None) -> tuple[tuple[Device, Plan], ...]:
     from harness import inventory, plan
+    from harness.planner import stored
 
     first_line(f"{', '.join(map(str, words.onnx)) or words.model} on {words.device}")
-    return plan.make(words, inventory.locate(inventory_file))
+    return stored.resolve(plan.make(words, inventory.locate(inventory_file)), results)
 
 
 def _run(
     words: Words, results: Path, inventory_file: Path | None, as_json: bool, busy: Busy, copy_to: str | None
 ) -> None:
     """Measure on every device, show what was measured, then raise the bug that one of them may have met."""
-    planned = _planned(words, inventory_file)
+    planned = _planned(words, results, inventory_file)
     from harness import fleet
     from harness.progress import narrate_each
 
