@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +40,7 @@ class Judged:
     """What is said of a night: what holds, what only seemed so, devices to blame and why. `moved`: both, whoever is to blame.
 
     `unheard`: devices whose canary says nothing tonight, and why; `waiting`: those of which something waits for it, or because
-    the canary seems to have moved itself.
+    the canary seems to have moved itself. `notes`: devices whose calibration cannot be read, and why.
     """
 
     confirmed: tuple[SeriesChange, ...]
@@ -50,13 +49,14 @@ class Judged:
     moved: tuple[SeriesChange, ...]
     unheard: Mapping[str, str]
     waiting: Mapping[str, str]
+    notes: Mapping[str, str]
 
 
 def judge(night: Night, past: Past, cases: Cases) -> Judged:
     """Judge a night's series together. Raises StoreError."""
     found = series.tonight(night, past, cases)
-    devices = {each.row.device for each in found}
-    verdicts = _verdicts(found, {name: _calibration(cases.results, name) for name in devices})
+    calibrated = {name: _calibration(cases.results, name) for name in sorted({each.row.device for each in found})}
+    verdicts = _verdicts(found, {name: known for name, (known, _) in calibrated.items()})
     said = [(_change(each, of), of.state) for each, of in zip(found, verdicts, strict=True) if of.since is not None]
     blamed = {each.row.device: _blame(each) for each, state in said if is_of_device(each) and state == "confirmed"}
     unheard = _unheard(night, zip(found, verdicts, strict=True))
@@ -75,6 +75,7 @@ def judge(night: Night, past: Past, cases: Cases) -> Judged:
         moved=tuple(each for each, _ in said),
         unheard=unheard,
         waiting={device: doubts[device] for device in sorted(held)},
+        notes={name: note for name, (_, note) in calibrated.items() if note},
     )
 
 
@@ -195,7 +196,9 @@ def _blame(change: SeriesChange) -> str:
     return f"{what} is {change.ratio:.3f} times what it was, since {change.since}"
 
 
-def _calibration(results: Path, device: str) -> Calibration | None:
-    with suppress(StoreError):  # what cannot be read keeps nobody from judging
-        return store.load_calibration(results, device)
-    return None
+def _calibration(results: Path, device: str) -> tuple[Calibration | None, str]:
+    """A device's calibration, or why it cannot be read: that is told, and keeps nobody from judging."""
+    try:
+        return store.load_calibration(results, device), ""
+    except StoreError as error:
+        return None, f"{error.message}: changes count from {100 * Rule().least:g} % on"

@@ -101,6 +101,8 @@ def confirm(book: Book, past: Past, again: Callable[[set[str]], None]) -> None:
     """
     cases = Cases(book.results)
     judged = judging.judge(book.night, past, cases)
+    for device, note in judged.notes.items():
+        book.annotate(device, (note,))
     canaries = {change.row.key for change in judged.moved if judging.is_of_device(change)}
     if canaries:
         again(canaries)

@@ -78,3 +78,12 @@ def test_where_no_canary_vouches_nothing_is_measured_again_for_it_could_not_be_c
 def models_of(found: Night) -> set[str]:
     """Models of what was seen and not confirmed."""
     return {change.row.model for change in found.suspected}
+
+
+def test_a_calibration_that_cannot_be_read_is_told_and_judged_without(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, rows=(CANARY, ROW), factor=slower(NIGHTS - 2, 1.1, ROW)).made()
+    (tmp_path / "local" / "calibration.json").write_text("{")
+    found, asked = confirmed(lab, 1.1)
+    assert asked == [keys(ROW)] and models(found) == {"resnet18"}
+    (note,) = found.annotations["local"]
+    assert "calibration.json: damaged" in note and note.endswith("changes count from 2 % on")
