@@ -21,6 +21,7 @@ from harness.nights.tasks import Shared, Task, outcome_of
 from harness.preflight import Ready
 from harness.records import Device, EnergyRequest, Run
 from harness.records.nights import Outcome, RowOutcome
+from harness.store import nights
 from harness.text import printable
 
 
@@ -144,7 +145,7 @@ class Shift:
     def _failed(self, task: Task, error: HarnessError, seconds: float) -> None:
         """A row that failed; where its device is gone it is missing, and where nothing can be kept the night ends."""
         if isinstance(error, StoreError):
-            store.require_writable(self.shared.results)
+            store.require_writable(self.shared.results, nights.GO_ON)
         if isinstance(error, BusyError):
             self._say(task, "missing", error.message, seconds=seconds)
             return
@@ -209,7 +210,7 @@ class Shift:
                 with self._here():
                     story.resume(folder, self.device, tell=self.tell)
             except StoreError:  # it cannot go on, for its ladders came out otherwise: then it is measured anew
-                store.require_writable(self.shared.results)
+                store.require_writable(self.shared.results, nights.GO_ON)
                 continue
             except HarnessError as error:
                 self._failed(task, error, time.monotonic() - began)

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FOLDER = "nights"
-_GO_ON = "nothing measured is lost: harness nightly goes on."
+GO_ON = "nothing measured is lost: harness nightly goes on."
 
 
 def save(results: Path, night: Night) -> None:
     """Write a night's file, whole or not at all. Raises StoreError."""
     tree = _adapter().dump_python(night, mode="json")
     data = json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n"
-    write(_file(results, night.night), data, _GO_ON)
+    write(_file(results, night.night), data, GO_ON)
 
 
 def load(file: Path) -> Night:
@@ -92,7 +92,7 @@ def new(results: Path, earlier: Sequence[Night], session: str, now: datetime) ->
 def held(results: Path) -> Iterator[None]:
     """Hold all nights under `results`: one `harness nightly` at a time. Raises StoreError when another is at work."""
     folder = results / FOLDER
-    with reported(folder, _GO_ON):
+    with reported(folder, GO_ON):
         files.make(folder)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -103,7 +103,7 @@ def held(results: Path) -> Iterator[None]:
 
 
 def _lock(handle: int, results: Path) -> None:
-    with reported(results, _GO_ON):
+    with reported(results, GO_ON):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,13 +13,17 @@ from pathlib import Path
 
 from harness import content
 from harness.errors import StoreError, UsageError
-from harness.store.writing import reported
+from harness.store.writing import remedy, reported
 
 _FREE_BYTES = 200 * 2**20
 
 
-def require_writable(root: Path) -> None:
-    """Check that a run could be written under `root`, before any long work. Raises StoreError; leaves nothing behind."""
+def require_writable(root: Path, go_on: str = "") -> None:
+    """Check that a run could be written under `root`, before any long work; `go_on` ends the hint where something is under way.
+
+    Raises StoreError; leaves nothing behind.
+    """
+    way = f"; {go_on}" if go_on else ", or give another folder with --results."
     existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=existing) as probe:
@@ -29,12 +33,12 @@ def require_writable(root: Path) -> None:
         free = shutil.disk_usage(existing).free
     except OSError as error:
         raise StoreError(
-            f"{root}: results cannot be written there: {error.strerror}", "Give another folder with --results."
+            f"{root}: results cannot be written there: {error.strerror}", f"{remedy(error)}{way}"
         ) from None
     if free < _FREE_BYTES:
         raise StoreError(
             f"{root}: {free / 2**20:.0f} MiB free, a run needs {_FREE_BYTES / 2**20:.0f} MiB",
-            "Free some space, or give another folder with --results.",
+            f"Free some space{way}",
         )
 
 

@@ -26,5 +26,9 @@ def reported(path: Path, go_on: str = _GO_ON) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        move = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"
-        raise StoreError(f"{path}: cannot be written: {error.strerror}", f"{move}; {go_on}") from None
+        raise StoreError(f"{path}: cannot be written: {error.strerror}", f"{remedy(error)}; {go_on}") from None
+
+
+def remedy(error: OSError) -> str:
+    """Return the next move where something cannot be written."""
+    return "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"

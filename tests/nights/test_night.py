@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +139,7 @@ def test_words_that_cannot_be_are_refused_before_anything_starts(cli: Cli, words
     assert done.code == 2 and said in done.err, done.err
     assert not (cli.folder / "results").exists()
 
+
 WITHOUT_DATA = (
     "include: [{{device: local, model: tiny, method: easier, words: {{task: cifar10, data: {}}}, reason: x}}]\n"
 )
@@ -161,7 +161,6 @@ def test_a_folder_of_data_that_is_not_there_is_a_mistake_of_the_matrix(cli: Cli)
     done = cli("nightly")
     assert done.code == 2 and "inventory.yaml:6: nightly.include.0: tiny easier empty fp32 on local: --data" in done.err
     assert not (cli.folder / "results").exists()
-
 
 
 @pytest.mark.parametrize("out, code, said", [("pipe", 3, ""), ("/dev/full", 3, "standard output: cannot be written")])
@@ -218,6 +217,7 @@ def test_the_second_night_measures_nothing_but_the_canary(cli: Cli) -> None:
     (expected,) = cli("nightly", "--dry-run", "--json").json["devices"]
     assert expected["due"] == 1 and expected["expected_s"] > 1 and expected["fits"]
 
+
 @pytest.mark.slow
 def test_rows_without_their_data_fail_before_any_device_is_asked_and_the_others_are_measured(cli: Cli) -> None:
     write(cli, more="  " + WITHOUT_DATA.format(cli.folder))
@@ -227,7 +227,6 @@ def test_rows_without_their_data_fail_before_any_device_is_asked_and_the_others_
     assert (first["row"]["method"], first["outcome"], first["seconds"]) == ("easier", "failed", None)
     assert "--data DIR" in first["reason"]
     assert rows(done) == {"local tiny easier": "failed", "local canary": "measured", "local tiny order": "measured"}
-
 
 
 @pytest.mark.slow
@@ -359,41 +358,6 @@ def test_an_interrupted_night_says_how_to_go_on_and_goes_on(cli: Cli) -> None:
     assert "Traceback" not in err
     done = cli("nightly", "--json")
     assert done.code == 0 and set(rows(done).values()) == {"measured"} and len(cli.runs) == 2, done.err
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 260 MB to fill; only root may mount one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("a small file system cannot be mounted here: " + mounted.stderr.decode().strip())
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.mark.slow
-def test_a_disk_that_is_full_ends_the_night_with_a_word_and_nothing_is_lost(cli: Cli, small_disk: Path) -> None:
-    write(cli)
-    results = small_disk / "results"
-    process = cli.start("nightly", "--results", str(results))
-    until(lambda: len(list(results.glob("local/*/jobs/empty/events.jsonl"))) == 2)
-    ballast = small_disk / "ballast"
-    with ballast.open("wb") as file:
-        try:
-            while True:
-                file.write(b"\0" * 2**16)
-                file.flush()
-        except OSError:
-            pass
-    _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1 and "Traceback" not in err, err
-    assert "MiB free" in err or "No space left" in err
-    ballast.unlink()
-    done = cli("nightly", "--results", str(results), "--json")
-    assert done.code == 0 and set(rows(done).values()) == {"measured"}, done.err
 
 
 @pytest.mark.slow
