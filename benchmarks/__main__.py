@@ -29,6 +29,7 @@ from benchmarks import (
     noise,
     overhead,
     peers,
+    planner_choice,
     regressions,
     rules,
     samples,
@@ -53,6 +54,7 @@ QUICK: Mapping[str, Suite] = {
     "deploy": deploy.measure,
     "builds": builds.measure,
     "store": store.measure,
+    "planner_choice": planner_choice.measure,
     "samples": samples.measure,
     "tools": tools.measure,
 }

@@ -1,0 +1,153 @@
+"""Which options to take: a front of folding plans out of gains and prices, what each should bring, which one is meant. Pure.
+
+A plan's latency is predicted as the unfolded network's less the gains of its options: layers run one after the other, so what
+is saved in one place does not depend on another, to first order. (Ratios multiplied would say less: they take each gain from
+what is left.) The interval is the root of the sum of the options' squared half-widths, each side by itself: it takes their errors
+for independent. Noise that all gains share, that of the reference, is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.planner.programme import Choice, Item, Programme, price_of, rank, sure_ns
+from harness.records.planned import FoldingPlan, Gain, Listing, Prediction, Price
+
+Latencies = NDArray[np.float64]  # logarithms
+
+FLOOR = 0.02  # of the unfolded latency: gains that leave less do not add up any more, and none is predicted below it
+CANDIDATES = 400  # plans that are looked at, before they are thinned to a readable number
+APART = math.log(1.01)  # plans nearer to each other in latency are not worth two lines
+
+
+def items(listing: Listing, gains: Iterable[Gain], prices: Iterable[Price]) -> tuple[Item, ...]:
+    """Options that surely gain (the whole interval above 0) and have a price; one below 0 is noise, and free."""
+    gain_of, price = {gain.option: gain for gain in gains}, {price.option: price.price for price in prices}
+    return tuple(
+        Item(option.name, option.first, option.after, max(price[option.name], 0.0), *ends, option.removed)
+        for option in listing.options
+        if (ends := _ends(gain_of.get(option.name))) and ends[1] > 0 and option.name in price
+    )
+
+
+def _ends(gain: Gain | None) -> tuple[float, float, float] | None:
+    """The best estimate and its interval; None where there is none."""
+    if gain is None or gain.gain_ns is None or gain.low_ns is None or gain.high_ns is None:
+        return None
+    return gain.gain_ns, gain.low_ns, gain.high_ns
+
+
+# --- what a plan should bring --------------------------------------------------------------------------------------------
+
+
+def predicted(choice: Sequence[Item], reference_ns: float) -> Prediction:
+    """Latency and speed-up of the network with these items, with 95 % intervals; see the module for what they assume."""
+    latency = reference_ns - math.fsum(item.gain_ns for item in choice)
+    below = math.hypot(*(item.high_ns - item.gain_ns for item in choice))
+    above = math.hypot(*(item.gain_ns - item.low_ns for item in choice))
+    floor = FLOOR * reference_ns
+    middle, low, high = (max(value, floor) for value in (latency, latency - below, latency + above))
+    return Prediction(middle, low, high, reference_ns / middle, reference_ns / high, reference_ns / low)
+
+
+def plan(choice: Sequence[Item], reference_ns: float) -> FoldingPlan:
+    """A choice as a plan, without words."""
+    in_order = sorted(choice, key=lambda item: item.first)
+    return FoldingPlan(
+        options=tuple(item.option for item in in_order),
+        removed=tuple(name for item in in_order for name in item.removed),
+        price=price_of(in_order),
+        predicted=predicted(in_order, reference_ns),
+    )
+
+
+# --- the front -----------------------------------------------------------------------------------------------------------
+
+
+def front(items: Iterable[Item], reference_ns: float, at_least: int = 5, most: int = 10) -> tuple[FoldingPlan, ...]:
+    """Plans that no other beats in both price and sure gain, cheapest first; none where no option pays.
+
+    At most `most` of them, the cheapest and the fastest always, evenly spread in latency on the log scale and 1 % apart, or
+    nearer where there would be fewer than `at_least`.
+    """
+    found = unbeaten(items, reference_ns)
+    latencies = np.log([_latency(sure_ns(choice), reference_ns) for choice in found])
+    return tuple(plan(found[place], reference_ns) for place in _spread(latencies, at_least, most))
+
+
+def unbeaten(items: Iterable[Item], reference_ns: float) -> tuple[Choice, ...]:
+    """Choices that no other beats in both price and sure gain, cheapest first; of very many, some of all latencies."""
+    programme = Programme(items)
+    gains = programme.levels * programme.step_ns
+    levels = programme.levels[_even(np.log([_latency(gain, reference_ns) for gain in gains]))]
+    found = [*(programme.choice(level) for level in levels), programme.fastest]
+    kept: list[Choice] = []
+    for choice in sorted(filter(None, found), key=lambda choice: (price_of(choice), *rank(choice))):
+        if not kept or sure_ns(choice) > sure_ns(kept[-1]):
+            kept.append(choice)
+    return tuple(kept)
+
+
+def _latency(gain_ns: float, reference_ns: float) -> float:
+    return max(reference_ns - gain_ns, FLOOR * reference_ns)
+
+
+def _even(falling: Latencies) -> NDArray[np.int64]:
+    """Places of at most CANDIDATES of these values, ends included, evenly over their range."""
+    if len(falling) <= CANDIDATES:
+        return np.arange(len(falling))
+    wanted = np.linspace(-falling[0], -falling[-1], CANDIDATES)
+    return np.unique(np.searchsorted(-falling, wanted).clip(0, len(falling) - 1))
+
+
+def _spread(values: Latencies, at_least: int, most: int) -> list[int]:
+    """Places of a few values, both ends first, then again and again the one that lies furthest from all that are taken."""
+    taken = sorted({0, len(values) - 1}) if len(values) else []
+    while len(taken) < min(most, len(values)):
+        gaps = np.abs(values[:, None] - values[taken]).min(axis=1)
+        gaps[taken] = -1.0
+        furthest = int(gaps.argmax())
+        if len(taken) >= at_least and gaps[furthest] < APART:
+            break
+        taken.append(furthest)
+    return sorted(taken)
+
+
+# --- the one that is meant -----------------------------------------------------------------------------------------------
+
+
+def reaching(front: Sequence[FoldingPlan], target_speedup: float) -> int | None:
+    """The place of the cheapest plan that is so fast, as measured where it was, else as predicted; None where none is."""
+    able = [place for place, plan in enumerate(front) if speedup(plan) >= target_speedup]
+    return min(able, key=lambda place: (front[place].price, -speedup(front[place])), default=None)
+
+
+def within(front: Sequence[FoldingPlan], price: float | None = None, drop: float | None = None) -> int | None:
+    """The place of the fastest plan of at most this price and at most this loss of accuracy; None where none is.
+
+    `drop` is a fraction, below the full network trained as long; a plan whose accuracy is not known is not taken then.
+    """
+    able = [place for place, plan in enumerate(front) if _costs_at_most(plan, price, drop)]
+    return max(able, key=lambda place: (speedup(front[place]), -front[place].price), default=None)
+
+
+def _costs_at_most(plan: FoldingPlan, price: float | None, drop: float | None) -> bool:
+    lost = _lost(plan)
+    return (price is None or plan.price <= price) and (drop is None or (lost is not None and lost <= drop))
+
+
+def _lost(plan: FoldingPlan) -> float | None:
+    """The accuracy that a plan lost, where it was trained."""
+    found = plan.verified
+    if found is None or found.accuracy is None or found.baseline is None:
+        return None
+    return found.baseline - found.accuracy
+
+
+def speedup(plan: FoldingPlan) -> float:
+    """A plan's speed-up: measured, where it was, else predicted."""
+    return plan.verified.speedup.ratio if plan.verified else plan.predicted.speedup

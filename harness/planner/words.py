@@ -1,0 +1,256 @@
+"""Why a plan is as it is, in plain sentences: what is folded and what that brings, what is left and for which reason. Pure.
+
+A segment is a run of layers that could be folded, in whatever form. Of one that is left its best option tells the reason: the
+one whose interval reaches highest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.records.planned import FoldingPlan, Gain, Listing, Option, Price
+
+SHOWN = 3  # names of a group, before the rest is counted
+FORMS = {
+    "plain": "becomes one layer",
+    "dense": "becomes one matrix from image to image",
+    "tail": "becomes one matrix up to the classifier",
+    "skip": "is dropped: the block becomes an identity",
+    "bypass": "becomes one layer, with an identity in place of {dropped}",
+}
+REASONS = {  # why segments are left -> how its sentence begins, in the order of the sentences
+    "slower": "Folding {these} would make the network slower",
+    "noise": "What folding {these} brings is within the noise (undecided)",
+    "overlaps": "Folding {these} would make it faster, but {they} overlap{s} a better choice",
+    "dear": "Folding {these} would make it faster, but {they} save{s} too little for the price in this plan",
+    "unpriced": "Folding {these} would make it faster, but at a price that is not known",
+    "failed": "Nothing is known of {these}, for measuring failed",
+    "unmeasured": "Nothing is known of {these}, for nothing was measured",
+}
+IN_SUM = {
+    "slower": "{n} would make the network slower",
+    "noise": "{n} {are} within the noise",
+    "overlaps": "{n} overlap{s} a better choice",
+    "dear": "{n} save{s} too little for the price",
+    "unpriced": "{n} {are} without a price",
+    "failed": "{n} failed",
+    "unmeasured": "{n} {are} not measured",
+}
+
+Places = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a network's options on a device."""
+
+    listing: Listing
+    gains: Mapping[str, Gain]
+    prices: Mapping[str, Price]
+
+    @cached_property
+    def segments(self) -> Mapping[Places, tuple[Option, ...]]:
+        """Options by the places they take."""
+        places = sorted({(option.first, option.after) for option in self.listing.options})
+        return {at: tuple(o for o in self.listing.options if (o.first, o.after) == at) for at in places}
+
+
+def explained(plan: FoldingPlan, listing: Listing, gains: Iterable[Gain], prices: Iterable[Price]) -> tuple[str, ...]:
+    """Sentences about a plan: the sum, then each folded segment, then what is left, a sentence per reason."""
+    told = Told(listing, {each.option: each for each in gains}, {each.option: each for each in prices})
+    folded = [option for option in listing.options if option.name in plan.options]
+    groups = _left(told, folded)
+    return (
+        _sum(plan, told, folded, groups),
+        *(_folded(told, option) for option in folded),
+        *(_group(told, reason, groups[reason]) for reason in REASONS if reason in groups),
+        *_unmergeable(listing),
+    )
+
+
+# --- the sum -------------------------------------------------------------------------------------------------------------
+
+
+def _sum(plan: FoldingPlan, told: Told, folded: Sequence[Option], groups: Mapping[str, Sequence[Option]]) -> str:
+    """2 of 8 segments are folded: 1.19x [1.06, 1.34] predicted; 6 would make the network slower."""
+    total, found = len(told.segments), plan.predicted
+    if not total:
+        return "Nothing can be folded: no layers of this network could become one."
+    rest = [_worded(IN_SUM[reason], len(groups[reason])) for reason in REASONS if reason in groups]
+    what = f"{_share(len(folded), total, 'segment')} folded"
+    speed = f": {_ratio(found.speedup, found.speedup_low, found.speedup_high)} predicted" if folded else ""
+    return "; ".join([what + speed, *rest]) + "."
+
+
+def _worded(template: str, n: int) -> str:
+    one = n == 1
+    return template.format(n=n, s="s" * one, are="is" if one else "are")
+
+
+# --- what is folded ------------------------------------------------------------------------------------------------------
+
+
+def _folded(told: Told, option: Option) -> str:
+    """layer4.1.conv1..layer4.1.conv2 becomes one layer: saves 0.35 ms [0.10, 0.60]; layer4.1.relu1 goes; price 0.012 nats."""
+    gain, price = told.gains.get(option.name), told.prices.get(option.name)
+    parts = [
+        f"saves {_saved(gain)}{_basis(gain)}" if gain and gain.gain_ns is not None else "what it saves is not known"
+    ]
+    if option.removed:
+        parts.append(f"{_some(option.removed)} {'goes' if len(option.removed) == 1 else 'go'}")
+    if price:
+        parts.append(f"price {_price(price)}")
+    form = FORMS[option.form].format(dropped=_some(option.dropped))
+    return f"{_name(told, option)} {form}: {'; '.join(parts)}."
+
+
+def _basis(gain: Gain) -> str:
+    return " (measured by itself, corrected)" if gain.basis == "isolated" else ""
+
+
+def _price(price: Price) -> str:
+    error = "" if price.error is None else f" ± {price.error:.2g}"
+    if price.basis == "count":
+        return _count(round(price.price), "activation")
+    if price.basis == "entropy":
+        return f"{price.price:.2g}{error} bits that its activations decide"
+    return f"{price.price:.2g}{error} nats of loss after one epoch"
+
+
+# --- what is left --------------------------------------------------------------------------------------------------------
+
+
+def _left(told: Told, folded: Sequence[Option]) -> dict[str, list[Option]]:
+    """The best option of each segment that is not folded, by reason."""
+    groups: dict[str, list[Option]] = {}
+    for place, options in told.segments.items():
+        if not any((option.first, option.after) == place for option in folded):
+            best = max(options, key=lambda option: _reach(told.gains.get(option.name)))
+            groups.setdefault(_reason(told, best, folded), []).append(best)
+    return groups
+
+
+def _reach(gain: Gain | None) -> tuple[float, float]:
+    """Order options by whether they surely pay, and then by how much they may gain."""
+    if gain is None or gain.low_ns is None or gain.high_ns is None:
+        return (-1.0, 0.0)
+    return (1.0 if gain.low_ns > 0 else 0.0, gain.high_ns)
+
+
+def _reason(told: Told, option: Option, folded: Sequence[Option]) -> str:
+    gain = told.gains.get(option.name)
+    if gain is None:
+        return "unmeasured"
+    if gain.low_ns is None or gain.high_ns is None:
+        return "failed"
+    if gain.low_ns <= 0:
+        return "slower" if gain.high_ns < 0 else "noise"
+    if option.name not in told.prices:
+        return "unpriced"
+    touching = any(option.first < other.after and other.first < option.after for other in folded)
+    return "overlaps" if touching else "dear"
+
+
+def _group(told: Told, reason: str, options: Sequence[Option]) -> str:
+    """Folding would make these 6 segments slower: layer1.0.conv1..layer1.0.conv2 by 0.31 ms [0.27, 0.35], ... and 3 more."""
+    one = len(options) == 1
+    these = "this segment" if one else f"these {len(options)} segments"
+    said = REASONS[reason].format(these=these, they="it" if one else "they", s="s" * one)
+    size = _loss if reason == "slower" else _size
+    ranked = sorted(options, key=lambda option: -abs(_estimate(told.gains.get(option.name))))
+    return f"{said}: {_some([_name(told, option) + size(told.gains.get(option.name)) for option in ranked])}."
+
+
+def _loss(gain: Gain | None) -> str:
+    return f" by {_interval(gain, -1.0)}" if gain else ""
+
+
+def _size(gain: Gain | None) -> str:
+    """What an option would save; why nothing is known where it failed."""
+    if gain is None:
+        return ""
+    return f" ({gain.failure})" if gain.failure else f" ({_saved(gain)})"
+
+
+def _unmergeable(listing: Listing) -> Iterator[str]:
+    """What cannot become one layer with its neighbours, by reason; of many reasons those of the most layers."""
+    groups: dict[str, list[str]] = {}
+    for path, reason in listing.left.items():
+        groups.setdefault(reason.rstrip("."), []).append(path or "the network")
+    ranked = sorted(groups, key=lambda reason: -len(groups[reason]))
+    for reason in ranked[:SHOWN]:
+        yield f"Cannot be merged: {_some(groups[reason])} ({reason})."
+    if rest := ranked[SHOWN:]:
+        yield f"{sum(len(groups[reason]) for reason in rest)} more cannot be merged, for {_count(len(rest), 'other reason')}."
+
+
+# --- noise ---------------------------------------------------------------------------------------------------------------
+
+
+def undecided(gains: Iterable[Gain]) -> tuple[str, ...]:
+    """Options whose interval holds 0: measuring has not told whether they gain or lose."""
+    return tuple(
+        gain.option
+        for gain in gains
+        if gain.low_ns is not None and gain.high_ns is not None and gain.low_ns <= 0 <= gain.high_ns
+    )
+
+
+def noise(gains: Sequence[Gain], resolution: float | None, device: str) -> str:
+    """Which options are undecided, and what the device can tell apart at all; `resolution` None: it was never calibrated."""
+    names = undecided(gains)
+    known = [gain for gain in gains if gain.low_ns is not None]
+    which = f": {_some(names)}" if names else ""
+    first = f"{_share(len(names), len(known), 'option')} undecided{which}."
+    if resolution is None:
+        return f"{first} What {device} can tell apart is not known: `harness calibrate --device {device}` measures it."
+    return f"{first} By its calibration {device} tells networks apart from {100 * resolution:.2g} % on; less is noise."
+
+
+# --- names and numbers ---------------------------------------------------------------------------------------------------
+
+
+def _name(told: Told, option: Option) -> str:
+    """The layers of an option's segment, first and last."""
+    layers = told.listing.layers[option.first : option.after]
+    return layers[0] if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """a, b and c; of many the first few and how many more."""
+    if len(names) > SHOWN + 1:
+        return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def _share(n: int, total: int, word: str) -> str:
+    """1 of 8 segments is; 2 of 8 segments are."""
+    return f"{n} of {_count(total, word)} {'is' if 1 in (n, total) else 'are'}"
+
+
+def _estimate(gain: Gain | None) -> float:
+    return 0.0 if gain is None or gain.gain_ns is None else gain.gain_ns
+
+
+def _saved(gain: Gain) -> str:
+    return _interval(gain, 1.0)
+
+
+def _interval(gain: Gain, sign: float) -> str:
+    """0.35 ms [0.10, 0.60]: in the unit of the largest, to the hundredth of ms or the tenth of µs."""
+    known = [sign * value for value in (gain.gain_ns, gain.low_ns, gain.high_ns) if value is not None]
+    if len(known) < 3:
+        return "an unknown time"
+    middle, low, high = known[0], min(known[1:]), max(known[1:])
+    unit, worth, digits = ("ms", 1e6, 2) if max(map(abs, known)) >= 1e5 else ("µs", 1e3, 1)
+    return f"{middle / worth:.{digits}f} {unit} [{low / worth:.{digits}f}, {high / worth:.{digits}f}]"
+
+
+def _ratio(ratio: float, low: float, high: float) -> str:
+    return f"{ratio:.2f}x [{low:.2f}, {high:.2f}]"
