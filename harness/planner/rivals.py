@@ -1,0 +1,91 @@
+"""What a plan is held against: choices that anybody could make without measuring, of as many options as the plan has. Pure.
+
+Each is a set of options of the same network, made, trained and measured as a plan is: what differs is how it was chosen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from harness.records.planned import Listing, Option
+
+RANDOM = 5  # choices at random
+Names = tuple[str, ...]
+
+
+def rivals(listing: Listing, many: int, order: Sequence[str] = (), seed: int = 0) -> dict[str, Names]:
+    """Return option names by rival, for plans of `many` folded blocks; `order` has activations, first out first.
+
+    fold everything, MACs greedy, deepest first, EASIER's order (where an order is given), random 1 to 5, uniform block drop
+    (every other residual block). Of choices that come out alike the first stays; one of nothing is none.
+    """
+    every = whole_blocks(listing)
+    draw = random.Random(seed)
+    few = min(many, len(every))
+    found = {
+        "fold everything": every,
+        "MACs greedy": sorted(every, key=_macs_added)[:few],
+        "deepest first": every[len(every) - few :],
+        "EASIER's order": _in_order(every, order)[:few],
+        **{f"random {n + 1}": draw.sample(every, few) for n in range(RANDOM)},
+        "uniform block drop": _blocks(listing)[1::2],
+    }
+    named = {name: tuple(sorted(option.name for option in options)) for name, options in found.items() if options}
+    return {name: options for name, options in named.items() if options not in _before(named, name)}
+
+
+def whole_blocks(listing: Listing) -> list[Option]:
+    """The option that folds each block whole, in forward order: what the ladders of the literature choose among.
+
+    A block is the innermost module that holds a segment's layers; its option is that of the most layers.
+    """
+    plain = [option for option in listing.options if option.form == "plain" and option.removed]
+    home = {option.name: _home(option) for option in plain}
+    inner = {path for path in home.values() if not any(other.startswith(path + ".") for other in home.values())}
+    largest: dict[str, Option] = {}
+    for option in plain:
+        path = home[option.name]
+        if path in inner and (path not in largest or len(option.layers) > len(largest[path].layers)):
+            largest[path] = option
+    return _apart(sorted(largest.values(), key=lambda option: option.first))
+
+
+def _home(option: Option) -> str:
+    """The innermost module that holds all of an option's layers; a network without any has one home, itself."""
+    parts = [layer.split(".")[:-1] for layer in option.layers]
+    shared = []
+    for steps in zip(*parts, strict=False):
+        if len(set(steps)) > 1:
+            break
+        shared.append(steps[0])
+    return ".".join(shared)
+
+
+def _apart(options: Sequence[Option]) -> list[Option]:
+    """Options in forward order, without those that touch one before."""
+    found: list[Option] = []
+    for option in options:
+        if not found or option.first >= found[-1].after:
+            found.append(option)
+    return found
+
+
+def _blocks(listing: Listing) -> list[Option]:
+    return [option for option in listing.options if option.form == "skip"]
+
+
+def _macs_added(option: Option) -> tuple[int, str]:
+    return option.macs_after - option.macs_before, option.name
+
+
+def _in_order(options: Sequence[Option], order: Sequence[str]) -> list[Option]:
+    """Options by the place of the last of their activations in an order; those that are not in it are left out."""
+    place = {name: at for at, name in enumerate(order)}
+    able = [option for option in options if all(name in place for name in option.removed)]
+    return sorted(able, key=lambda option: max(place[name] for name in option.removed))
+
+
+def _before(named: dict[str, Names], name: str) -> list[Names]:
+    names = list(named)
+    return [named[other] for other in names[: names.index(name)]]
