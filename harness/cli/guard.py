@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import sys
@@ -38,6 +39,7 @@ def guarded(command: F) -> F:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        _print_anywhere()
         try:
             return command(*args, **kwargs)
         except HarnessError as error:
@@ -57,6 +59,12 @@ def guarded(command: F) -> F:
             raise typer.Exit(BUG) from None
 
     return run  # type: ignore[return-value]
+
+
+def _print_anywhere() -> None:
+    """Let what a locale other than UTF-8 cannot print (`→`, `µ`) be a question mark, and no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def complain(error: HarnessError) -> None:

@@ -1,4 +1,4 @@
-"""A matrix that changes between nights: what left it is not missed, what comes back goes on, new names and canaries begin anew."""
+"""A matrix that changes between nights: what left is not missed, what comes back goes on, new names and canaries begin anew."""
 
 from __future__ import annotations
 

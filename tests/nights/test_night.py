@@ -140,6 +140,18 @@ def test_words_that_cannot_be_are_refused_before_anything_starts(cli: Cli, words
     assert not (cli.folder / "results").exists()
 
 
+def test_a_locale_without_arrows_has_question_marks_and_keeps_the_exit_code() -> None:
+    told = (
+        "import made_nights\n"
+        "from harness.cli import guard, nightly\n"
+        "guard.guarded(lambda: nightly._tell(made_nights.eventful(), None, None, None, False))()\n"
+    )
+    paths = os.pathsep.join(filter(None, (str(Path(made_nights.__file__).parent), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=False)
+    assert "12.1 ? 13.4 ms" in done.stdout and "UnicodeEncodeError" not in done.stderr
+
+
 WITHOUT_DATA = (
     "include: [{{device: local, model: tiny, method: easier, words: {{task: cifar10, data: {}}}, reason: x}}]\n"
 )
