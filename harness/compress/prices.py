@@ -1,7 +1,7 @@
 """What options cost a network, in the cache, and what that comes to over seeds. Without torch.
 
-free/<key>/free.json            what the trained full network says of a choice, without training
-trained/<key>/trained.json      what came of a choice fine-tuned; of no option: the full network fine-tuned as long
+statistic/<key>/free.json       what the trained full network says of a choice, without training
+price/<key>/trained.json        what came of a choice fine-tuned; of no option: the full network fine-tuned as long
 outcome/<key>/trained.json      the same by edits: options that differ in nothing but what folding merges share one training
 """
 
@@ -68,12 +68,12 @@ def seeds(request: PricesRequest) -> tuple[int, ...]:
 
 def read_free(request: PricesRequest, choice: Choice, seed: int) -> Free | None:
     """Return what is known of a choice without training, or None."""
-    return cache.read("free", keys.free(request, choice, seed), _parse_free)
+    return cache.read("statistic", keys.free(request, choice, seed), _parse_free)
 
 
 def read_trained(request: PricesRequest, choice: Choice, seed: int) -> Trained | None:
     """Return what came of a choice fine-tuned, or None."""
-    return cache.read("trained", keys.trained(request, choice, seed), _parse_trained)
+    return cache.read("price", keys.trained(request, choice, seed), _parse_trained)
 
 
 def read_outcome(key: str) -> Trained | None:
@@ -83,12 +83,12 @@ def read_outcome(key: str) -> Trained | None:
 
 def write_free(request: PricesRequest, choice: Choice, seed: int, free: Free) -> None:
     """Keep it. Raises StoreError."""
-    _write("free", keys.free(request, choice, seed), _FREE, free)
+    _write("statistic", keys.free(request, choice, seed), _FREE, free)
 
 
 def write_trained(request: PricesRequest, choice: Choice, seed: int, trained: Trained) -> None:
     """Keep it. Raises StoreError."""
-    _write("trained", keys.trained(request, choice, seed), _TRAINED, trained)
+    _write("price", keys.trained(request, choice, seed), _TRAINED, trained)
 
 
 def write_outcome(key: str, trained: Trained) -> None:

@@ -212,7 +212,7 @@ def test_an_interrupted_pricing_goes_on_to_the_same_prices(
 def test_a_killed_child_loses_one_training_and_a_whole_look_up_starts_none(
     monkeypatch: pytest.MonkeyPatch, priced: tuple[Priced, ...], tmp_path: Path
 ) -> None:
-    for kind in ("rung", "free"):  # the full network need not be trained again for this
+    for kind in ("rung", "statistic"):  # the full network need not be trained again for this
         shutil.copytree(cache.root() / kind, tmp_path / "edge-harness" / kind)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(HarnessError, match="signal 9"):
