@@ -237,7 +237,6 @@ def _number(case: Case | None, column: str) -> float:
 
 def _sizes(folder: Path, runtime: str) -> Mapping[str, float]:
     """Bytes of the artifacts of a run's job, by case; none where it has no job, or one that cannot be read."""
-    with suppress(HarnessError, OSError, ValueError):  # a night does not fall over an old file
-        job = store.load_job(folder, runtime)
-        return {each.case_id: float(each.artifact.size_bytes) for each in (job.cases if job else ())}
+    with suppress(HarnessError, ValueError):  # a night does not fall over an old file
+        return {case: float(size) for case, size in store.artifact_sizes(folder, runtime).items()}
     return {}

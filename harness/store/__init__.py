@@ -26,6 +26,7 @@ from harness.store.calibrations import (
 from harness.store.frames import Frames, frames, save_frames
 from harness.store.journals import (
     append_journal,
+    artifact_sizes,
     events,
     job_folder,
     journal_bytes,
@@ -51,6 +52,7 @@ __all__ = [
     "Mark",
     "all_meters",
     "append_journal",
+    "artifact_sizes",
     "calibration_of",
     "compared_calibration",
     "create",

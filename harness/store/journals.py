@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import files, wire
+from harness.errors import WireError
 from harness.store.thinning import require_raw
 from harness.store.writing import reported, write
 
@@ -29,6 +31,22 @@ def load_job(folder: Path, runtime: str) -> wire.Job | None:
     """Read job.json; None when the run never came so far. Raises WireError."""
     file = job_folder(folder, runtime) / "job.json"
     return wire.decode(wire.Job, file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
+def artifact_sizes(folder: Path, runtime: str) -> dict[str, int]:
+    """Return the bytes of each case's artifact, by case; empty where there is no job. Raises WireError.
+
+    Nothing else of job.json is looked at: a page of nights reads thousands of them.
+    """
+    file = job_folder(folder, runtime) / "job.json"
+    try:
+        cases = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.is_file() else ()
+        found = {str(case["case_id"]): case["artifact"]["size_bytes"] for case in cases}
+        if any(type(size) is not int or size < 0 for size in found.values()):
+            raise ValueError("an artifact's size is none")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WireError(f"{file}: damaged: {error}") from None
+    return found
 
 
 def append_journal(folder: Path, runtime: str, data: bytes) -> None:
