@@ -16,8 +16,7 @@ from typing import Any
 import made_nights
 import pytest
 from command import Cli, Done
-from lab import inventory as lab_inventory
-from lab.sshd import Sshd, new_key, why_not
+from lab.sshd import new_key
 
 from harness import inventory, store
 from harness.nights import identity, matrix
@@ -370,24 +369,3 @@ def test_an_interrupted_night_says_how_to_go_on_and_goes_on(cli: Cli) -> None:
     assert "Traceback" not in err
     done = cli("nightly", "--json")
     assert done.code == 0 and set(rows(done).values()) == {"measured"} and len(cli.runs) == 2, done.err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-def test_a_device_that_vanishes_in_mid_night_leaves_missing_rows_and_the_other_its_night(cli: Cli, sshd: Sshd) -> None:
-    board = lab_inventory.entry("board", sshd, "host", cli.folder / "there")
-    board += f"    runtimes: [empty]\n    patience_s: 2\n    python: {sys.executable}\n"
-    write(cli, devices=board, rows="[board, local]", methods="[order, random]")
-    process = cli.start("nightly", "--json")
-    until(lambda: len(mine := [run for run in cli.runs if run.parent.name == "board"]) == 2 and measured(mine[-1]))
-    sshd.stop()
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1, err
-    found = {f"{each['row']['device']} {title(each['row'])}": each for each in json.loads(out)["rows"]}
-    assert [found[f"board {name}"]["outcome"] for name in ("canary", "tiny order", "tiny random")] == [
-        "measured",
-        "missing",
-        "unreachable",
-    ]
-    assert found["board tiny order"]["reason"].startswith("the device vanished: ")
-    assert all(each["outcome"] == "measured" for name, each in found.items() if name.startswith("local"))
