@@ -38,7 +38,7 @@ MEASURED = re.compile(r"<!-- methods:start -->\n.*?<!-- methods:end -->", re.DOT
 FINDINGS = re.compile(r"<!-- findings -->\n.*?<!-- /findings -->", re.DOTALL)
 EXAMPLE = re.compile(r"<!-- example -->\n.*?<!-- /example -->", re.DOTALL)
 COMMANDS = ("", "run", "show", "plot", "report", "compare", "nightly", "archive", "import", "reproduce", "fold", "devices",
-            "check", "calibrate", "methods", "models", "tasks", "runtimes", "sensors", "profiles",
+            "check", "calibrate", "plan", "methods", "models", "tasks", "runtimes", "sensors", "profiles",
             "cache", "cache list", "cache clean")  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import calibrate, check, compare, draw, fold, job, keep, look, name, nightly, page, travel
+from harness.cli import calibrate, check, compare, draw, fold, job, keep, look, name, nightly, page, planner, travel
 from harness.cli.guard import complain
 from harness.errors import UsageError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 job.add_to(app)
 check.add_to(app)
 calibrate.add_to(app)
+planner.add_to(app)
 look.add_to(app)
 draw.add_to(app)
 page.add_to(app)

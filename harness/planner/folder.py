@@ -12,30 +12,27 @@ device as it says it is. So the same words find the same folder, and what has ch
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from harness import content, extras, store
+from harness import content, extras, store, wire
 from harness.calibration import IDENTITY
 from harness.compress import keys
 from harness.errors import StoreError
+from harness.planner import document
+from harness.planner.document import GO_ON
 from harness.records import Cost, digest
 from harness.records.planned import OptionForm, OptionsRequest, Planned, Wanted
 from harness.store.writing import reported
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-SCHEMA = 1
-GO_ON = "nothing measured is lost: the same command goes on."
+SCHEMA = document.SCHEMA
+LEAST_BLOCKS = 2  # of a job: an interval needs two
 TABLE, VERIFY = "table", "verify"
 Kind = Literal["isolated", "in place", "front"]
-T = TypeVar("T")
 _ASKED, _ROWS, _PLAN = "asked.json", "rows.json", "plan.json"
 
 
@@ -167,12 +164,12 @@ def make(results: Path, begun: Begun) -> Path:
     """Make the folder of what is asked, if it is not there, and return it. Raises StoreError."""
     folder = home(results, begun.asked.device) / begun.name
     if not (folder / _ASKED).is_file():
-        _write(folder / _ASKED, Begun, begun)
+        document.write(folder / _ASKED, Begun, begun)
     return folder
 
 
 def set_aside(folder: Path) -> None:
-    """Give a folder that is to be measured anew another name: all that was measured stays. Raises StoreError."""
+    """Give what is to be measured anew, a plan or one job of it, another name: all that was measured stays. Raises StoreError."""
     with reported(folder, GO_ON):
         folder.rename(folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}Z"))
 
@@ -192,7 +189,7 @@ def alike(results: Path, asked: Asked) -> tuple[Path, ...]:
 
 def places(folder: Path, part: str) -> tuple[Path, ...]:
     """The folders of the jobs that were begun for one part, in order."""
-    return tuple(sorted(file.parent for file in (folder / part).glob(f"*/{_ROWS}")))
+    return tuple(sorted(file.parent for file in (folder / part).glob(f"[0-9][0-9][0-9]/{_ROWS}")))
 
 
 def place(folder: Path, part: str, number: int) -> Path:
@@ -201,8 +198,14 @@ def place(folder: Path, part: str, number: int) -> Path:
 
 
 def is_whole(own: Path, runtime: str) -> bool:
-    """Whether a job has come to its reply, or had nothing to measure."""
-    return is_begun(own) and (store.load_reply(own, runtime) is not None or not load_sheet(own).live)
+    """Whether a job has come to its reply, with blocks enough for an interval, or had nothing to measure."""
+    reply = store.load_reply(own, runtime)
+    return is_begun(own) and (not load_sheet(own).live if reply is None else not is_too_short(reply))
+
+
+def is_too_short(reply: wire.Reply) -> bool:
+    """Whether a job's budget ended before there were two blocks: it says nothing."""
+    return reply.reason == "budget" and reply.blocks < LEAST_BLOCKS
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -210,27 +213,27 @@ def is_whole(own: Path, runtime: str) -> bool:
 
 def load_begun(folder: Path) -> Begun:
     """Read asked.json. Raises StoreError: damaged, or from a newer program."""
-    return _read(folder / _ASKED, Begun)
+    return document.read(folder / _ASKED, Begun)
 
 
 def load_sheet(own: Path) -> Sheet:
     """Read rows.json. Raises StoreError."""
-    return _read(own / _ROWS, Sheet)
+    return document.read(own / _ROWS, Sheet)
 
 
 def save_sheet(own: Path, sheet: Sheet) -> None:
     """Write rows.json, whole or not at all. Raises StoreError."""
-    _write(own / _ROWS, Sheet, sheet)
+    document.write(own / _ROWS, Sheet, sheet)
 
 
 def load(folder: Path) -> Planned | None:
     """Read plan.json; None where none was finished. Raises StoreError: damaged, or from a newer program."""
-    return _read(folder / _PLAN, Planned) if (folder / _PLAN).is_file() else None
+    return document.read(folder / _PLAN, Planned) if (folder / _PLAN).is_file() else None
 
 
 def save(folder: Path, planned: Planned) -> None:
     """Write plan.json, whole or not at all. Raises StoreError."""
-    _write(folder / _PLAN, Planned, planned)
+    document.write(folder / _PLAN, Planned, planned)
 
 
 def is_finished(folder: Path) -> bool:
@@ -245,49 +248,12 @@ def is_begun(own: Path) -> bool:
 
 def plain(asked: Asked) -> dict[str, Any]:
     """The words as plan.json has them."""
-    made: dict[str, Any] = _adapter(Asked).dump_python(asked, mode="json")
-    return made
+    return document.plain(Asked, asked)
 
 
 def tree(planned: Planned) -> dict[str, Any]:
     """A plan as plain JSON, as plan.json and `--json` have it."""
-    made: dict[str, Any] = _adapter(Planned).dump_python(planned, mode="json")
-    return made
-
-
-def _write(file: Path, kind: type[T], value: T) -> None:
-    made = _adapter(kind).dump_python(value, mode="json")
-    store.write(file, json.dumps(made, indent=1, allow_nan=False).encode() + b"\n", GO_ON)
-
-
-def _read(file: Path, kind: type[T]) -> T:
-    from pydantic import ValidationError
-
-    try:
-        text = file.read_text(encoding="utf-8")
-        version = json.loads(text).get("schema", SCHEMA)
-        if type(version) is not int or not 1 <= version <= SCHEMA:
-            raise StoreError(f"{file}: schema {version!r}, this program reads up to {SCHEMA}", "Upgrade edge-harness.")
-        return _adapter(kind).validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _damaged(file, f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}") from None
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise _damaged(file, str(error)) from None
-
-
-def _damaged(file: Path, how: str) -> StoreError:
-    if file.name == _PLAN:
-        return StoreError(
-            f"{file}: damaged: {how}", "Remove it: the same command makes it anew from what was measured."
-        )
-    return StoreError(f"{file}: damaged: {how}", "Measure anew: the same command with --again.")
-
-
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
+    return document.plain(Planned, planned)
 
 
 def require_unmixed(rows: Sequence[Row], kept: Sequence[Row], own: Path) -> None:
@@ -296,5 +262,5 @@ def require_unmixed(rows: Sequence[Row], kept: Sequence[Row], own: Path) -> None
         if then.failure is None and (now.case, now.reference) != (then.case, then.reference):
             raise StoreError(
                 f"{own}: {' + '.join(then.pair.options)} came out different this time: {now.failure or 'other bytes'}",
-                "It cannot go on: measure anew with --again.",
+                f"It cannot go on. Remove {own}: the same command measures it anew.",
             )

@@ -3,8 +3,8 @@
 (a) Segments by themselves: of every signature the segment as it is and with its option taken, three processes of each, a
     tenth of a second timed: enough for the sign of most gains, in well under a second a process.
 (b) In the whole network: each option that may gain by (a), against the unfolded network, the most profitable first, as many
-    as six blocks hold within the budget; the usual stopping rule.
-(c) The plans of the front, as whole networks, in blocks of their own.
+    as six blocks hold within the budget. Six and no more: what a table is not sure of the choice does not take.
+(c) The plans of the front, as whole networks, in blocks of their own, by a run's stopping rule: six blocks or ten.
 
 Where a network has few options (ALL_IN_PLACE), (a) is left out and all are measured in place: that is the truth, and costs
 less than both. So it is for int8, whatever their number: a segment has no examples of its own to be calibrated on.
@@ -26,17 +26,17 @@ from harness.records import Artifact, Case, Device, Examples, Profile, Rung
 from harness.records.planned import FoldingPlan, Option, Wanted
 
 ALL_IN_PLACE = 16
-BLOCKS = 6  # of whole networks, at least
-LOOKS = (BLOCKS, 10)  # more blocks are bought where two of the budget's minutes hold them
+BLOCKS = 6  # of whole networks
 SEGMENT_BLOCKS = 3
-BUDGET_S = 90.0
+_FRONT_LOOKS = (BLOCKS, 10)
+AIM_S, MOST_S = 90.0, 300.0  # of a job: what is asked of a quiet machine, what a busy one may take
 WHOLE_MORE_S = 0.3  # that a process of a whole network takes longer than one of a segment
 PROCESS_S = 1.0  # of a whole network, where none has been measured: start, load, warm-up, spins, timed part
 SEGMENT_S = 0.6  # a process of a segment
 BUILD_S = 1.5  # a network made, folded, proved, built
 FRONT = 5  # plans of a front, as a guess
+_FIXED = 1e-6  # a half-width that no number of blocks reaches
 _SEGMENT_TIMED_S, _WHOLE_TIMED_S = 0.1, 0.2  # timed; processes differ by more than what a longer stretch would tell
-_WIDTH, _FRONT_WIDTH = 0.03, 0.02  # half-widths that end a job: an option is to be ranked, a plan to be told of
 _UNFOLDED = Wanted("whole")
 
 
@@ -69,9 +69,9 @@ def whole(options: tuple[str, ...]) -> Pair:
     return Pair(options, Wanted("whole", options), _UNFOLDED)
 
 
-def room(budget_s: float, process_s: float) -> int:
+def room(budget_s: float | None, process_s: float) -> int:
     """How many options six blocks hold within the budget, beside the reference's own processes; one at least."""
-    slots = budget_s / (BLOCKS * process_s)
+    slots = (AIM_S if budget_s is None else budget_s) / (BLOCKS * process_s)
     fits = [n for n in range(1, 1000) if n + jobs.replicates(n) <= slots]
     return max(fits, default=1)
 
@@ -81,6 +81,11 @@ def process_s(journal: Iterable[wire.Event]) -> float | None:
     ends = [event.t_ns for event in journal if isinstance(event, wire.ProcessEvent)]
     between = [(after - before) / 1e9 for before, after in itertools.pairwise(ends) if after > before]
     return statistics.median(between) if between else None
+
+
+def blocks(kind: Kind) -> int:
+    """How many blocks a job of this kind is to have, at least."""
+    return SEGMENT_BLOCKS if kind == "isolated" else BLOCKS
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Outlook:
     seconds: float
 
 
-def outlook(options: Sequence[Option], precision: str, budget_s: float) -> tuple[Outlook, ...]:
+def outlook(options: Sequence[Option], precision: str, budget_s: float | None) -> tuple[Outlook, ...]:
     """The jobs of a table that nothing is known of yet; how many plans the front will have is a guess."""
     if not options:
         return ()
@@ -103,9 +108,7 @@ def outlook(options: Sequence[Option], precision: str, budget_s: float) -> tuple
     parts = [_outlook("segments by themselves", 2 * len(segments), SEGMENT_BLOCKS * 2 * len(segments), SEGMENT_S)]
     for what, n in (("options in place", many), ("the front", min(len(options), FRONT))):
         parts.append(_outlook(what, n + 1, BLOCKS * (n + jobs.replicates(n)), PROCESS_S))
-    return tuple(
-        replace(part, seconds=min(part.seconds, budget_s + part.networks * BUILD_S)) for part in parts if part.networks
-    )
+    return tuple(part for part in parts if part.networks)
 
 
 def _outlook(what: str, networks: int, processes: int, process_s: float) -> Outlook:
@@ -158,26 +161,19 @@ def _case(asked: Asked, artifact: Artifact) -> Case:
 # --- measuring -----------------------------------------------------------------------------------------------------
 
 
-def protocol(kind: Kind, budget_s: float, cooldown_s: float = 0.0) -> wire.Protocol:
-    """How a job of this kind is measured: segments in a fixed number of blocks, whole networks until decided or out of budget."""
+def protocol(kind: Kind, budget_s: float | None, cooldown_s: float = 0.0) -> wire.Protocol:
+    """How a job of this kind is measured: a table in a fixed number of blocks, the front as a run is, until it is decided."""
+    usual = wire.Protocol(budget_s=MOST_S if budget_s is None else budget_s, cooldown_s=cooldown_s)
     if kind == "isolated":
-        return wire.Protocol(
-            budget_s=budget_s,
-            looks=(SEGMENT_BLOCKS,),
-            half_width=1e-6,
-            timed_s=_SEGMENT_TIMED_S,
-            warmup_cap_s=0.5,
-            attempts=2,
-            cooldown_s=cooldown_s,
-        )
-    width = _FRONT_WIDTH if kind == "front" else _WIDTH
-    return wire.Protocol(
-        budget_s=budget_s, looks=LOOKS, timed_s=_WHOLE_TIMED_S, half_width=width, cooldown_s=cooldown_s
-    )
+        short = replace(usual, timed_s=_SEGMENT_TIMED_S, warmup_cap_s=0.5, attempts=2)
+        return replace(short, looks=(SEGMENT_BLOCKS,), half_width=_FIXED)
+    if kind == "in place":
+        return replace(usual, looks=(BLOCKS,), half_width=_FIXED, timed_s=_WHOLE_TIMED_S, attempts=2)
+    return replace(usual, looks=_FRONT_LOOKS, timed_s=_WHOLE_TIMED_S)
 
 
 def job(
-    name: str, asked: Asked, sheet: Sheet, artifacts: Mapping[str, Artifact], profile: Profile, budget_s: float
+    name: str, asked: Asked, sheet: Sheet, artifacts: Mapping[str, Artifact], profile: Profile, budget_s: float | None
 ) -> wire.Job:
     """Return the job of a sheet's rows; a reference of whole networks has replicates, a segment as it is needs none."""
     pairs = tuple(dict.fromkeys((row.case or "", row.reference or "") for row in sheet.live))

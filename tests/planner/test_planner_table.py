@@ -50,7 +50,7 @@ def test_as_many_options_are_measured_in_place_as_six_blocks_hold(budget_s: floa
         assert table.BLOCKS * (many + jobs.replicates(many)) * pace_s <= budget_s
 
 
-def test_a_job_of_whole_networks_has_a_reference_with_replicates_and_may_end_when_it_is_decided() -> None:
+def test_a_job_of_whole_networks_has_a_reference_with_replicates_and_six_blocks() -> None:
     sheet, artifacts = rows({f"o{n}": f"{n}" for n in range(8)}, "in place")
     job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
     by_label = {case.label: case for case in job.cases}
@@ -58,7 +58,13 @@ def test_a_job_of_whole_networks_has_a_reference_with_replicates_and_may_end_whe
     assert len(job.comparisons) == 8 and {reference for _, reference in job.comparisons} == {
         by_label["unfolded"].case_id
     }
-    assert (job.protocol.looks[0], job.protocol.budget_s, job.protocol.cooldown_s) == (6, 90.0, 7.0)
+    assert (job.protocol.looks, job.protocol.budget_s, job.protocol.cooldown_s) == ((6,), 90.0, 7.0)
+    assert table.job("plan-x", ASKED, sheet, artifacts, PROFILE, None).protocol.budget_s == table.MOST_S
+
+
+def test_the_front_is_measured_until_it_is_decided_as_a_run_is() -> None:
+    own, usual = table.protocol("front", None), wire.Protocol()
+    assert own.looks == usual.looks[:2] and own.half_width == usual.half_width and own.attempts == usual.attempts
 
 
 def test_a_job_of_segments_does_three_blocks_of_one_process_each() -> None:

@@ -1,0 +1,280 @@
+"""`harness plan`: what to fold on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import flags
+from harness.cli.guard import InventoryFile, Json, Results, complain, console, first_line, guarded, print_json
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness.plan import Words
+    from harness.planner.folder import Asked
+    from harness.planner.goals import Goal
+    from harness.planner.story import Found
+    from harness.records import Device
+    from harness.records.planned import OptionForm
+
+Forms = Annotated[
+    str, typer.Option(help="What may be done to a segment.", metavar="plain|dense|tail|skip|bypass[,...]")
+]
+Importance = Annotated[
+    str | None,
+    typer.Option(
+        help="What an option costs: activations, bits that they decide, loss after an epoch.",
+        metavar="count|entropy|loss",
+    ),
+]
+TargetSpeedup = Annotated[
+    float | None, typer.Option(help="Choose the cheapest plan that is so many times as fast.", metavar="X")
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(help="Choose the fastest plan that loses no more accuracy: 0.01 is a point.", metavar="F"),
+]
+Budget = Annotated[
+    float | None, typer.Option(help="Seconds of measuring per job, at most; by default 300.", metavar="S")
+]
+Again = Annotated[bool, typer.Option("--again", help="Measure anew what was measured before, which is kept beside it.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="List the options, what would be measured and how long that takes, and stop.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command("plan")(guarded(plan))
+
+
+def plan(
+    device: flags.DeviceWord = None,
+    model: flags.Model = "resnet18",
+    task: flags.Task = None,
+    data: flags.Data = None,
+    runtime: Annotated[str | None, typer.Option(help="By default the first of the device's profile.")] = None,
+    precision: Annotated[str, typer.Option(help="Of weights and arithmetic.")] = "fp32",
+    threads: flags.Threads = None,
+    batch: flags.Batch = 1,
+    option: flags.Option = None,
+    forms: Forms = "plain,dense,tail",
+    importance: Importance = None,
+    target_speedup: TargetSpeedup = None,
+    max_accuracy_drop: MaxDrop = None,
+    budget: Budget = None,
+    tune: flags.Tune = None,
+    again: Again = False,
+    dry_run: DryRun = False,
+    results: Results = Path("results"),
+    inventory: InventoryFile = None,
+    as_json: Json = False,
+) -> None:
+    """Choose what to fold on a device: measure what each fold gains there, and give plans from cheap to fast."""
+    if device is None:
+        raise UsageError("plan: name a device", "For example: harness plan --device local --model resnet18")
+    first_line(f"planning {model} on {device}")
+    goal = _goal(importance, target_speedup, max_accuracy_drop)
+    from harness.plan import Words
+    from harness.planner import table
+
+    words = Words(
+        device=device,
+        model=model,
+        task=task,
+        data=data,
+        method="order",  # of a ladder's words, which are checked alike: a plan trains nothing
+        runtime=runtime,
+        precision=precision,
+        threads=threads,
+        batch=batch,
+        option=tuple(option or ()),
+        budget=table.MOST_S if budget is None else budget,
+        tune=tune,
+        energy="none",
+    )
+    asked = _asked(words, _forms(forms), inventory)
+    if dry_run:
+        _outlook(asked, budget, as_json)
+        return
+    _plan_each(asked, goal, budget, again, results, as_json)
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+def _goal(importance: str | None, speedup: float | None, drop: float | None) -> Goal:
+    """What is wanted. Raises UsageError for words that contradict each other."""
+    from typing import cast, get_args
+
+    from harness import content
+    from harness.plan.words import require_range
+    from harness.planner.goals import Goal
+    from harness.records.planned import PriceBasis
+
+    basis = importance or ("count" if drop is None else "loss")
+    content.require_known("importance", basis, get_args(PriceBasis))
+    if speedup is not None and drop is not None:
+        raise UsageError(
+            "--target-speedup cannot be said beside --max-accuracy-drop: a plan is fast enough, or good enough",
+            "Drop one.",
+        )
+    if speedup is not None:
+        require_range("--target-speedup", speedup, 1, 1000, "It is a ratio: 1.5 is half as fast again.")
+    if drop is not None:
+        require_range("--max-accuracy-drop", drop, 0, 0.5, "It is a fraction: 0.01 is one percentage point.")
+        if basis != "loss":
+            raise UsageError(
+                f"--max-accuracy-drop: --importance {basis} says nothing of accuracy",
+                "Say --importance loss, or nothing.",
+            )
+    return Goal(cast(PriceBasis, basis), speedup, drop)
+
+
+def _forms(word: str) -> tuple[OptionForm, ...]:
+    from typing import cast, get_args
+
+    from harness import content
+    from harness.plan import split
+    from harness.records.planned import OptionForm
+
+    names = split(word, "--forms")
+    for name in names:
+        content.require_known("form", name, get_args(OptionForm))
+    return cast("tuple[OptionForm, ...]", tuple(name for name in get_args(OptionForm) if name in names))
+
+
+def _asked(words: Words, forms: tuple[OptionForm, ...], inventory: Path | None) -> tuple[tuple[Device, Asked], ...]:
+    """What is asked of each device. Raises UsageError, InventoryError, ContentError."""
+    from harness import inventory as door
+    from harness import plan as plans
+    from harness.planner import story
+    from harness.planner.folder import Asked
+
+    planned = plans.make(words, door.locate(inventory))
+    for machine, each in planned:
+        story.refuse_virtual(machine)
+        for flag, several in (("runtime", each.runtimes), ("precision", each.precisions)):
+            if len(several) > 1:
+                raise UsageError(
+                    f"--{flag} {','.join(several)}: a plan is for one {flag}", "Plan for one after the other."
+                )
+    return tuple(
+        (
+            machine,
+            Asked(
+                device=each.device,
+                model=each.ladders[0].model,
+                task=each.ladders[0].task,
+                data=each.ladders[0].data,
+                runtime=each.runtimes[0],
+                precision=each.precisions[0],
+                threads=each.threads,
+                batch=each.batch,
+                options=each.options,
+                forms=forms,
+                tune=each.tune,
+            ),
+        )
+        for machine, each in planned
+    )
+
+
+# --- planning ------------------------------------------------------------------------------------------------------
+
+
+def _plan_each(
+    asked: Sequence[tuple[Device, Asked]], goal: Goal, budget_s: float | None, again: bool, results: Path, as_json: bool
+) -> None:
+    """Plan for one device after the other; one that fails leaves the others alone. Exit code 1 where one fell short."""
+    from harness.planner import folder, story
+    from harness.progress import narrate
+
+    found: list[Found] = []
+    failed = False
+    for machine, each in asked:
+        try:
+            with narrate() as tell:
+                found.append(story.plan(results, machine, each, goal, tell, budget_s, again))
+        except HarnessError as error:
+            if len(asked) == 1 or isinstance(error, UsageError):
+                raise
+            complain(HarnessError(f"{machine.name}: {error.message}", error.hint))
+            failed = True
+            continue
+        if not as_json:
+            _show(found[-1], goal)
+    if as_json:
+        trees = [folder.tree(each.planned) for each in found]
+        print_json(trees[0] if len(asked) == 1 else trees)
+    if failed or not all(_is_reached(each, goal) for each in found):
+        raise typer.Exit(1)
+
+
+def _is_reached(found: Found, goal: Goal) -> bool:
+    """Whether there is a plan for the target, where there is a target."""
+    wanted = goal.speedup is not None or goal.accuracy_drop is not None
+    return not wanted or found.planned.chosen is not None
+
+
+def _show(found: Found, goal: Goal) -> None:
+    from harness.planner import words
+    from harness.report import plans
+
+    planned = found.planned
+    noise = words.noise(planned.gains, planned.resolution, planned.device)
+    plans.show(planned, (*found.said, _table(found)), noise, console())
+    if not _is_reached(found, goal):
+        print(f"\n{_short_of(found, goal)}")
+    print(f"\nplan {found.folder}")
+
+
+def _table(found: Found) -> str:
+    """Where the numbers come from, and how long they took."""
+    from harness.findings.views import count
+
+    planned = found.planned
+    what = f"table of {planned.created[:10]}, {count(len(planned.listing.options), 'option')}"
+    if found.looked_up:
+        return f"{what}; nothing measured"
+    spent = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in planned.seconds.items())
+    return f"{what}; {spent}"
+
+
+def _short_of(found: Found, goal: Goal) -> str:
+    """That no plan reaches the target, and how near the best comes."""
+    from harness.planner import choice
+
+    if goal.speedup is None:
+        return f"no plan loses at most {goal.accuracy_drop:g} of accuracy; the front is all there is"
+    best = max((choice.speedup(plan) for plan in found.planned.front), default=1.0)
+    return f"no plan reaches {goal.speedup:g}x on {found.planned.device}: the fastest is {best:.3f}x"
+
+
+# --- a dry run -----------------------------------------------------------------------------------------------------
+
+
+def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_json: bool) -> None:
+    """Print the options of each network, what would be measured, and about how long that takes."""
+    from dataclasses import asdict
+
+    from harness.compress import client
+    from harness.planner import table
+    from harness.progress import narrate
+    from harness.report import plans
+
+    told = []
+    for machine, each in asked:
+        with narrate() as tell:
+            listing = client.options(each.request, tell)
+        outlook = table.outlook(listing.options, each.precision, budget_s)
+        told.append({"device": machine.name, "listing": asdict(listing), "outlook": [asdict(part) for part in outlook]})
+        if not as_json:
+            plans.show_options(listing.options, console())
+            for part in outlook:
+                print(f"{part.what}: {part.networks} networks, {part.processes} processes, about {part.seconds:.0f} s")
+    if as_json:
+        print_json(told[0] if len(told) == 1 else told)

@@ -1,0 +1,201 @@
+"""A planner at work in one folder: it does what is missing there, and reads the rest.
+
+A job that has its reply is never measured again; an agent that is still at work is followed before anything else is done; a
+plan that was measured once is not measured again for another target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import store
+from harness.compress import client, prices
+from harness.errors import DeviceError
+from harness.planner import choice, folder, gains, goals, table, words
+from harness.planner.bench import Bench, Told, pairs
+from harness.planner.folder import TABLE, VERIFY, Asked, Row
+from harness.planner.gains import Compared
+from harness.planner.goals import Goal
+from harness.records import Speedup
+from harness.records.planned import FoldingPlan, Gain, Listing, Planned, Price, Verified
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the device said of the options: gains, the slope that isolated ones were corrected by, the unfolded latency."""
+
+    gains: tuple[Gain, ...] = ()
+    slope: float | None = None
+    reference_ns: float | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One planner: where results lie, for what it plans, and what measures for it."""
+
+    results: Path
+    goal: Goal
+    bench: Bench
+
+    def go_on(self) -> Planned:
+        """Do what the folder lacks and return what came of it, which is kept there. Raises HarnessError."""
+        known = folder.load(self.own)
+        self.bench.seconds.update(known.seconds if known else {})
+        self.bench.catch_up()
+        planned = self._planned(known.listing if known else self._listing(), known)
+        if planned != known:
+            folder.save(self.own, planned)
+        return planned
+
+    @property
+    def own(self) -> Path:
+        """The folder."""
+        return self.bench.own
+
+    @property
+    def asked(self) -> Asked:
+        """The words."""
+        return self.bench.begun.asked
+
+    def _listing(self) -> Listing:
+        with self.bench.timed("options"):
+            return client.options(self.asked.request, self.bench.tell)
+
+    def _planned(self, listing: Listing, known: Planned | None) -> Planned:
+        found = self._table(listing) if listing.options else Table()
+        priced = self._prices(listing, found, known)
+        front = self._trained(self._verified(self._front(listing, found, priced)), known)
+        explained = (words.explained(plan, listing, found.gains, priced) for plan in front)
+        front = tuple(replace(plan, words=said) for plan, said in zip(front, explained, strict=True))
+        calibration = store.load_calibration(self.results, self.asked.device)
+        return Planned(
+            schema=folder.SCHEMA,
+            device=self.asked.device,
+            created=self.bench.begun.created,
+            asked=folder.plain(self.asked),
+            listing=listing,
+            reference_ns=found.reference_ns,
+            slope=found.slope,
+            gains=found.gains,
+            prices=priced,
+            front=front,
+            chosen=goals.chosen(front, self.goal),
+            undecided=words.undecided(found.gains),
+            resolution=calibration.resolution if calibration else None,
+            seconds=dict(self.bench.seconds),
+            facts=self.bench.begun.facts,
+            versions=self.bench.begun.versions,
+        )
+
+    # --- the table ---------------------------------------------------------------------------------------------------
+
+    def _table(self, listing: Listing) -> Table:
+        """Measure what is missing of the table, and read it."""
+        isolated: dict[str, Compared] = {}
+        if table.is_isolated(listing.options, self.asked.precision):
+            signature = {option.name: option.signature for option in listing.options}
+            told = self.bench.bring(folder.place(self.own, TABLE, 0), "isolated", table.isolated(listing.options))
+            isolated = {signature[options[0]]: each for options, each in told.items()}
+        whole = self._in_place(listing, isolated)
+        reference_ns = next((each.reference_ns for each in whole.values() if each.reference_ns is not None), None)
+        if reference_ns is None:
+            why = next((each.failure for each in whole.values() if each.failure), "not even two blocks were measured")
+            raise DeviceError(f"{self.asked.model} was not measured on {self.asked.device}: {why}")
+        in_place = {options[0]: each for options, each in whole.items()}
+        found, correction = gains.gains(listing.options, isolated, in_place)
+        return Table(found, correction.slope if correction else None, reference_ns)
+
+    def _in_place(self, listing: Listing, isolated: Mapping[str, Compared]) -> Told:
+        """Options in the whole network: those that this job was begun with, else the most profitable that the budget holds."""
+        own = folder.place(self.own, TABLE, 1)
+        if folder.is_begun(own):
+            return self.bench.bring(own, "in place", pairs(own))
+        worth = gains.worth_a_look(listing.options, isolated)
+        most = len(worth) if len(worth) <= table.ALL_IN_PLACE and not isolated else self._room()
+        return self.bench.bring(own, "in place", table.in_place(worth[:most]))
+
+    def _room(self) -> int:
+        journal = store.events(folder.place(self.own, TABLE, 0), self.asked.runtime)
+        pace_s = table.process_s(journal)
+        return table.room(self.bench.budget_s, table.PROCESS_S if pace_s is None else pace_s + table.WHOLE_MORE_S)
+
+    # --- the front ---------------------------------------------------------------------------------------------------
+
+    def _front(self, listing: Listing, found: Table, priced: Sequence[Price]) -> tuple[FoldingPlan, ...]:
+        """The front by what is predicted, and the cheapest plan that should reach the target, if it lies between two of it."""
+        if found.reference_ns is None:
+            return ()
+        items = choice.items(listing, found.gains, priced)
+        front = choice.front(items, found.reference_ns)
+        wanted = goals.reaching(items, found.reference_ns, self.goal.speedup)
+        if wanted is None or wanted.options in [plan.options for plan in front]:
+            return front
+        return tuple(sorted((*front, wanted), key=lambda plan: (plan.price, plan.predicted.speedup)))
+
+    def _verified(self, front: Sequence[FoldingPlan]) -> tuple[FoldingPlan, ...]:
+        """Measure the plans that were not measured yet, in blocks of their own, and put beside each what it came to."""
+        known = self._known()
+        missing = [plan for plan in front if plan.options not in known]
+        if missing:
+            own = folder.place(self.own, VERIFY, len(folder.places(self.own, VERIFY)))
+            self.bench.bring(own, "front", table.front(missing))
+            known = self._known()
+        return tuple(replace(plan, verified=_verified(plan, *known[plan.options])) for plan in front)
+
+    def _known(self) -> dict[tuple[str, ...], tuple[Row, Compared, float | None]]:
+        """What was measured of plans so far, by their options; a job that was begun is brought to its end first."""
+        known = {}
+        for own in folder.places(self.own, VERIFY):
+            told = self.bench.bring(own, "front", pairs(own))
+            job, journal = self.bench.read(own)
+            for row in folder.load_sheet(own).rows:
+                options = row.pair.options
+                known[options] = (row, told[options], table.latency_ns(row, job, journal))
+        return known
+
+    # --- what it costs the network -----------------------------------------------------------------------------------
+
+    def _prices(self, listing: Listing, found: Table, known: Planned | None) -> tuple[Price, ...]:
+        """What each option costs: counted, or learnt by training, of those that surely gain; once known it stays."""
+        basis, wanted = self.goal.importance, goals.sure(found.gains)
+        if basis == "count":
+            return goals.counted(listing)
+        if known and known.prices and {price.basis for price in known.prices} == {basis}:
+            return known.prices
+        if not wanted:
+            return ()
+        self.bench.measured = True
+        with self.bench.timed("prices"):
+            priced = client.prices(goals.request(self.asked, wanted, basis), self.bench.tell)
+        return prices.summary(priced, "entropy" if basis == "entropy" else "loss")
+
+    def _trained(self, front: Sequence[FoldingPlan], known: Planned | None) -> tuple[FoldingPlan, ...]:
+        """The front with each plan's accuracy, fine-tuned as a whole, where losses are what options are priced by."""
+        if self.goal.importance != "loss":
+            return tuple(front)
+        old = {plan.options: plan.verified for plan in (known.front if known else ()) if plan.verified}
+        had = {options: (each.accuracy, each.baseline) for options, each in old.items() if each.accuracy is not None}
+        missing = [plan.options for plan in front if plan.verified and plan.options not in had]
+        learnt: Mapping[tuple[str, ...], tuple[float, float]] = {}
+        if missing:
+            self.bench.measured = True
+            with self.bench.timed("accuracy"):
+                learnt = goals.accuracies(client.prices(goals.request(self.asked, missing, "loss"), self.bench.tell))
+        return tuple(_with_accuracy(plan, *{**had, **learnt}.get(plan.options, (None, None))) for plan in front)
+
+
+def _with_accuracy(plan: FoldingPlan, accuracy: float | None, baseline: float | None) -> FoldingPlan:
+    if plan.verified is None:
+        return plan
+    return replace(plan, verified=replace(plan.verified, accuracy=accuracy, baseline=baseline))
+
+
+def _verified(plan: FoldingPlan, row: Row, told: Compared, latency_ns: float | None) -> Verified | None:
+    """What a plan came to beside what was predicted; None where it could not be built or measured."""
+    ratio: Speedup | None = told.speedup
+    if told.failure is not None or ratio is None or latency_ns is None:
+        return None
+    error = latency_ns / plan.predicted.latency_ns - 1
+    return Verified(ratio, latency_ns, error, row.cost, row.fold_error)
