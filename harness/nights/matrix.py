@@ -5,6 +5,7 @@ blocks -> every combination -> exclusions -> single rows besides -> overrides ->
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -17,6 +18,7 @@ from harness.plan import Words
 from harness.records import Device, Plan
 from harness.records.nights import Block, Matrix, MatrixRow, Pick
 
+MOST = 5000  # rows of a matrix: whoever has more has a slip in a list, and would wait for minutes to see it
 _LISTS = ("recipe", "option")  # words that are tuples
 
 
@@ -34,9 +36,11 @@ class Laid:
 def lay(matrix: Matrix, devices: Sequence[Device]) -> tuple[Laid, ...]:
     """Return all rows, device by device: the canary first, then by priority, each key once.
 
-    Raises InventoryError: no rows at all, one that cannot be run on its device, an exclusion or override that no row is like.
+    Raises InventoryError: no rows at all or far too many, one that cannot be run on its device, an exclusion or override that no
+    row is like.
     """
     by_name = {device.name: device for device in devices}
+    _require_few(matrix)
     rows = [*_excluded(matrix, [row for block in matrix.blocks for row in _combined(block, by_name)])]
     rows += [row for block in matrix.includes for row in _combined(block, by_name)]
     rows = [*_once(_overridden(matrix, rows))]
@@ -50,6 +54,18 @@ def lay(matrix: Matrix, devices: Sequence[Device]) -> tuple[Laid, ...]:
         key=lambda each: (place[each.device.name], bool(each.excluded), not each.row.canary, -each.row.priority),
     )
     return tuple(each if each.excluded else _planned(each) for each in ordered)
+
+
+def _require_few(matrix: Matrix) -> None:
+    """Raise InventoryError, with the block that makes it so, for more rows than anybody measures."""
+    total = 0
+    for each in matrix.blocks:
+        parts = (each.devices, each.models, each.methods, each.runtimes or (None,), each.precisions)
+        count = math.prod(map(len, (*parts, each.threads, each.power_modes)))
+        total += count
+        if total > MOST:
+            what = f"{each.place}: {count} rows, {total} with those above; a matrix has {MOST} at most"
+            raise InventoryError(what, "Shorten a list: every combination is a row.")
 
 
 def _combined(block: Block, devices: Mapping[str, Device]) -> Iterator[Laid]:

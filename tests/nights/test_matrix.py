@@ -129,6 +129,12 @@ REFUSED = [
     (ROWS + "  exclude: [{models: [bert], reason: x}]", "nightly.exclude.0: no row of the matrix is like", "drop it"),
     (ROWS + "  overrides: [{threads: [3], priority: 1}]", "nightly.overrides.0: no row of the matrix", "drop it"),
     ("  budget_s: 60", "nightly: has no rows", "matrix:"),
+    (
+        f"  matrix: [{{devices: [one], models: [tiny], methods: [order, random], threads: {list(range(1, 1025))}, "
+        "runtimes: [empty, onnxruntime, torch]}]",
+        "inventory.yaml:6: nightly.matrix.0: 6144 rows, 6144 with those above; a matrix has 5000 at most",
+        "Shorten a list",
+    ),
 ]
 
 
