@@ -16,6 +16,8 @@ from harness.nights.matrix import Laid
 from harness.nights.past import Once, Past, day
 from harness.records.nights import PlannedRow
 
+_PASSES = ("contended", "throttled")  # what disturbs a run tonight and may not tomorrow: such a run decides nothing
+
 
 def plan(
     rows: Sequence[Laid], past: Past, results: Path, today: date, max_age_days: int | None
@@ -59,6 +61,8 @@ def _reason(laid: Laid, once: Once | None, past: Past, results: Path, today: dat
         return "; ".join(changed)
     if any(map(judging.is_worth_another_run, past.suspected(laid.row.key))):  # a second night confirms it, or does not
         return f"it seemed to have changed on {once.night.night}"
+    if once.came.state in _PASSES:
+        return f"its run of {once.night.night} was {once.came.state}"
     return "" if max_age_days is None else _old((today - day(once.night)).days, once, max_age_days)
 
 

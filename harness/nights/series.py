@@ -152,7 +152,7 @@ def _named(change: SeriesChange) -> tuple[str, str, str]:
 def _of_row(nights: Sequence[Once], found: Cases, confirmed: Mapping[Any, set[str]], whole: bool) -> Iterator[Series]:
     now, cases = nights[-1].came, found.of(set())
     runs = [cases.get(each.came.run or "", {}) for each in nights]
-    again = cases.get(now.again or "", {})
+    again = {key: case for key, case in cases.get(now.again or "", {}).items() if case["run_state"] not in _DISTURBED}
     segments = _segments(nights)
     names = tuple(each.night.night for each in nights)
     for key in dict.fromkeys(key for run in runs for key in run) if whole else runs[-1]:

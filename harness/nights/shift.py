@@ -242,7 +242,8 @@ class Shift:
         else:
             outcome = outcome_of(task, self.shared.past, "measured", task.planned.reason, run.run, seconds)
             here = identity.here(task.plan, self.device)
-            self.shared.book.add(replace(outcome, here=here, there=there, build_s=self._build_s(run)))
+            state = run.verdict.state if run.verdict and not run.virtual else ""
+            self.shared.book.add(replace(outcome, here=here, there=there, build_s=self._build_s(run), state=state))
 
     def _say(
         self, task: Task, outcome: Outcome, reason: str, *, run: str | None = None, seconds: float | None = None

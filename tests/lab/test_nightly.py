@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import made_nights
 import pytest
 
 from harness import store
@@ -38,6 +39,7 @@ def test_the_second_night_measures_nothing_but_the_canary_and_a_virtual_board_ha
     variants = [[case.variant for case in store.load(run).cases] for run in (board, here)]
     assert variants[0] == variants[1] and store.load(board).virtual
 
+    made_nights.calm(boards.folder / "results")
     second = boards("nightly", "--json", patience_s=400)
     assert second.code == 0, second.err
     came = {(each["row"]["device"], each["row"]["canary"]): each["outcome"] for each in second.json["rows"]}

@@ -92,6 +92,16 @@ def test_what_was_measured_by_a_clock_that_ran_ahead_does_not_stay_fresh_until_t
     assert {each[1] for each in reasons(planned(rows, tmp_path, *nights))} == {"fresh"}
 
 
+@pytest.mark.parametrize(
+    "state, reason", [("contended", "due"), ("throttled", "due"), ("noisy", "fresh"), ("", "fresh")]
+)
+def test_a_row_whose_run_was_disturbed_is_due_for_such_a_run_decides_nothing(
+    rows: tuple[Laid, ...], tmp_path: Path, state: str, reason: str
+) -> None:
+    (found,) = reasons(planned(rows[1:2], tmp_path, earlier(tmp_path, rows[1], "2026-11-20", state=state)))
+    assert found[1] == reason and (reason == "fresh" or found[2] == f"its run of 2026-11-20-1 was {state}")
+
+
 def test_what_seemed_to_have_changed_is_due_though_nothing_changed_for_a_second_night_decides(
     rows: tuple[Laid, ...], tmp_path: Path
 ) -> None:

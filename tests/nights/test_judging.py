@@ -226,6 +226,14 @@ def test_a_run_that_was_disturbed_never_alarms(tmp_path: Path, state: Any) -> No
     assert not found.moved
 
 
+def test_a_second_run_that_was_disturbed_confirms_nothing(tmp_path: Path) -> None:
+    def disturbed(n: int, run: Run) -> Run:
+        return replace(run, verdict=RunVerdict("contended", ("x",))) if n == NIGHTS else run
+
+    found = Lab(tmp_path, factor=slower(NIGHTS - 2, 1.3), run=disturbed).made().judged(again=1.3)
+    assert found.suspected and not found.confirmed
+
+
 def test_an_upgrade_begins_a_segment_and_is_no_regression(tmp_path: Path) -> None:
     def upgraded(n: int, came: RowOutcome) -> RowOutcome:
         return replace(came, there={"kernel": "6.2"}) if n >= NIGHTS - 2 else came

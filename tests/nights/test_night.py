@@ -219,6 +219,7 @@ def test_the_second_night_measures_nothing_but_the_canary(cli: Cli) -> None:
     assert (cli.folder / "night.md").read_text().startswith("**") and (cli.folder / "night.xml").exists()
     assert "order 1" in (cli.folder / "night.html").read_text()
 
+    made_nights.calm(cli.folder / "results")
     second = cli("nightly", "--json")
     assert second.code == 0, second.err
     assert rows(second) == {"local canary": "measured", "local tiny order": "fresh"}
@@ -318,6 +319,7 @@ def test_a_short_night_does_the_most_important_rows_first_and_says_what_it_left(
         "local tiny random": "measured",
         "local tiny order": "out-of-time",
     }
+    made_nights.calm(cli.folder / "results")
     second = cli("nightly", "--json")
     assert rows(second)["local tiny order"] == "measured" and rows(second)["local tiny random"] == "fresh"
 
