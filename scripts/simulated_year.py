@@ -147,13 +147,14 @@ def one_night(lab: Lab, night: int) -> Night:
     judged = changes.judge([_history(lab, n, night, again=n in suspected) for n in range(len(lab.keys))])
     held = _held(lab, judged)
     confirmed = [_change(lab, n, each) for n, each in enumerate(judged) if each.state == "confirmed" and not held[n]]
-    for n, each in enumerate(judged):
-        if each.state == "confirmed" and not held[n] and each.since is not None and each.ratio is not None:
-            lab.breaks[n][each.since] = ""
-            lab.told[n][night] = f"{100 * (each.ratio - 1):+.1f} %"
     blamed = {
         each.row.device: f"its canary is at {each.ratio:.3f} of its level" for each in confirmed if each.row.canary
     }
+    for n, each in enumerate(judged):
+        if each.state == "confirmed" and not held[n] and each.since is not None and each.ratio is not None:
+            lab.breaks[n][each.since] = ""
+            if lab.keys[n][0].canary or lab.keys[n][0].device not in blamed:
+                lab.told[n][night] = f"{100 * (each.ratio - 1):+.1f} %"
     rows = tuple(_outcome(lab, row, night) for row in {row.key: row for row, _ in lab.keys}.values())
     notes = {device: (text[night],) for device, text in lab.upgrades.items() if night in text}
     changed = tuple(each for each in confirmed if each.row.canary or each.row.device not in blamed)
