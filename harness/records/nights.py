@@ -139,6 +139,7 @@ class RowOutcome:
     `new`: no earlier night has it. `failed_before`: the newest earlier night on which it was tried failed, too. `last`: the
     newest earlier night that measured it. `here` and `there`: what its result depends on, by name, as this machine and the device
     told it; where they differ next time, the row is due again. `build_s`: how long its artifacts took, if all were built tonight.
+    `state`: the verdict of its run, `contended` and the like.
     """
 
     row: MatrixRow
@@ -153,6 +154,7 @@ class RowOutcome:
     here: Mapping[str, str] = field(default_factory=dict)
     there: Mapping[str, str] = field(default_factory=dict)
     build_s: float | None = None
+    state: str = ""
 
 
 @dataclass(frozen=True)
