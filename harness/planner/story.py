@@ -53,6 +53,8 @@ def plan(
         try:
             begun = folder.begin(asked, _told(line, device, asked.runtime, tell))
         except DeviceError as error:
+            if again:
+                raise
             return _from_memory(results, asked, goal, error)
         said = _what_changed(results, begun)
         own = _own(results, begun, again)

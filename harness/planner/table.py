@@ -213,13 +213,11 @@ def compared(sheet: Sheet, job: wire.Job | None, journal: Sequence[wire.Event]) 
 
 
 def _compared(row: Row, measured: analysis.Measured) -> Compared:
-    if row.case is None or row.reference is None or row.failure is not None:
-        return Compared(failure=row.failure or "not built")
-    lost = next((measured.failed[case] for case in (row.case, row.reference) if case in measured.failed), None)
-    if lost is not None:
-        return Compared(failure=lost)
-    reference = measured.estimate(row.reference)
-    return Compared(reference.median if reference else None, measured.speedup(row.case, row.reference))
+    """The reference's latency is known though the case failed."""
+    case, reference = row.case or "", row.reference or ""
+    whole = None if reference in measured.failed else measured.estimate(reference)
+    lost = next((measured.failed[one] for one in (case, reference) if one in measured.failed), None)
+    return Compared(whole.median if whole else None, measured.speedup(case, reference), row.failure or lost)
 
 
 def latency_ns(row: Row, job: wire.Job | None, journal: Sequence[wire.Event]) -> float | None:

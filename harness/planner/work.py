@@ -100,7 +100,7 @@ class Work:
             isolated = {signature[options[0]]: each for options, each in told.items()}
         whole = self._in_place(listing, isolated)
         reference_ns = next((each.reference_ns for each in whole.values() if each.reference_ns is not None), None)
-        if reference_ns is None:
+        if reference_ns is None and not self._is_hopeless():
             why = next((each.failure for each in whole.values() if each.failure), "not even two blocks were measured")
             raise DeviceError(f"{self.asked.model} was not measured on {self.asked.device}: {why}")
         in_place = {options[0]: each for options, each in whole.items()}
@@ -115,6 +115,11 @@ class Work:
         worth = gains.worth_a_look(listing.options, isolated)
         most = len(worth) if len(worth) <= table.ALL_IN_PLACE and not isolated else self._room()
         return self.bench.bring(own, "in place", table.in_place(worth[:most]))
+
+    def _is_hopeless(self) -> bool:
+        """Whether the unfolded network was built, and nothing else: there was nothing to measure it against."""
+        rows = folder.load_sheet(folder.place(self.own, TABLE, 1)).rows
+        return all(row.reference is not None and row.failure is not None for row in rows)
 
     def _room(self) -> int:
         journal = store.events(folder.place(self.own, TABLE, 0), self.asked.runtime)

@@ -41,6 +41,9 @@ def _print(planned: Planned, said: Sequence[str], noise: str, console: Console) 
             console.print(Text(printable(line)))
     else:
         console.print(Text(f"No option surely gains: {planned.asked['model']} stays as it is on {planned.device}."))
+    for gain in planned.gains:
+        if gain.failure is not None:
+            console.print(Text(printable(f"{gain.option} failed: {gain.failure}")))
     console.print(Text(printable(noise)))
     if planned.front:
         console.print(Text(printable(f"next: {next_move(planned)}")))

@@ -84,6 +84,30 @@ def test_rows_that_could_not_be_built_are_in_no_job_and_say_why() -> None:
     assert told["lost",].failure == "cannot be built: no" and told["a",].speedup is None
 
 
+def test_where_an_option_failed_the_unfolded_networks_latency_is_known_all_the_same() -> None:
+    sheet, artifacts = rows({"a": "1"}, "in place")
+    lost = Row(table.whole(("lost",)), None, sheet.rows[0].reference, COST, None, "cannot be built: no")
+    with_lost = Sheet("in place", (*sheet.rows, lost))
+    job = table.job("plan-x", ASKED, with_lost, artifacts, PROFILE, 90.0)
+    journal = [_process(case.case_id, block, n) for n, case in enumerate(job.cases) for block in (1, 2)]
+    told = table.compared(with_lost, job, journal)
+    assert told["lost",].reference_ns == told["a",].reference_ns == 1000.0
+    assert told["a",].speedup is not None and told["lost",].speedup is None
+
+
+def _process(case: str, block: int, seq: int) -> wire.ProcessEvent:
+    head = {"v": 1, "seq": 2 * seq + block, "t_ns": 10**9 * (2 * seq + block), "kind": "process", "wall_ns": 9}
+    place = {"case_id": case, "block": block, "replicate": 0, "attempt": 1}
+    rest = {"import_ns": 1, "load_ns": 1, "contended": False, "steady": True, "artifact_error": 0.0}
+    spins = {"spin_before_ns": 100, "spin_after_ns": 102, "effective": {}, "warmup_ns": ()}
+    return wire.ProcessEvent(**head, **place, **rest, **spins, start_ns=(1, 2), latency_ns=(1000, 1000))
+
+
+def test_the_pace_of_a_job_is_the_time_from_one_process_to_the_next() -> None:
+    assert table.process_s([_process("0" * 16, block, n) for n in range(3) for block in (1, 2)]) == 1.0
+    assert table.process_s([]) is None
+
+
 def test_an_outlook_says_how_many_networks_and_about_how_long() -> None:
     few = table.outlook([option(f"o{n}", f"{n}") for n in range(6)], "fp32", 90.0)
     assert [(part.what, part.networks) for part in few] == [("options in place", 7), ("the front", 6)]
