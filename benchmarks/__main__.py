@@ -3,6 +3,7 @@
 python -m benchmarks                  the quick suites; about an hour, the first and second main job included
 python -m benchmarks startup rules    only what is named
 python -m benchmarks noise-quiet noise-loaded peers rules     the long experiments, two hours and a half, on an idle machine
+python -m benchmarks planner-resnet18 planner-mobilenet-32 planner-mobilenet-224 planner-chance     an hour, on an idle machine
 python -m benchmarks matrix grid          every runtime and precision, an hour; goes on where it was cut off
 
 A suite that was not run keeps the figures of its last run, with their date.
@@ -29,6 +30,7 @@ from benchmarks import (
     noise,
     overhead,
     peers,
+    planner,
     planner_choice,
     regressions,
     rules,
@@ -64,6 +66,10 @@ LONG: Mapping[str, Suite] = {
     "peers": peers.measure,
     "matrix": matrix.measure,
     "grid": grid.measure,
+    "planner-resnet18": planner.resnet18,
+    "planner-mobilenet-32": planner.mobilenet_32,
+    "planner-mobilenet-224": planner.mobilenet_224,
+    "planner-chance": planner.chance,
 }
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from harness.records.planned import Listing, Option
+from harness.records.planned import Listing, Option, OptionsRequest
 
 RANDOM = 5  # choices at random
 Names = tuple[str, ...]
@@ -33,6 +33,11 @@ def rivals(listing: Listing, many: int, order: Sequence[str] = (), seed: int = 0
     }
     named = {name: tuple(sorted(option.name for option in options)) for name, options in found.items() if options}
     return {name: options for name, options in named.items() if options not in _before(named, name)}
+
+
+def request(model: str, task: str) -> OptionsRequest:
+    """What to ask for, so that all of these are among the options."""
+    return OptionsRequest(model, task, forms=("plain", "dense", "tail", "skip", "bypass"))
 
 
 def whole_blocks(listing: Listing) -> list[Option]:

@@ -1,0 +1,214 @@
+"""A plan against what anybody could have chosen without measuring: trained alike, measured in one run, in one table.
+
+python scripts/rivals.py --device local --model resnet18 --epochs 2
+python scripts/rivals.py --device local --model tiny --epochs 1 --budget 20 --out DIR
+
+    OUT/<model>/rivals.json                  which option sets were asked for, and what they are called
+    OUT/<model>/<device>/<run>/              the run, as `harness run` keeps it
+    OUT/<model>/table.md, accuracy.png       every network: accuracy, latency, what removed; width first where width wins
+
+`harness plan` must have been there before: its front is the first part of the ladder. The others: fold everything, MACs
+greedy, deepest first, EASIER's order (of a ladder of its own), five at random, every other residual block dropped, the model's
+shallower network from the start, the full network at several widths, and the full network trained on (`continue`). All are
+fine-tuned for so many epochs. The same command goes on where it was cut off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import content, processes, report, stats, store
+from harness import plan as planning
+from harness.child import Progress
+from harness.cli import look
+from harness.compress import client
+from harness.errors import HarnessError, UsageError
+from harness.inventory import locate
+from harness.planner import rivals, stored
+from harness.records import LadderRequest, Run, Summary
+from harness.records.planned import Planned
+from harness.report.text import with_interval
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "results" / "examples" / "planned"
+WIDTHS = (0.875, 0.75, 0.625, 0.5)
+METHODS = "planned,shallow,narrow,continue"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A network of the table: what it is called, and its row of the run."""
+
+    name: str
+    row: Summary
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what was asked. Returns 1 when the run could not be finished, 2 for a wrong word."""
+    said = _parser().parse_args(words)
+    folder = said.out / said.model
+    try:
+        sets = _sets(said, folder)
+        run = _bring(said, sets, folder)
+        write(folder, run, sets)
+    except HarnessError as error:
+        print(f"{said.model}: {error.message} {error.hint}".strip(), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    made.add_argument("--device", default="local", metavar="NAME")
+    made.add_argument("--model", default="resnet18", metavar="M")
+    made.add_argument("--task", metavar="T")
+    made.add_argument("--results", type=Path, default=Path("results"), help="where `harness plan` kept its plan")
+    made.add_argument("--out", type=Path, default=OUT, metavar="DIR")
+    made.add_argument("--epochs", type=int, default=2, help="that each network is fine-tuned", metavar="N")
+    made.add_argument("--budget", type=float, default=600.0, help="of measuring, s", metavar="S")
+    made.add_argument("--without", default="", help="methods to leave out", metavar="X[,X]")
+    return made
+
+
+# --- what is held against what --------------------------------------------------------------------------------------
+
+
+def _sets(said: argparse.Namespace, folder: Path) -> dict[str, tuple[str, ...]]:
+    """The option sets by name: the front first, then the rivals; those that were asked for once stay. Raises HarnessError."""
+    file = folder / "rivals.json"
+    if file.is_file():
+        return {name: tuple(options) for name, options in json.loads(file.read_text()).items()}
+    planned = _plan(said)
+    front = {f"plan {n + 1}": each.options for n, each in enumerate(planned.front)}
+    many = max((len(options) for options in front.values()), default=0)
+    others = rivals.rivals(_listing(said), max(1, min(many, 4)), _easier(said))
+    sets = {**front, **{name: options for name, options in others.items() if options not in front.values()}}
+    store.write(file, (json.dumps(sets, indent=1) + "\n").encode(), "or give another folder with --out.")
+    return sets
+
+
+def _plan(said: argparse.Namespace) -> Planned:
+    """What `harness plan` kept of this device and model. Raises UsageError."""
+    words = planning.Words(said.device, model=said.model, task=said.task, method="planned")
+    ((device, plan),) = planning.make(words, locate(None))
+    found = stored.newest(device.name, plan, plan.ladders[0], said.results)
+    if found is None:
+        stored.of_device(device, plan, said.results)  # says which command makes one
+        raise UsageError(f"there is no plan of {said.model} on {said.device}")
+    return found
+
+
+def _listing(said: argparse.Namespace) -> rivals.Listing:
+    task = said.task or content.constant("model", said.model, "TASK")
+    return client.options(rivals.request(said.model, task), _tell)
+
+
+def _easier(said: argparse.Namespace) -> tuple[str, ...]:
+    """The order in which EASIER takes activations out, of its own ladder."""
+    task = said.task or content.constant("model", said.model, "TASK")
+    ladder = client.climb(LadderRequest("easier", said.model, task), _tell)
+    return ladder.rungs[-1].removed_names
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+def _bring(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]], folder: Path) -> Run:
+    """Start the run, or go on with it, unless it is done. Raises UsageError where it did not come to its end."""
+    known = store.folders(folder)
+    if not known or store.load(known[-1]).status != "done":
+        words = ["--resume", store.load(known[-1]).run] if known else _words(said, sets)
+        command = [sys.executable, "-m", "harness", "run", *words, "--results", str(folder)]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, preexec_fn=processes.die_with_parent)
+        known = store.folders(folder)
+    if not known or store.load(known[-1]).status != "done":
+        raise UsageError("the run did not come to its end", "The same command goes on.")
+    return look.load(known[-1])
+
+
+def _words(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]]) -> list[str]:
+    methods = [name for name in METHODS.split(",") if name not in said.without.split(",")]
+    recipes = [f"planned.plans={','.join('+'.join(options) for options in sets.values())}"]
+    recipes += [f"narrow.widths={','.join(map(str, WIDTHS))}"] if "narrow" in methods else []
+    values = {"--device": said.device, "--model": said.model, "--task": said.task, "--method": ",".join(methods)}
+    values |= {"--budget-epochs": said.epochs, "--budget": f"{said.budget:.0f}", "--energy": "none"}
+    words = [word for flag, value in values.items() if value is not None for word in (flag, str(value))]
+    return [*words, "--no-controls", *(word for each in recipes for word in ("--recipe", each))]
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, run: Run, sets: Mapping[str, tuple[str, ...]]) -> None:
+    """Write the table and the figure. Raises StoreError."""
+    found = entrants(run, sets)
+    report.draw_accuracy([run], folder / "accuracy.png")
+    parts = [f"# A plan and its rivals: {run.plan.ladders[0].model} on {run.device}", *_wins(run)]
+    parts += ["![accuracy against latency](accuracy.png)", table(found, run)]
+    store.write(folder / "table.md", ("\n\n".join(parts) + "\n").encode(), "or give another folder with --out.")
+    print(f"{folder / 'table.md'}")
+
+
+def entrants(run: Run, sets: Mapping[str, tuple[str, ...]]) -> list[Entrant]:
+    """The networks of a run by what they are called in the table, full depth first."""
+    names = {"+".join(options): name for name, options in sets.items()}
+    chosen = {
+        (ladder.name, rung.rung): names.get(rung.choice.chosen[0], rung.network)
+        for ladder in run.ladders
+        for rung in ladder.rungs
+        if rung.choice is not None and rung.choice.chosen
+    }
+    rows = [row for row in run.cases if row.rung or row.ladder == run.cases[0].ladder]
+    return [Entrant(chosen.get((row.ladder, row.rung), _called(row)), row) for row in rows]
+
+
+def _called(row: Summary) -> str:
+    return "unfolded" if not row.rung else f"{row.method} {row.rung}"
+
+
+def _wins(run: Run) -> list[str]:
+    """What beats the plans though nothing was folded: that comes first."""
+    told = [finding for finding in run.findings if finding.kind == "control-wins"]
+    return [
+        f"**{finding.cause}** {finding.advice}"
+        for finding in told
+        if finding.numbers.get("ladder", "").startswith("planned")
+    ]
+
+
+def table(found: Sequence[Entrant], run: Run) -> str:
+    """Every network as a row of Markdown, the fastest last within its kind."""
+    examples = next((ladder.test_examples for ladder in run.ladders if ladder.test_examples), None)
+    head = "| network | removed | depth | MMACs | latency ms | speed-up | verdict | accuracy % |"
+    lines = [head, "|---|---:|---:|---:|---:|---:|---|---:|"]
+    return "\n".join(lines + [_line(each, examples) for each in found])
+
+
+def _line(each: Entrant, examples: int | None) -> str:
+    row = each.row
+    ratio = with_interval(row.speedup.ratio, row.speedup.low, row.speedup.high) if row.speedup else ""
+    macs = "" if row.macs is None else f"{row.macs / 1e6:.0f}"
+    latency = "" if row.latency_ns is None else f"{row.latency_ns.median / 1e6:.3f}"
+    cells = (each.name, row.removed, row.depth, macs, latency, ratio, row.speedup.verdict if row.speedup else "")
+    return "| " + " | ".join("" if cell is None else str(cell) for cell in (*cells, _accuracy(row, examples))) + " |"
+
+
+def _accuracy(row: Summary, examples: int | None) -> str:
+    if row.accuracy is None or examples is None:
+        return ""
+    bounds = stats.wilson(round(row.accuracy * examples), examples)
+    return f"{100 * row.accuracy:.1f} [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
+
+
+def _tell(progress: Progress) -> None:
+    print(progress.text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
