@@ -40,7 +40,8 @@ class JobRun(Bench):
                 self._warm()
                 ending = self._measure()
                 energy.Passes(self).make()
-                self._look()
+                if self.job.look:
+                    self._look()
             self._end(ending)
             self.memory.learn(self.spinner.rounds, self.spinner.seen, self.job.protocol.spin_tolerance)
         replace_file(self.folder / "reply.json", wire.encode(self._reply()))

@@ -193,6 +193,7 @@ def job(
         comparisons=pairs,
         protocol=protocol(sheet.kind, budget_s, profile.cooldown_s),
         tune=jobs.settings(asked.tune, profile),
+        look=False,
     )
 
 

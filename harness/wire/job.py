@@ -163,6 +163,8 @@ class Job:
 
     `tune` are the settings to bring about while it is measured. `profile`: time the operators too, once it is measured.
     `energy`: the passes that measure energy, after the latencies; None: no meter can be read, or none was asked for.
+    `look`: once all is measured, look at what ran as each case, and at what the device can do; nothing of a plan's tables rests
+    on that.
     """
 
     run: str
@@ -175,6 +177,7 @@ class Job:
     tune: Tuple[Setting, ...] = ()
     profile: bool = False
     energy: Optional[EnergyPlan] = None
+    look: bool = True
     v: int = VERSION
 
     def __post_init__(self) -> None:

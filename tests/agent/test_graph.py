@@ -125,3 +125,10 @@ def test_a_network_that_the_budget_never_reached_is_not_looked_at(bench: Bench) 
     assert not (bench.device.workdir / "walked").exists()
     measured = {job.cases[1].case_id}
     assert [case.label for case in graph.wanted([], job, measured)] == ["untimed"]
+
+
+def test_a_job_that_does_not_want_it_looks_at_nothing_once_all_is_measured(bench: Bench) -> None:
+    job = replace(bench.job(artifacts=("fine", "raising")), look=False)
+    bench.device.put_job(job)
+    events = finish(bench, job)
+    assert not any(isinstance(event, LOOKED) for event in events) and events[-1].kind == "end"
