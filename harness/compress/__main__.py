@@ -30,7 +30,7 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
     elif "options" in request:
         plans.list_options(TypeAdapter(OptionsRequest).validate_python(request["options"]), request["key"], on_progress)
     elif "networks" in request:
-        wanted = TypeAdapter(list[Wanted]).validate_python(request["networks"])
+        wanted = TypeAdapter(dict[str, Wanted]).validate_python(request["networks"])
         plans.make(TypeAdapter(OptionsRequest).validate_python(request["of"]), wanted, on_progress)
     elif "prices" in request:
         pricing.make(TypeAdapter(PricesRequest).validate_python(request["prices"]), on_progress)

@@ -73,11 +73,11 @@ def networks(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnP
 
     Raises UsageError (an option that is not there, or overlaps another), ContentError, FoldError, StoreError.
     """
-    missing = [each for each in dict.fromkeys(wanted) if rungs.read(keys.planned(request, each)) is None]
+    known = {each: keys.planned(request, each) for each in wanted}
+    missing = {key: asdict(each) for each, key in known.items() if rungs.read(key) is None}
     if missing:
-        of = {"of": asdict(request), "networks": [asdict(each) for each in missing]}
-        _ask(of, min(2, os.cpu_count() or 1), on_progress)
-    return tuple(rungs.require(keys.planned(request, each)) for each in wanted)
+        _ask({"of": asdict(request), "networks": missing}, min(2, os.cpu_count() or 1), on_progress)
+    return tuple(rungs.require(known[each]) for each in wanted)
 
 
 def prices(request: PricesRequest, on_progress: OnProgress) -> tuple[Priced, ...]:

@@ -6,7 +6,7 @@ Each goes the way of a rung: edited, folded and proved, exported, cached; its re
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
@@ -14,7 +14,7 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from harness.child import OnProgress, Progress
-from harness.compress import activations, edits, keys, listings, models, options, program, rungs
+from harness.compress import activations, edits, listings, models, options, program, rungs
 from harness.errors import FoldError
 from harness.records import Rung
 from harness.records.planned import Listing, Option, OptionsRequest, Wanted
@@ -29,12 +29,11 @@ def list_options(request: OptionsRequest, key: str, on_progress: OnProgress) -> 
     listings.write(key, options.find(means.scene, request))
 
 
-def make(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnProgress) -> None:
-    """Make each network into the cache. Raises UsageError, ContentError, FoldError, StoreError."""
+def make(request: OptionsRequest, wanted: Mapping[str, Wanted], on_progress: OnProgress) -> None:
+    """Make each network into the cache, under its key. Raises UsageError, ContentError, FoldError, StoreError."""
     means = Means(request)
-    for place, each in enumerate(wanted):
+    for place, (key, each) in enumerate(wanted.items()):
         on_progress(Progress(f"{request.model}: {say(each)}", place, len(wanted)))
-        key = keys.planned(request, each)
         if rungs.read(key) is None:
             means.make(each, key)
 
