@@ -205,6 +205,7 @@ def _plan_each(
             complain(HarnessError(f"{machine.name}: {error.message}", error.hint))
             failed = True
             continue
+        _draw(found[-1])
         if not as_json:
             _show(found[-1], goal)
     if as_json:
@@ -230,6 +231,21 @@ def _show(found: Found, goal: Goal) -> None:
     if not _is_reached(found, goal):
         print(f"\n{_short_of(found, goal)}")
     print(f"\nplan {found.folder}")
+    if _figure(found).is_file():
+        print(f"figure {_figure(found)}")
+
+
+def _draw(found: Found) -> None:
+    """Draw what came of a plan, where anything was measured and the figure is not there yet."""
+    from harness import report
+
+    told = found.planned.gains or found.planned.front
+    if told and not (found.looked_up and _figure(found).is_file()):
+        report.draw_plan(found.planned, _figure(found), also=(".svg",))
+
+
+def _figure(found: Found) -> Path:
+    return found.folder / "plots" / "plan.png"
 
 
 def _table(found: Found) -> str:

@@ -14,6 +14,8 @@ draw_soak(run, out)     latency under a lasting load, over time
 draw_energy(run, out)   energy per inference against depth and against latency
 draw_power(frames, out) power over time in one block, with the windows
 draw_history(rows, out) latency over runs in time, device by device, of cases as `show_cases` takes them
+draw_plan(planned, out) what was predicted of a plan beside what was measured, and what each fold gains
+draw_transfer(transfer, out) what plans cost on settings that they were not made for, as a matrix
 write_page(runs, out)   one HTML page of one or several runs
 draw(run, out, table)   depth against latency, MACs and weights; its points as CSV beside it
 """
@@ -33,6 +35,7 @@ from harness.report.papers import Published, published
 from harness.report.table import markdown, show
 
 if TYPE_CHECKING:
+    from harness.records.planned import Planned, Transfer
     from harness.report.history import Annotation
     from harness.store import Frames
 
@@ -46,9 +49,11 @@ __all__ = [
     "draw_energy",
     "draw_history",
     "draw_operators",
+    "draw_plan",
     "draw_power",
     "draw_roofline",
     "draw_soak",
+    "draw_transfer",
     "formatted",
     "markdown",
     "operators_json",
@@ -163,6 +168,26 @@ def draw_history(
     from harness.report import history
 
     return history.draw(rows, out, annotations)
+
+
+def draw_plan(planned: Planned, out: Path, also: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Draw what was predicted of a plan's front beside what was measured, and what each option gains; write the points beside it.
+
+    Raises UsageError for another suffix, StoreError when nothing was measured or nothing can be written.
+    """
+    from harness.report import planner
+
+    return planner.draw(planned, out, also)
+
+
+def draw_transfer(transfer: Transfer, out: Path, also: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Draw what plans cost on settings that they were not made for, and write the numbers beside it.
+
+    Raises UsageError for another suffix, StoreError when nothing can be written.
+    """
+    from harness.report import regrets
+
+    return regrets.draw(transfer, out, also)
 
 
 def write_page(runs: Sequence[Run], out: Path) -> Path:
