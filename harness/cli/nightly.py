@@ -53,7 +53,7 @@ def nightly(
     hook = _checked({"--markdown": markdown, "--junit": junit, "--page": page}, webhook, dry_run)
     place = door.locate(inventory)
     first_line(f"the matrix of {place}")
-    matrix, rows = _laid(place, device)
+    matrix, rows = _laid(place, device, results)
     if dry_run:
         _forecast(matrix, rows, results, place, as_json)
         return
@@ -94,14 +94,14 @@ def _require_file(flag: str, file: Path) -> None:
         raise UsageError(f"{flag} {file}: may not be written", "Mend its permissions, or name another file.")
 
 
-def _laid(place: Path, device: str | None) -> tuple[Matrix, tuple[Laid, ...]]:
+def _laid(place: Path, device: str | None, results: Path) -> tuple[Matrix, tuple[Laid, ...]]:
     """The matrix, checked as a whole, and its rows on the devices that were named."""
     from harness import inventory as door
     from harness.nights import matrix as layout
     from harness.plan import split
 
     devices, found = door.nightly(place)
-    rows = layout.lay(found, devices)
+    rows = layout.lay(found, devices, results)
     if device is None:
         return found, rows
     named = {each.name for each in door.select(split(device, "--device"), place)}

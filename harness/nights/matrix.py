@@ -15,6 +15,7 @@ from typing import Any
 from harness import plan
 from harness.errors import InventoryError, UsageError
 from harness.plan import Words
+from harness.planner import stored
 from harness.records import Device, Plan
 from harness.records.nights import Block, Matrix, MatrixRow, Pick
 
@@ -33,8 +34,10 @@ class Laid:
     excluded: str = ""
 
 
-def lay(matrix: Matrix, devices: Sequence[Device]) -> tuple[Laid, ...]:
+def lay(matrix: Matrix, devices: Sequence[Device], results: Path = Path("results")) -> tuple[Laid, ...]:
     """Return all rows, device by device: the canary first, then by priority, each key once.
+
+    Rows of the method `planned` that name no plans take those that `harness plan` kept in `results` of their device.
 
     Raises InventoryError: no rows at all or far too many, one that cannot be run on its device, an exclusion or override that no
     row is like.
@@ -53,7 +56,7 @@ def lay(matrix: Matrix, devices: Sequence[Device]) -> tuple[Laid, ...]:
         (*canaries, *rows),
         key=lambda each: (place[each.device.name], bool(each.excluded), not each.row.canary, -each.row.priority),
     )
-    return tuple(each if each.excluded else _planned(each) for each in ordered)
+    return tuple(each if each.excluded else _planned(each, results) for each in ordered)
 
 
 def _require_few(matrix: Matrix) -> None:
@@ -134,10 +137,10 @@ def _once(rows: Iterable[Laid]) -> Iterator[Laid]:
     yield from found.values()
 
 
-def _planned(laid: Laid) -> Laid:
+def _planned(laid: Laid, results: Path) -> Laid:
     """The row with its plan. Raises InventoryError, with the line that the row comes from."""
     try:
-        ((_, made),) = plan.on([laid.device], words(laid.row))
+        ((_, made),) = stored.resolve(plan.on([laid.device], words(laid.row)), results)
     except UsageError as error:
         what = f"{laid.place}: {laid.row.title} on {laid.row.device}: {error.message}"
         way = "Mend it, or exclude the row and say why." if not laid.row.canary else "Name another canary."

@@ -145,3 +145,15 @@ def test_what_cannot_be_is_refused_with_its_line_before_anything_starts(
     with pytest.raises(InventoryError, match=re.escape(said)) as refused:
         laid(tmp_path, text)
     assert hint in refused.value.hint and refused.value.exit_code == 2
+
+
+PLANNED = "  matrix: [{devices: [one], models: [tiny], methods: [planned], runtimes: [torch]}]\n"
+
+
+def test_a_row_of_plans_takes_those_of_its_device_and_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"inventory\.yaml:6.*there is no plan of tiny on one") as caught:
+        laid(tmp_path, PLANNED)
+    assert "harness plan --device one --model tiny" in caught.value.hint
+    words = 'words: {recipe: ["plans=layer1.0:skip"]}'
+    *_, row = laid(tmp_path, PLANNED.replace("runtimes:", f"{words}, runtimes:"))
+    assert row.plan is not None and row.plan.ladders[0].recipe == {"plans": ["layer1.0:skip"]}
