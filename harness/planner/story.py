@@ -16,7 +16,7 @@ from typing import Any
 
 from harness import bundle, preflight, store, transport
 from harness.child import OnProgress, Progress
-from harness.errors import DeviceError, HarnessError, UsageError
+from harness.errors import BusyError, DeviceError, HarnessError, UsageError
 from harness.planner import folder
 from harness.planner.bench import Bench
 from harness.planner.folder import Asked, Begun
@@ -58,7 +58,7 @@ def plan(
             return _from_memory(results, asked, goal, error)
         said = _what_changed(results, begun)
         own = _own(results, begun, again)
-        with store.held(own), _resumable():
+        with store.held(own), resumable():
             bench = Bench(own, device, line, budget_s, tell)
             planned = Work(results, goal, bench).go_on()
             return Found(planned, own, not bench.measured, (*said, *bench.cut_short()))
@@ -84,13 +84,15 @@ def _told(line: Transport, device: Device, runtime: str, tell: OnProgress) -> Ma
 
 
 def _from_memory(results: Path, asked: Asked, goal: Goal, error: DeviceError) -> Found:
-    """The newest finished plan of the same words and program, for a device that cannot be asked. Raises the error without one."""
-    for own in reversed(folder.alike(results, asked)):
-        planned = folder.load(own)
-        if planned is not None and folder.load_begun(own).words == folder.words(asked):
-            said = f"{error.message}: this is what was measured there on {planned.created[:10]}"
-            return Found(replace(planned, chosen=chosen(planned.front, goal)), own, True, (said,))
-    raise error
+    """The newest finished plan of the same words, for a device that cannot be asked. Raises the error without one."""
+    finished = [own for own in folder.alike(results, asked) if folder.is_finished(own)]
+    planned = folder.load(finished[-1]) if finished else None
+    if planned is None:
+        raise error
+    said = f"{error.message}: this is what was measured there on {planned.created[:10]}"
+    if folder.load_begun(finished[-1]).words != folder.words(asked):
+        said += ", before the model, the task or the program changed"
+    return Found(replace(planned, chosen=chosen(planned.front, goal)), finished[-1], True, (said,))
 
 
 def _what_changed(results: Path, begun: Begun) -> tuple[str, ...]:
@@ -113,13 +115,16 @@ def _own(results: Path, begun: Begun, again: bool) -> Path:
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def resumable() -> Iterator[None]:
     """Say of an interruption, and of an error in the midst of measuring, how to go on."""
     hint = "What is done is kept; the same command goes on."
     try:
         yield
     except KeyboardInterrupt as interruption:
         raise KeyboardInterrupt(*interruption.args, hint) from None
+    except BusyError as error:
+        error.hint = "When it is free the same command goes on; or name another device."
+        raise
     except HarnessError as error:
         if not isinstance(error, UsageError) and (not error.hint or "harness run --resume" in error.hint):
             error.hint = hint  # jobs know of runs alone
