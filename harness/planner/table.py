@@ -50,8 +50,16 @@ def is_isolated(options: Sequence[Option], precision: str) -> bool:
 
 def isolated(options: Iterable[Option]) -> tuple[Pair, ...]:
     """One comparison per signature: options that share one share its measurement; those without have no life of their own."""
-    first = {option.signature: option.name for option in reversed(tuple(options)) if option.signature}
-    return tuple(Pair((name,), Wanted("alone", (name,)), Wanted("kept", (name,))) for name in sorted(first.values()))
+    able = [option for option in reversed(tuple(options)) if option.signature]
+    first = {option.signature: option.name for option in able}
+    kept = {_segment(option.name): option.name for option in able}  # one segment as it is, whatever may be done to it
+    return tuple(
+        Pair((name,), Wanted("alone", (name,)), Wanted("kept", (kept[_segment(name)],))) for name in sorted(first.values())
+    )
+
+
+def _segment(option: str) -> str:
+    return option.partition(":")[0]
 
 
 def in_place(options: Iterable[Option]) -> tuple[Pair, ...]:

@@ -202,5 +202,5 @@ def _verified(plan: FoldingPlan, row: Row, told: Compared, latency_ns: float | N
     ratio: Speedup | None = told.speedup
     if told.failure is not None or ratio is None or latency_ns is None:
         return None
-    error = latency_ns / plan.predicted.latency_ns - 1
+    error = plan.predicted.speedup / ratio.ratio - 1
     return Verified(ratio, latency_ns, error, row.cost, row.fold_error)
