@@ -93,6 +93,8 @@ def merging(edits: Iterable[Edit]) -> Callable[[Group], bool]:
 
     def choose(group: Group) -> bool:
         if group.layers in wanted:
+            if wanted[group.layers] == "plain" and "pool" in group.kind:
+                return False  # the averages behind these layers are none of them
             return _SAME_FORM.get(group.form or "", group.form) == wanted[group.layers]
         return not group.opened_by and asked_for(group)
 

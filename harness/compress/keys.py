@@ -27,10 +27,13 @@ _LADDER = (
     *(f"{name}.py" for name in ("models", "ladder", "drafts", "climber", "edits", "state", "train", "schedules")),
     *("ranking.py", "widths.py"),
     *(f"{name}.py" for name in ("blocks", "spans", "channels", "slopes", "fronts")),  # edits, and what methods ask
-    *(f"{name}.py" for name in ("options", "segments")),
+    *(f"{name}.py" for name in ("options", "scenes", "segments")),
 )
 _CONTROLS = (*_FOLDING, "models.py", "controls.py")
-_PLANS = (*_FOLDING, *(f"{name}.py" for name in ("models", "edits", "blocks", "options", "segments", "plans")))
+_PLANS = (
+    *_FOLDING,
+    *(f"{name}.py" for name in ("models", "edits", "blocks", "options", "scenes", "segments", "plans")),
+)
 _PRICES = ("pricing.py",)
 _EXAMPLES = ("examples.py",)
 CONTROL = "continue"  # the method that `delta` holds rungs against

@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import get_args
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
+from harness import flops
 from harness.compress import blocks, segments
 from harness.compress.edits import Edit
 from harness.compress.folding import choice, forms, nodes, report, trace
 from harness.compress.folding.forms import Offer
 from harness.compress.folding.groups import Stretch, Stretches
-from harness.compress.folding.kinds import CONVS, WEIGHTED
-from harness.compress.folding.norms import fold_norms, move_layer_norms
-from harness.compress.folding.removal import activations, remove
+from harness.compress.folding.kinds import CONVS
+from harness.compress.folding.removal import activations
+from harness.compress.scenes import Scene
 from harness.compress.segments import Segment
 from harness.content import require_known
 from harness.errors import UsageError
@@ -34,35 +34,6 @@ from harness.records.planned import Listing, Option, OptionForm, OptionsRequest
 
 MOST_BYPASSED = 2  # convolutions of one segment that become identities
 EVERY: tuple[OptionForm, ...] = get_args(OptionForm)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A network as it is (`graph`) and with all activations thought away (`opened`), its layers in forward order."""
-
-    network: nn.Module
-    example: Tensor
-    graph: fx.GraphModule
-    opened: fx.GraphModule
-    layers: tuple[str, ...]
-
-    @classmethod
-    def of(cls, network: nn.Module, example: Tensor) -> Scene:
-        """Look at a network. Raises FoldError where it cannot be traced."""
-        graph = trace.evaluated(network, example)
-        calls = trace.calls(graph)
-        opened = trace.evaluated(remove(network, [path for path in activations(network) if calls[path] <= 1]), example)
-        trace.drop_transparent(opened)
-        trace.simplify_flattening(opened)
-        fold_norms(opened)
-        move_layer_norms(opened)
-        weighted = (str(n.target) for n in graph.graph.nodes if isinstance(trace.module_of(n), WEIGHTED))
-        return cls(network, example, graph, opened, tuple(dict.fromkeys(weighted)))
-
-    def span(self, layers: Iterable[str]) -> tuple[int, int]:
-        """The places from the first of these layers up to, and without, what follows the last."""
-        places = [self.layers.index(layer) for layer in layers]
-        return min(places), max(places) + 1
 
 
 def find(scene: Scene, request: OptionsRequest) -> Listing:
@@ -110,48 +81,69 @@ def named(listing: Listing, names: Iterable[str]) -> tuple[Option, ...]:
 
 def alone(scene: Scene, option: Option, request: OptionsRequest) -> Segment | None:
     """The segment of an option as it is, by itself; None where it has no life of its own."""
+    if option.form == "skip":
+        return None
     layers = {layer for layer in scene.layers[option.first : option.after] if layer in option.layers + option.dropped}
-    for way in _segments(Stretches(scene.opened, exact=False), request, pooled=True):
-        if {str(node.target) for node in way.layers} == layers:
-            return segments.isolate(scene.graph, way)
-    return None
+    if option.form in ("dense", "tail"):
+        ways = [offer.stretch for offer in _matrices(scene, request) if offer.form == option.form]
+    else:
+        ways = list(_segments(scene, request))
+    found = (way for way in ways if {str(node.target) for node in way.layers} == layers)
+    return next((segments.isolate(scene.graph, way) for way in found), None)
 
 
 # --- what there is -------------------------------------------------------------------------------------------------
 
 
 def _options(scene: Scene, request: OptionsRequest) -> Iterator[Option]:
-    moved, kept = Stretches(scene.opened, exact=False), Stretches(scene.opened, exact=True)
-    segments_found = list(_segments(moved, request))
+    ways = [way for way in _segments(scene, request) if _can_move(scene, way)]
     if "plain" in request.forms:
-        yield from _distinct(_plain(scene, way) for way in segments_found if _can_move(way, kept))
-    for way in _segments(kept, request, pooled=True):
-        offer = forms.matrix_offer(way) if way.pooled or not way.exact else None
-        if offer is not None and offer.pays and offer.form in request.forms and offer.form in ("dense", "tail"):
-            yield _option(scene, way, offer, "tail" if offer.form == "tail" else "dense")
+        yield from _distinct(_plain(scene, way) for way in ways if not scene.is_merged(way))
+    for offer in _matrices(scene, request):
+        option = _option(scene, offer.stretch, offer, "tail" if offer.form == "tail" else "dense")
+        if offer.form in request.forms and option.macs_after < option.macs_before:
+            yield option
     if "bypass" in request.forms:
-        yield from _bypasses(scene, segments_found, kept)
+        yield from _bypasses(scene, ways)
     if "skip" in request.forms:
         yield from _skips(scene)
 
 
-def _segments(stretches: Stretches, request: OptionsRequest, pooled: bool = False) -> Iterator[Stretch]:
+def _segments(scene: Scene, request: OptionsRequest) -> Iterator[Stretch]:
     """Stretches of several layers that may become one; of those with the same layers the one that holds the most."""
     found: dict[tuple[fx.Node, ...], Stretch] = {}
-    for ways in stretches.ending_at.values():
-        for way in ways:
-            convs = [node for node in way.layers if not nodes.is_norm(node)]
-            wide = max(way.merged.kernel, default=1) > request.kernel
-            if 2 <= len(convs) <= request.layers and len(convs) == len(way.layers) and way.pooled <= pooled:
-                known = found.get(way.layers)
-                if (not wide or pooled) and (known is None or len(known.nodes) < len(way.nodes)):
-                    found[way.layers] = way
+    for way in _joined(scene, scene.moved, request):
+        known = found.get(way.layers)
+        wide = max(way.merged.kernel, default=1) > request.kernel
+        if not way.pooled and not wide and (known is None or len(known.nodes) < len(way.nodes)):
+            found[way.layers] = way
     yield from found.values()
 
 
-def _can_move(way: Stretch, kept: Stretches) -> bool:
+def _matrices(scene: Scene, request: OptionsRequest) -> Iterator[Offer]:
+    """Matrices that pay; of those for the same layers the one with the fewest MACs, which is what folding takes."""
+    found: dict[tuple[tuple[fx.Node, ...], str], Offer] = {}
+    for way in _joined(scene, scene.kept, request):
+        offer = forms.matrix_offer(way) if way.pooled or not way.exact else None
+        if offer is not None and offer.pays and offer.form in ("dense", "tail"):
+            known = found.get((way.layers, offer.form))
+            if known is None or offer.macs < known.macs:
+                found[way.layers, offer.form] = offer
+    yield from found.values()
+
+
+def _joined(scene: Scene, stretches: Stretches, request: OptionsRequest) -> Iterator[Stretch]:
+    """Stretches of several layers, none a norm or of two names, that leave alone or hold whole what is merged anyway."""
+    for way in itertools.chain.from_iterable(stretches.ending_at.values()):
+        few = 2 <= len(way.layers) <= request.layers
+        able = few and not any(nodes.is_norm(node) or node.target in scene.shared for node in way.layers)
+        if able and scene.parts(way) is not None:
+            yield way
+
+
+def _can_move(scene: Scene, way: Stretch) -> bool:
     """Whether one layer can stand for a segment: padding moves where activations were, or need not move."""
-    return forms.fits(way) and (way.wholly_opened or _is_exact(way, kept))
+    return forms.fits(way) and (way.wholly_opened or _is_exact(way, scene.kept))
 
 
 def _is_exact(way: Stretch, kept: Stretches) -> bool:
@@ -169,6 +161,7 @@ def _option(
     layers = tuple(str(node.target) for node in way.layers)
     first, after = scene.span(layers)
     merged = tuple(layer for layer in layers if layer not in dropped)
+    already = scene.parts(way) or []
     removed = tuple(path for path in activations(scene.network) if path in way.opened_by)
     return Option(
         name=f"{layers[0]}..{layers[-1]}:{form}{word}",
@@ -178,9 +171,9 @@ def _option(
         layers=merged,
         dropped=tuple(dropped),
         removed=removed,
-        macs_before=way.macs,
+        macs_before=way.macs - sum(each.saved for each in already),
         macs_after=offer.macs,
-        weights_before=way.weights,
+        weights_before=way.weights - sum(each.stretch.weights - each.weights for each in already),
         weights_after=offer.weights,
         signature=segments.signature(scene.graph, way, (form,), merged, removed),
     )
@@ -198,26 +191,38 @@ def _distinct(options: Iterable[Option]) -> Iterator[Option]:
 # --- identities in place of convolutions and blocks ------------------------------------------------------------------
 
 
-def _bypasses(scene: Scene, ways: Sequence[Stretch], kept: Stretches) -> Iterator[Option]:
+def _bypasses(scene: Scene, ways: Sequence[Stretch]) -> Iterator[Option]:
     for way in ways:
-        if not _can_move(way, kept):
+        able = [str(node.target) for node in way.layers if _is_reducible(node) and not _is_edge(scene, way, node)]
+        alone = segments.isolate(scene.graph, way) if able else None
+        if alone is None:
             continue
-        able = [str(node.target) for node in way.layers if _is_reducible(node)]
         for many in range(1, min(MOST_BYPASSED, len(way.layers) - 1) + 1):
             for gone in itertools.combinations(able, many):
-                found = _bypass(scene, way, gone)
+                found = _bypass(scene, way, alone, gone)
                 if found is not None:
                     yield found
 
 
-def _bypass(scene: Scene, way: Stretch, gone: tuple[str, ...]) -> Option | None:
+def _bypass(scene: Scene, way: Stretch, alone: Segment, gone: tuple[str, ...]) -> Option | None:
     """The option of a segment without some of its convolutions; None where what is left does not become one layer."""
-    alone = segments.isolate(scene.graph, way)
     dropped = tuple(path for name in gone for path in (name, *segments.norms_behind(scene.graph, name)))
-    left = segments.merged_without(alone, dropped) if alone else None
-    if left is None:
+    left = segments.merged_without(alone, dropped)
+    if left is None or any(nodes.is_norm(node) for node in left.layers):
         return None
     return _option(scene, way, forms.plain_offer(left), "bypass", dropped, "=" + "/".join(gone))
+
+
+def _is_edge(scene: Scene, way: Stretch, node: fx.Node) -> bool:
+    """Whether a layer without an activation before or behind it is all that keeps a segment from another layer there.
+
+    With an identity in its place, padding would move beyond the segment.
+    """
+    first = trace.source(node) is way.source and way.source in scene.moved.ending_at
+    last = node is way.output and any(
+        other.source is node for others in scene.moved.ending_at.values() for other in others
+    )
+    return (first and not trace.opened_by(way.source)) or (last and not trace.opened_by(node))
 
 
 def _is_reducible(node: fx.Node) -> bool:
@@ -226,14 +231,22 @@ def _is_reducible(node: fx.Node) -> bool:
 
 
 def _skips(scene: Scene) -> Iterator[Option]:
+    full = _macs(scene.network, scene)
     for path in blocks.blocks(scene.network, scene.example):
-        gone = [layer for layer in scene.layers if layer.startswith(path + ".")]
-        if not gone:
+        gone = tuple(layer for layer in scene.layers if layer.startswith(path + "."))
+        inside = scene.parts_of(gone)
+        if not gone or inside is None:
             continue
         first, after = scene.span(gone)
         removed = tuple(name for name in activations(scene.network) if name.startswith(path + "."))
-        macs, weights = segments.cost(scene.graph, gone)
-        yield Option(f"{path}:skip", "skip", first, after, (), tuple(gone), removed, macs, 0, weights, 0, signature="")
+        macs = full - _macs(blocks.skip(scene.network, [path]), scene) - sum(offer.saved for offer in inside)
+        weights = segments.weights(scene.graph, gone)
+        yield Option(f"{path}:skip", "skip", first, after, (), gone, removed, macs, 0, weights, 0, signature="")
+
+
+def _macs(network: nn.Module, scene: Scene) -> int:
+    """MACs of one inference, attention's products included."""
+    return flops.count(network, scene.example[:1]).macs or 0
 
 
 def _block(option: Option) -> str:
@@ -246,7 +259,6 @@ def _folded(form: OptionForm) -> str:
 
 def _left(scene: Scene) -> dict[str, str]:
     """Why layers stay apart though no activation lies between them any more, by the first layer's path."""
-    stretches = Stretches(scene.opened, exact=False)
-    chosen = choice.choose(scene.opened, stretches, lambda offer: True, ())
+    chosen = choice.choose(scene.opened, scene.moved, lambda offer: True, ())
     told = report.of_what_is_left(scene.opened, chosen)
     return {group.path: group.reason for group in told if group.reason}

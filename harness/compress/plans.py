@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harness.child import OnProgress, Progress
 from harness.compress import activations, edits, listings, models, options, program, rungs
+from harness.compress.scenes import Scene
 from harness.errors import FoldError
 from harness.records import Rung
 from harness.records.planned import Listing, Option, OptionsRequest, Wanted
@@ -67,9 +68,9 @@ class Means:
         return models.example(self.task, self.request.seed)
 
     @cached_property
-    def scene(self) -> options.Scene:
+    def scene(self) -> Scene:
         """The network as options see it."""
-        return options.Scene.of(self.network, self.example)
+        return Scene.of(self.network, self.example)
 
     @cached_property
     def listing(self) -> Listing:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from harness.compress.folding import nodes, trace
-from harness.compress.folding.groups import Stretch, Stretches, positions
+from harness.compress.folding.groups import Stretch, Stretches
 from harness.compress.folding.kinds import NORMS, is_activation
-from harness.compress.folding.norms import fold_norms
+from harness.compress.folding.norms import fold_norms, move_layer_norms
 from harness.compress.folding.removal import activations, remove, silence
 from harness.records import digest
 
@@ -62,11 +62,22 @@ def signature(graph: fx.GraphModule, way: Stretch, *what: Iterable[str]) -> str:
 
     def told(node: fx.Node) -> list[Any]:
         module = trace.module_of(node)
-        does = repr(module) if module is not None else str(node.target) if node.op != "get_attr" else ""
-        return [node.op, does, [order[each] for each in node.all_input_nodes], list(trace.shape(node) or ())]
+        does = repr(module) if module is not None else _called(node)
+        given = repr(fx.map_arg((node.args, node.kwargs), lambda each: order[each]))
+        return [node.op, does, given, list(trace.shape(node) or ())]
 
     done = [[place.get(word, word) for word in words] for words in what]
     return digest({"nodes": [told(node) for node in order], "done": done})[:16]
+
+
+def readied(network: nn.Module, example: Tensor) -> fx.GraphModule:
+    """The network's graph as folding looks at it: norms in their layers, nothing between these that changes nothing."""
+    graph = trace.evaluated(network, example)
+    trace.drop_transparent(graph)
+    trace.simplify_flattening(graph)
+    fold_norms(graph)
+    move_layer_norms(graph)
+    return graph
 
 
 def merged_without(segment: Segment, dropped: Collection[str]) -> Stretch | None:
@@ -74,30 +85,33 @@ def merged_without(segment: Segment, dropped: Collection[str]) -> Stretch | None
     shorter = copy.deepcopy(segment.network)
     for path in dropped:
         silence(shorter, path)
-    graph = trace.evaluated(remove(shorter, activations(shorter)), segment.example)
-    trace.drop_transparent(graph)
-    trace.simplify_flattening(graph)
-    fold_norms(graph)
+    graph = readied(remove(shorter, activations(shorter)), segment.example)
     whole = [way for way in Stretches(graph, exact=False).largest() if way.layers]
     output = next(node for node in graph.graph.nodes if node.op == "output").all_input_nodes[0]
     return whole[0] if len(whole) == 1 and whole[0].output is output and not whole[0].pooled else None
 
 
 def norms_behind(graph: fx.GraphModule, layer: str) -> tuple[str, ...]:
-    """The norms that read a layer's output, and nothing else."""
+    """The norm that folding puts into a layer: what reads its output, or that of a dropout behind it, and nothing else."""
     (node,) = (each for each in graph.graph.nodes if each.op == "call_module" and each.target == layer)
-    return tuple(str(user.target) for user in node.users if isinstance(trace.module_of(user), NORMS))
+    while len(node.users) == 1:
+        (node,) = node.users
+        if isinstance(trace.module_of(node), NORMS):
+            return (str(node.target),)
+        if not trace.is_transparent(node):
+            break
+    return ()
 
 
-def cost(graph: fx.GraphModule, layers: Collection[str]) -> tuple[int, int]:
-    """MACs and weights of layers as they are."""
-    macs = weights = 0
-    for node in graph.graph.nodes:
-        reading = nodes.read(node) if node.op == "call_module" and str(node.target) in layers else None
-        if reading is not None:
-            macs += reading.layer.weight.numel() * positions(node, reading.layer)
-            weights += reading.layer.weights
-    return macs, weights
+def weights(graph: fx.GraphModule, layers: Collection[str]) -> int:
+    """How many weights layers have as they are."""
+    called = (node for node in graph.graph.nodes if node.op == "call_module" and str(node.target) in layers)
+    return sum(reading.layer.weights for node in called if (reading := nodes.read(node)) is not None)
+
+
+def _called(node: fx.Node) -> str:
+    """What a node calls, by a name that holds in any process; nothing of where a tensor lies, or what is read or given."""
+    return {"call_function": torch.typename(node.target), "call_method": str(node.target)}.get(node.op, "")
 
 
 def _settled(node: fx.Node) -> fx.Node:

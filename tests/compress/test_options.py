@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from taken import folded_by, macs
 from torch import Tensor, nn
 
-from harness import content, flops
-from harness.compress import activations, edits, fold, options
+from harness import content
+from harness.compress import activations, fold, options
 from harness.compress.folding import trace
-from harness.compress.options import EVERY, Scene
+from harness.compress.options import EVERY
+from harness.compress.scenes import Scene
 from harness.errors import UsageError
-from harness.records.planned import Listing, Option, OptionsRequest
+from harness.records.planned import Listing, OptionsRequest
 
 REQUEST = OptionsRequest("tiny", "tiny", forms=EVERY)
 
@@ -38,20 +40,6 @@ def scene(network: nn.Module, example: Tensor) -> Scene:
 @pytest.fixture(scope="module")
 def listing(scene: Scene) -> Listing:
     return options.find(scene, REQUEST)
-
-
-def folded_by(network: nn.Module, example: Tensor, taken: list[Option]) -> nn.Module:
-    made = options.edits_of(taken)
-    shorter = edits.apply(network, made, example)
-    result = fold(shorter.eval(), example, choose=edits.merging(made))
-    assert result.max_error < 1e-12
-    return result.network
-
-
-def macs(network: nn.Module, example: Tensor) -> int:
-    counted = flops.count(network, example[:1]).macs
-    assert counted is not None
-    return counted
 
 
 def test_each_option_alone_in_the_whole_network_costs_what_it_says(
@@ -145,11 +133,11 @@ def test_a_plain_option_folds_no_more_than_it_names(network: nn.Module, example:
 
 
 class Chain(nn.Module):
-    """Two convolutions without anything between them, then a ReLU."""
+    """Two convolutions without anything between them, then a ReLU; as one they take more work."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.relu = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.ReLU()
+        self.one, self.two, self.relu = nn.Conv2d(3, 1, 1), nn.Conv2d(1, 4, 1), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         mixed: Tensor = self.relu(self.two(self.one(x))).mean((2, 3))

@@ -54,6 +54,7 @@ def test_without_plans_the_next_move_is_told() -> None:
     ("plans", "said"),
     [
         ((SMALL, SMALL), "named 2 times"),
+        ((f"{SMALL}+layer1.0:skip", f"layer1.0:skip+{SMALL}"), "named 2 times"),
         (("layer1.0:skipp",), r'"layer1\.0:skipp"'),
         (("layer1.0:skip+layer1.0.conv1..layer1.1.conv2:plain",), "touch one layer"),
         (("",), 'option of the network ""'),

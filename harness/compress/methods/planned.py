@@ -49,9 +49,10 @@ def units(state: State, recipe: Recipe) -> tuple[str, ...]:
             "method planned: no plan is named",
             "Make some with `harness plan --device NAME --model MODEL`, or name them: --recipe plans=OPTION+OPTION,OPTION.",
         )
-    for plan in recipe.plans:
-        if recipe.plans.count(plan) > 1:
-            raise UsageError(f"method planned: plan {plan} is named {recipe.plans.count(plan)} times; once is enough")
+    every = [frozenset(plan.split("+")) for plan in recipe.plans]  # in any order a plan is the same
+    for plan, same in zip(recipe.plans, every, strict=True):
+        if every.count(same) > 1:
+            raise UsageError(f"method planned: plan {plan} is named {every.count(same)} times; once is enough")
     for made in _edits(state, recipe.plans):
         assert made
     return recipe.plans
@@ -75,10 +76,10 @@ def shorten(state: State, choice: Choice, recipe: Recipe) -> tuple[nn.Module, tu
 
 def _edits(state: State, plans: tuple[str, ...]) -> list[tuple[Edit, ...]]:
     """The edits of each plan. Raises UsageError for an option that is not there, or two that touch one layer."""
-    from harness.compress import options
+    from harness.compress import options, scenes
     from harness.records.planned import OptionsRequest
 
     listing = options.find(
-        options.Scene.of(state.network, state.example), OptionsRequest("the network", "", forms=options.EVERY)
+        scenes.Scene.of(state.network, state.example), OptionsRequest("the network", "", forms=options.EVERY)
     )
     return [options.edits_of(options.named(listing, plan.split("+"))) for plan in plans]
