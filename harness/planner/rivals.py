@@ -41,19 +41,19 @@ def request(model: str, task: str) -> OptionsRequest:
 
 
 def whole_blocks(listing: Listing) -> list[Option]:
-    """The option that folds each block whole, in forward order: what the ladders of the literature choose among.
+    """The options that fold each block whole, in forward order: what the ladders of the literature choose among.
 
-    A block is the innermost module that holds a segment's layers; its option is that of the most layers.
+    A block is the innermost module that holds a segment's layers; its option is that of the most layers, and in one that
+    goes on beyond it (VGG's row of convolutions) those of the most layers in what is left.
     """
     plain = [option for option in listing.options if option.form == "plain" and option.removed]
     home = {option.name: _home(option) for option in plain}
     inner = {path for path in home.values() if not any(other.startswith(path + ".") for other in home.values())}
-    largest: dict[str, Option] = {}
-    for option in plain:
-        path = home[option.name]
-        if path in inner and (path not in largest or len(option.layers) > len(largest[path].layers)):
-            largest[path] = option
-    return _apart(sorted(largest.values(), key=lambda option: option.first))
+    found: list[Option] = []
+    for option in sorted(plain, key=lambda option: (-len(option.layers), option.first)):
+        if home[option.name] in inner and all(_is_apart(option, other) for other in found):
+            found.append(option)
+    return sorted(found, key=lambda option: option.first)
 
 
 def _home(option: Option) -> str:
@@ -67,13 +67,9 @@ def _home(option: Option) -> str:
     return ".".join(shared)
 
 
-def _apart(options: Sequence[Option]) -> list[Option]:
-    """Options in forward order, without those that touch one before."""
-    found: list[Option] = []
-    for option in options:
-        if not found or option.first >= found[-1].after:
-            found.append(option)
-    return found
+def _is_apart(one: Option, other: Option) -> bool:
+    """Whether two options touch no common layer."""
+    return one.after <= other.first or other.after <= one.first
 
 
 def _blocks(listing: Listing) -> list[Option]:

@@ -31,6 +31,13 @@ def test_of_a_block_s_options_the_one_of_most_layers_is_the_whole_block() -> Non
     assert [each.name for each in found] == ["b0 and shortcut", "b1", "b2", "b3"]
 
 
+def test_a_row_of_layers_in_one_module_is_folded_from_end_to_end() -> None:
+    row = [f"features.{n}" for n in range(6)]
+    every = [option(f"{a}..{b}", a, b, *row[a:b]) for a in range(6) for b in range(a + 2, min(a + 4, 6) + 1)]
+    found = rivals.whole_blocks(Listing("m", "t", (), (), tuple(every)))
+    assert [each.name for each in found] == ["0..4", "4..6"]
+
+
 def test_each_rival_has_as_many_blocks_as_the_plan_but_for_everything_and_the_drop() -> None:
     found = rivals.rivals(LISTING, 2, order=("b2.one.act", "b0.one.act", "b1.one.act", "b3.one.act"))
     assert found["fold everything"] == ("b0", "b1", "b2", "b3")
