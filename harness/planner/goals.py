@@ -38,16 +38,34 @@ def sure(gains: Sequence[Gain]) -> tuple[tuple[str, ...], ...]:
     return tuple((gain.option,) for gain in gains if gain.low_ns is not None and gain.low_ns > 0)
 
 
-def accuracies(priced: Sequence[Priced]) -> dict[tuple[str, ...], tuple[float, float]]:
-    """Accuracy of each plan and of the full network fine-tuned as long, means over seeds; plans that failed are not there."""
-    found: dict[tuple[str, ...], tuple[float, float]] = {}
+@dataclass(frozen=True)
+class Learnt:
+    """What training a plan as a whole told: its accuracy, that of the full network fine-tuned as long, its price in nats."""
+
+    accuracy: float
+    baseline: float
+    price: float
+
+
+def learnt(priced: Sequence[Priced]) -> dict[tuple[str, ...], Learnt]:
+    """What each plan came to, means over seeds; plans that failed with any seed are not there."""
+    found: dict[tuple[str, ...], Learnt] = {}
     for plan in dict.fromkeys(one.options for one in priced):
         own = [one for one in priced if one.options == plan]
-        known = [(one.accuracy, one.baseline_accuracy) for one in own]
-        pairs = [(mine, full) for mine, full in known if mine is not None and full is not None]
-        if len(pairs) == len(own):
-            found[plan] = (fmean(mine for mine, _ in pairs), fmean(full for _, full in pairs))
+        known = [each for one in own if (each := _learnt(one)) is not None]
+        if len(known) == len(own):
+            found[plan] = Learnt(
+                fmean(each.accuracy for each in known),
+                fmean(each.baseline for each in known),
+                fmean(each.price for each in known),
+            )
     return found
+
+
+def _learnt(one: Priced) -> Learnt | None:
+    if one.accuracy is None or one.baseline_accuracy is None or one.loss is None or one.baseline is None:
+        return None
+    return Learnt(one.accuracy, one.baseline_accuracy, one.loss - one.baseline)
 
 
 def reaching(items: Sequence[Item], reference_ns: float, speedup: float | None) -> FoldingPlan | None:

@@ -6,6 +6,7 @@ one whose interval reaches highest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,7 @@ def explained(plan: FoldingPlan, listing: Listing, gains: Iterable[Gain], prices
     return (
         _sum(plan, told, folded, groups),
         *(_folded(told, option) for option in folded),
+        *_together(plan, told),
         *(_group(told, reason, groups[reason]) for reason in REASONS if reason in groups),
         *_unmergeable(listing),
     )
@@ -117,6 +119,23 @@ def _price(price: Price) -> str:
     if price.basis == "entropy":
         return f"{price.price:.2g}{error} bits that its activations decide"
     return f"{price.price:.2g}{error} nats of loss after one epoch"
+
+
+def _together(plan: FoldingPlan, told: Told) -> Iterator[str]:
+    """What a plan of several options costs as a whole, beside the sum of their prices, and its accuracy; where it was trained."""
+    found = plan.verified
+    if found is None or found.price is None or found.accuracy is None or found.baseline is None:
+        return
+    errors = [price.error for name in plan.options if (price := told.prices.get(name)) and price.error is not None]
+    apart, noise = found.price - plan.price, 2 * math.hypot(*errors)
+    if len(plan.options) < 2:
+        sum_up = ""
+    elif abs(apart) <= noise or not errors:
+        sum_up = f", its options {plan.price:.2g}: no more than they add up to, as far as two seeds tell"
+    else:
+        sum_up = f", its options {plan.price:.2g}: together they cost {'more' if apart > 0 else 'less'}"
+    accuracy = f"accuracy {100 * found.accuracy:.1f} % where the full network has {100 * found.baseline:.1f} %"
+    yield f"Fine-tuned as a whole it costs {found.price:.2g} nats{sum_up}; {accuracy} (validation part)."
 
 
 # --- what is left --------------------------------------------------------------------------------------------------------

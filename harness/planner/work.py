@@ -17,7 +17,7 @@ from harness.planner import choice, folder, gains, goals, table, words
 from harness.planner.bench import Bench, Told, pairs
 from harness.planner.folder import TABLE, VERIFY, Asked, Row
 from harness.planner.gains import Compared
-from harness.planner.goals import Goal
+from harness.planner.goals import Goal, Learnt
 from harness.records import Speedup
 from harness.records.planned import FoldingPlan, Gain, Listing, Planned, Price, Verified
 
@@ -180,21 +180,30 @@ class Work:
         """The front with each plan's accuracy, fine-tuned as a whole, where losses are what options are priced by."""
         if self.goal.importance != "loss":
             return tuple(front)
-        old = {plan.options: plan.verified for plan in (known.front if known else ()) if plan.verified}
-        had = {options: (each.accuracy, each.baseline) for options, each in old.items() if each.accuracy is not None}
+        had = _had(known)
         missing = [plan.options for plan in front if plan.verified and plan.options not in had]
-        learnt: Mapping[tuple[str, ...], tuple[float, float]] = {}
+        told: Mapping[tuple[str, ...], Learnt] = {}
         if missing:
             self.bench.measured = True
             with self.bench.timed("accuracy"):
-                learnt = goals.accuracies(client.prices(goals.request(self.asked, missing, "loss"), self.bench.tell))
-        return tuple(_with_accuracy(plan, *{**had, **learnt}.get(plan.options, (None, None))) for plan in front)
+                told = goals.learnt(client.prices(goals.request(self.asked, missing, "loss"), self.bench.tell))
+        return tuple(_with(plan, {**had, **told}.get(plan.options)) for plan in front)
 
 
-def _with_accuracy(plan: FoldingPlan, accuracy: float | None, baseline: float | None) -> FoldingPlan:
-    if plan.verified is None:
+def _had(known: Planned | None) -> dict[tuple[str, ...], Learnt]:
+    """What is known of plans that were trained before."""
+    found = {}
+    for plan in known.front if known else ():
+        old = plan.verified
+        if old and old.accuracy is not None and old.baseline is not None and old.price is not None:
+            found[plan.options] = Learnt(old.accuracy, old.baseline, old.price)
+    return found
+
+
+def _with(plan: FoldingPlan, learnt: Learnt | None) -> FoldingPlan:
+    if plan.verified is None or learnt is None:
         return plan
-    return replace(plan, verified=replace(plan.verified, accuracy=accuracy, baseline=baseline))
+    return replace(plan, verified=replace(plan.verified, **vars(learnt)))
 
 
 def _verified(plan: FoldingPlan, row: Row, told: Compared, latency_ns: float | None) -> Verified | None:

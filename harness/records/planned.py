@@ -1,7 +1,7 @@
 """What `harness plan` knows and decides: options of a network, their gains on a device, folding plans. Data alone.
 
-    network -> Listing of Options -> a Gain for each, measured -> a Price for each -> a front of FoldingPlans -> Verified
-                     a PricesRequest -> what each choice was Priced, seed by seed -^          `-> Interaction of each plan
+network -> Listing of Options -> a Gain for each, measured -> a Price for each -> a front of FoldingPlans -> Verified
+                 a PricesRequest -> what each choice was Priced, seed by seed -^          `-> Interaction of each plan
 """
 
 from __future__ import annotations
@@ -190,8 +190,10 @@ class Prediction:
 class Verified:
     """What a plan came to: measured in blocks of its own against the unfolded network, and trained, where it was.
 
-    `error`: measured over predicted latency, less 1. Accuracies are fractions of the validation part; `baseline` is the full
-    network fine-tuned as long.
+    `error`: measured over predicted latency, less 1, each over that of the unfolded network in the same job, so that what the
+    device did between two jobs is not in it. Accuracies are fractions of the validation part; `baseline` is the full
+    network fine-tuned as long. `price` is that of the plan as a whole, in nats: what it is above the sum of its options'
+    prices (the plan's own) is their interaction.
     """
 
     speedup: Speedup
@@ -201,6 +203,7 @@ class Verified:
     fold_error: float | None
     accuracy: float | None = None
     baseline: float | None = None
+    price: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """What a plan says of itself: who reads it with a paper in hand learns what is folded, what is left, and why."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.planner.words import explained, noise, undecided
-from harness.records.planned import FoldingPlan, Gain, Listing, Option, Prediction, Price
+from harness.records import Cost, Speedup
+from harness.records.planned import FoldingPlan, Gain, Listing, Option, Prediction, Price, Verified
 
 US = 1000.0
 BLOCKS = tuple(f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2))
@@ -179,3 +182,30 @@ def test_a_noisy_device_says_what_it_can_tell_apart_or_which_command_finds_out()
         f"{which} What pi4 can tell apart is not known: `harness calibrate --device pi4` measures it."
     )
     assert noise(gains[1:2], 0.01, "pi4").startswith("0 of 1 option is undecided. ")
+
+
+def trained(of, price, accuracy=0.97, baseline=0.974):
+    cost = Cost(1, 1, 1, 1, 1, 1, 1)
+    verified = Verified(Speedup(1.2, 1.1, 1.3, "faster"), 2e6, 0.0, cost, 0.0, accuracy, baseline, price)
+    return replace(of, verified=verified)
+
+
+@pytest.mark.parametrize(
+    ("price", "said"),
+    [
+        (0.021, "its options 0.02: no more than they add up to, as far as two seeds tell"),
+        (0.051, "its options 0.02: together they cost more"),
+        (0.002, "its options 0.02: together they cost less"),
+    ],
+)
+def test_a_plan_trained_as_a_whole_says_whether_its_options_cost_more_together(price, said):
+    (sentence,) = [each for each in told(trained(plan(RESNET[-2], LAST), price)) if each.startswith("Fine-tuned")]
+    assert sentence == (
+        f"Fine-tuned as a whole it costs {price:.2g} nats, {said}; accuracy 97.0 % where the full network has 97.4 % "
+        "(validation part)."
+    )
+
+
+def test_a_plan_of_one_option_has_no_interaction():
+    (sentence,) = [each for each in told(trained(plan(LAST), 0.012)) if each.startswith("Fine-tuned")]
+    assert "its options" not in sentence and sentence.startswith("Fine-tuned as a whole it costs 0.012 nats; accuracy")
