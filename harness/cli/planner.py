@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import flags
+from harness.cli import flags, settings
 from harness.cli.guard import InventoryFile, Json, Results, complain, console, first_line, guarded, print_json
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
-    from harness.plan import Words
     from harness.planner.folder import Asked
     from harness.planner.goals import Goal
     from harness.planner.story import Found
     from harness.records import Device
-    from harness.records.planned import OptionForm
 
 Forms = Annotated[
     str, typer.Option(help="What may be done to a segment.", metavar="plain|dense|tail|skip|bypass[,...]")
@@ -40,6 +38,14 @@ MaxDrop = Annotated[
 Budget = Annotated[
     float | None, typer.Option(help="Seconds of measuring per job, at most; by default 300.", metavar="S")
 ]
+Threads = Annotated[str | None, typer.Option(help="Of an inference; by default the profile's.", metavar="N[,N]")]
+Carry = Annotated[
+    bool,
+    typer.Option(
+        "--transfer",
+        help="Plan for several devices, runtimes, precisions or numbers of threads, and measure each plan on all of them.",
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Measure anew what was measured before, which is kept beside it.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="List the options, what would be measured and how long that takes, and stop.")
@@ -56,9 +62,9 @@ def plan(
     model: flags.Model = "resnet18",
     task: flags.Task = None,
     data: flags.Data = None,
-    runtime: Annotated[str | None, typer.Option(help="By default the first of the device's profile.")] = None,
-    precision: Annotated[str, typer.Option(help="Of weights and arithmetic.")] = "fp32",
-    threads: flags.Threads = None,
+    runtime: flags.Runtime = None,
+    precision: flags.Precision = "fp32",
+    threads: Threads = None,
     batch: flags.Batch = 1,
     option: flags.Option = None,
     forms: Forms = "plain,dense,tail",
@@ -68,6 +74,7 @@ def plan(
     budget: Budget = None,
     tune: flags.Tune = None,
     again: Again = False,
+    carry: Carry = False,
     dry_run: DryRun = False,
     results: Results = Path("results"),
     inventory: InventoryFile = None,
@@ -77,7 +84,7 @@ def plan(
     if device is None:
         raise UsageError("plan: name a device", "For example: harness plan --device local --model resnet18")
     first_line(f"planning {model} on {device}")
-    goal = _goal(importance, target_speedup, max_accuracy_drop)
+    goal = settings.goal(importance, target_speedup, max_accuracy_drop)
     from harness.plan import Words
     from harness.planner import table
 
@@ -89,98 +96,29 @@ def plan(
         method="order",  # of a ladder's words, which are checked alike: a plan trains nothing
         runtime=runtime,
         precision=precision,
-        threads=threads,
         batch=batch,
         option=tuple(option or ()),
         budget=table.MOST_S if budget is None else budget,
         tune=tune,
         energy="none",
     )
-    asked = _asked(words, _forms(forms), inventory)
+    counts = settings.threads(threads)
+    if not carry:
+        settings.require_one(runtime=runtime, precision=precision, threads=threads)
+    asked = settings.asked(words, counts, settings.forms(forms), inventory)
+    if carry:
+        from harness.planner import transfer
+
+        transfer.require(asked)
     if dry_run:
         _outlook(asked, budget, as_json)
         return
+    if carry:
+        from harness.cli.transfer import carry_each
+
+        carry_each(asked, goal, budget, again, results, as_json)
+        return
     _plan_each(asked, goal, budget, again, results, as_json)
-
-
-# --- words ---------------------------------------------------------------------------------------------------------
-
-
-def _goal(importance: str | None, speedup: float | None, drop: float | None) -> Goal:
-    """What is wanted. Raises UsageError for words that contradict each other."""
-    from typing import cast, get_args
-
-    from harness import content
-    from harness.plan.words import require_range
-    from harness.planner.goals import Goal
-    from harness.records.planned import PriceBasis
-
-    basis = importance or ("count" if drop is None else "loss")
-    content.require_known("importance", basis, get_args(PriceBasis))
-    if speedup is not None and drop is not None:
-        raise UsageError(
-            "--target-speedup cannot be said beside --max-accuracy-drop: a plan is fast enough, or good enough",
-            "Drop one.",
-        )
-    if speedup is not None:
-        require_range("--target-speedup", speedup, 1, 1000, "It is a ratio: 1.5 is half as fast again.")
-    if drop is not None:
-        require_range("--max-accuracy-drop", drop, 0, 0.5, "It is a fraction: 0.01 is one percentage point.")
-        if basis != "loss":
-            raise UsageError(
-                f"--max-accuracy-drop: --importance {basis} says nothing of accuracy",
-                "Say --importance loss, or nothing.",
-            )
-    return Goal(cast(PriceBasis, basis), speedup, drop)
-
-
-def _forms(word: str) -> tuple[OptionForm, ...]:
-    from typing import cast, get_args
-
-    from harness import content
-    from harness.plan import split
-    from harness.records.planned import OptionForm
-
-    names = split(word, "--forms")
-    for name in names:
-        content.require_known("form", name, get_args(OptionForm))
-    return cast("tuple[OptionForm, ...]", tuple(name for name in get_args(OptionForm) if name in names))
-
-
-def _asked(words: Words, forms: tuple[OptionForm, ...], inventory: Path | None) -> tuple[tuple[Device, Asked], ...]:
-    """What is asked of each device. Raises UsageError, InventoryError, ContentError."""
-    from harness import inventory as door
-    from harness import plan as plans
-    from harness.planner import story
-    from harness.planner.folder import Asked
-
-    planned = plans.make(words, door.locate(inventory))
-    for machine, each in planned:
-        story.refuse_virtual(machine)
-        for flag, several in (("runtime", each.runtimes), ("precision", each.precisions)):
-            if len(several) > 1:
-                raise UsageError(
-                    f"--{flag} {','.join(several)}: a plan is for one {flag}", "Plan for one after the other."
-                )
-    return tuple(
-        (
-            machine,
-            Asked(
-                device=each.device,
-                model=each.ladders[0].model,
-                task=each.ladders[0].task,
-                data=each.ladders[0].data,
-                runtime=each.runtimes[0],
-                precision=each.precisions[0],
-                threads=each.threads,
-                batch=each.batch,
-                options=each.options,
-                forms=forms,
-                tune=each.tune,
-            ),
-        )
-        for machine, each in planned
-    )
 
 
 # --- planning ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from harness import following, jobs, preflight, store, wire
 from harness.child import OnProgress
 from harness.errors import DeviceError
 from harness.planner import folder, table
-from harness.planner.folder import TABLE, VERIFY, Asked, Begun, Kind, Pair, Sheet
+from harness.planner.folder import TABLE, TRANSFER, TRIALS, VERIFY, Asked, Begun, Kind, Pair, Sheet
 from harness.planner.gains import Compared
 from harness.preflight import Ready
 from harness.records import Device
@@ -105,13 +105,12 @@ class Bench:
 
     def read(self, own: Path) -> tuple[wire.Job | None, Sequence[wire.Event]]:
         """A job and its journal, as far as they came."""
-        found, journals, _ = store.measured(own, [self.asked.runtime])
-        return found[self.asked.runtime], journals[self.asked.runtime]
+        return read(own, self.asked.runtime)
 
     def catch_up(self) -> None:
         """Follow an agent that is still at work before anything else happens on these cores."""
         runtime = self.asked.runtime
-        for own in (*folder.places(self.own, TABLE), *folder.places(self.own, VERIFY)):
+        for own in (each for part in (TABLE, VERIFY, TRANSFER, TRIALS) for each in folder.places(self.own, part)):
             job = store.load_job(own, runtime)
             if job is not None and not folder.is_whole(own, runtime) and self.line.alive(job):
                 self.measured = True
@@ -127,6 +126,12 @@ class Bench:
             yield
         finally:
             self.seconds[part] = round(self.seconds.get(part, 0.0) + time.monotonic() - began, 3)
+
+
+def read(own: Path, runtime: str) -> tuple[wire.Job | None, Sequence[wire.Event]]:
+    """A job and its journal, as far as they came; no device is asked."""
+    found, journals, _ = store.measured(own, [runtime])
+    return found[runtime], journals[runtime]
 
 
 def pairs(own: Path) -> tuple[Pair, ...]:

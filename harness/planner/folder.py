@@ -4,6 +4,7 @@
         asked.json              what was asked, of which device
         table/<n>/rows.json     what is compared with what, or why it could not be built; jobs/<runtime>/ as of a run
         verify/<n>/             the same, of the plans of the front
+        transfer/<n>/           the same, of other settings' plans; trials/<n>/ of any choices of options
         plan.json               all that came of it (records.planned.Planned); what it rests on is above
 
 The key is the digest of everything that a table depends on: words, model, task and program, runtime and versions, and the
@@ -32,6 +33,7 @@ from harness.store.writing import reported
 SCHEMA = document.SCHEMA
 LEAST_BLOCKS = 2  # of a job: an interval needs two
 TABLE, VERIFY = "table", "verify"
+TRANSFER, TRIALS = "transfer", "trials"  # plans of other settings, and whatever else a benchmark wants to be measured
 Kind = Literal["isolated", "in place", "front"]
 _ASKED, _ROWS, _PLAN = "asked.json", "rows.json", "plan.json"
 

@@ -20,9 +20,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from harness.findings.views import count
-from harness.records.planned import Regret, Setting, Transfer
+from harness.records.planned import Regret, Transfer
 from harness.report import canvas, style
 from harness.report.plotted import to_csv
+from harness.report.transfers import name, names, shared, untold
 
 _CELL = 1.02  # inches
 _NAMES, _WORDS = 1.9, 2.1  # inches for the names at the left, and for what stands above and below
@@ -30,7 +31,6 @@ _LEAST = 6.4  # inches of the figure
 _MOST = math.log(1.25)  # from there on colours are no deeper
 _SHADES = LinearSegmentedColormap.from_list("regret", (style.SKY, "#FFFFFF", style.ORANGE))
 _HATCH: Mapping[str, Any] = {"hatch": "////", "ec": "#CFCFCF"}
-_FACTS = ("device", "runtime", "precision", "threads")
 
 
 @dataclass(frozen=True)
@@ -77,32 +77,9 @@ def _cell(transfer: Transfer, regret: Regret) -> Cell:
     )
 
 
-def name(setting: Setting) -> str:
-    """All that a setting is, in words."""
-    return " ".join(_fact(setting, fact) for fact in _FACTS)
-
-
-def _fact(setting: Setting, fact: str) -> str:
-    return count(setting.threads, "thread") if fact == "threads" else str(getattr(setting, fact))
-
-
-def names(settings: Sequence[Setting]) -> list[str]:
-    """Settings by what they differ in, a fact a line."""
-    return ["\n".join(_fact(each, fact) for fact in _FACTS if _differs(settings, fact)) for each in settings]
-
-
-def shared(settings: Sequence[Setting]) -> str:
-    """What all settings have in common."""
-    return " ".join(_fact(settings[0], fact) for fact in _FACTS if not _differs(settings, fact))
-
-
-def _differs(settings: Sequence[Setting], fact: str) -> bool:
-    return len({getattr(each, fact) for each in settings}) > 1
-
-
 def _figure(transfer: Transfer) -> Figure:
     many = len(transfer.settings)
-    labels = [style.plain(_cut(each)) for each in names(transfer.settings)]
+    labels = [style.plain(_cut(each)) for each in names(transfer.settings, "\n")]
     width = max(_LEAST, _NAMES + _CELL * many)
     figure = canvas.blank(width, _WORDS + 0.8 * _CELL * many)
     axes: Axes = figure.subplots()
@@ -136,11 +113,6 @@ def _folds(plan: Sequence[str]) -> str:
 # --- a cell --------------------------------------------------------------------------------------------------------
 
 
-def untold(regret: Regret) -> bool:
-    """Whether a foreign plan is not told apart from the one made there."""
-    return regret.low is not None and regret.high is not None and regret.low <= 1 <= regret.high
-
-
 def _square(axes: Axes, transfer: Transfer, regret: Regret) -> None:
     """A cell in its colour, with the ratio and, small, its interval."""
     x, y = float(regret.on), float(regret.of)
@@ -167,8 +139,9 @@ def _words(transfer: Transfer, regret: Regret) -> tuple[str, str]:
     if regret.ratio is None:
         return "\u2013", "not measured"
     if regret.of == regret.on:
-        gain = regret.speedup
-        return "1.00", f"{gain.ratio:.3g}x unfolded" if gain and transfer.plans[regret.of] else "stays unfolded"
+        gain, folded = regret.speedup, bool(transfer.plans[regret.of])
+        small = f"{gain.ratio:.3g}x unfolded" if gain and folded else "made here" if folded else "stays unfolded"
+        return "1.00", small
     if regret.low is None or regret.high is None:
         same = transfer.plans[regret.of] == transfer.plans[regret.on]
         return f"{regret.ratio:.2f}", "the same plan" if same else "no interval"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from harness import report
 from harness.errors import StoreError, UsageError
@@ -26,7 +28,7 @@ from harness.records.planned import (
     Transfer,
     Verified,
 )
-from harness.report import gained, planner, regrets, style
+from harness.report import gained, planner, regrets, style, transfers
 
 WHOLE = 1e7
 COST = Cost(1, 1, 1, 1, 1, 1, 1)
@@ -249,8 +251,8 @@ def test_a_matrix_tells_each_ratio_with_its_interval_what_is_the_same_and_what_i
 
 def test_settings_are_named_by_what_they_differ_in() -> None:
     one = [Setting("local", "onnxruntime", "fp32", threads) for threads in (1, 2)]
-    assert regrets.names(one) == ["1 thread", "2 threads"] and regrets.shared(one) == "local onnxruntime fp32"
-    assert regrets.name(one[1]) == "local onnxruntime fp32 2 threads"
+    assert transfers.names(one) == ["1 thread", "2 threads"] and transfers.shared(one) == "local onnxruntime fp32"
+    assert transfers.name(one[1]) == "local onnxruntime fp32 2 threads"
 
 
 def test_the_numbers_of_a_matrix_lie_beside_it(tmp_path: Path) -> None:
@@ -260,3 +262,46 @@ def test_the_numbers_of_a_matrix_lie_beside_it(tmp_path: Path) -> None:
     assert len(found) == 9 and found[3]["failure"] == "cannot be built" and found[3]["ratio"] == ""
     assert (found[2]["of"], found[2]["on"]) == ("local onnxruntime fp32 1 thread", "local onnxruntime int8 1 thread")
     assert (found[2]["ratio"], found[2]["low"], found[2]["high"]) == ("1.1", "1.06", "1.15")
+
+
+# --- in words ------------------------------------------------------------------------------------------------------
+
+
+def told(made: Transfer) -> list[str]:
+    return list(transfers.told(made))
+
+
+def test_the_matrix_is_told_in_words_what_costs_most_first() -> None:
+    made = transfer([Setting("local", runtime, "fp32", 1) for runtime in ("onnxruntime", "litert", "torch")])
+    dear = replace(made.regrets[1], ratio=1.2, low=1.1, high=1.3)
+    words = told(replace(made, regrets=(made.regrets[0], dear, *made.regrets[2:])))
+    assert words == [
+        "nothing is folded for onnxruntime: no plan surely gained there",
+        "the plan made for onnxruntime costs litert 1.20x [1.10, 1.30]",
+        "the plan made for onnxruntime costs torch 1.10x [1.06, 1.15]",
+        "the plan made for torch costs onnxruntime 1.10x [1.06, 1.15]",
+        "the same network: the plans of litert and torch",
+        "the plan made for litert was not measured on onnxruntime: cannot be built",
+    ]
+
+
+def test_where_nothing_is_told_apart_no_plan_is_said_to_cost_anything() -> None:
+    made = transfer(settings(2))
+    near = tuple(replace(each, low=0.9) if each.low else each for each in made.regrets[:2])
+    words = told(replace(made, regrets=(*near, made.regrets[3])))
+    assert "no plan surely costs another setting anything" in words
+    assert words[-1] == "not told apart from the plan made there: 1 thread on 2 threads 1.10x [0.90, 1.15]"
+
+
+def test_a_foreign_plan_that_is_faster_is_told_as_that() -> None:
+    made = transfer(settings(2))
+    fast = replace(made.regrets[1], ratio=0.9, low=0.85, high=0.95)
+    words = told(replace(made, regrets=(made.regrets[0], fast, *made.regrets[2:])))
+    assert "the plan made for 1 thread is faster on 2 threads than the one made there: 0.90x [0.85, 0.95]" in words
+
+
+def test_the_matrix_is_a_table_on_a_terminal() -> None:
+    text = io.StringIO()
+    transfers.show(transfer(settings(4)), ("measured anew: kernel",), Console(file=text, width=140))
+    assert "resnet18: plans of 4 settings (local onnxruntime), each measured on all of them" in text.getvalue()
+    assert "1.10 [1.06, 1.15]" in text.getvalue() and "measured anew: kernel" in text.getvalue()

@@ -1,0 +1,135 @@
+"""What plans cost where they were not made, in words and as a table: settings are named by what they differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.findings.views import count
+from harness.records.planned import Regret, Setting, Transfer
+from harness.report.text import boxed, printable, unfilled, with_interval
+
+_FACTS = ("device", "runtime", "precision", "threads")
+
+
+def show(transfer: Transfer, said: Sequence[str], console: Console) -> None:
+    """Print the matrix, and in words what it means; `said`: what is to be known of the plans in it."""
+    unfilled(console, lambda: _print(transfer, said, console))
+
+
+def _print(transfer: Transfer, said: Sequence[str], console: Console) -> None:
+    many, alike = len(transfer.settings), shared(transfer.settings)
+    where = f" ({alike})" if alike else ""
+    console.print(Text(printable(f"{transfer.model}: plans of {many} settings{where}, each measured on all of them")))
+    console.print(_table(transfer, console))
+    for line in (*told(transfer), *said):
+        console.print(Text(printable(line)))
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def name(setting: Setting) -> str:
+    """All that a setting is, in words."""
+    return " ".join(_fact(setting, fact) for fact in _FACTS)
+
+
+def _fact(setting: Setting, fact: str) -> str:
+    return count(setting.threads, "thread") if fact == "threads" else str(getattr(setting, fact))
+
+
+def names(settings: Sequence[Setting], between: str = " ") -> list[str]:
+    """Settings by what they differ in."""
+    return [between.join(_fact(each, fact) for fact in _FACTS if _differs(settings, fact)) for each in settings]
+
+
+def shared(settings: Sequence[Setting]) -> str:
+    """What all settings have in common."""
+    return " ".join(_fact(settings[0], fact) for fact in _FACTS if not _differs(settings, fact))
+
+
+def _differs(settings: Sequence[Setting], fact: str) -> bool:
+    return len({getattr(each, fact) for each in settings}) > 1
+
+
+# --- in words ------------------------------------------------------------------------------------------------------
+
+
+def untold(regret: Regret) -> bool:
+    """Whether a foreign plan is not told apart from the one made there."""
+    return regret.low is not None and regret.high is not None and regret.low <= 1 <= regret.high
+
+
+def told(transfer: Transfer) -> Iterator[str]:
+    """What the matrix means, that which costs most first; what is the same plan by name is said once."""
+    called = names(transfer.settings)
+    foreign = [each for each in transfer.regrets if each.of != each.on]
+    yield from _unfolded(transfer, called)
+    yield from _costs(sorted(foreign, key=lambda each: -(each.ratio or 0.0)), called)
+    near = [f"{called[each.of]} on {called[each.on]} {_ratio(each)}" for each in foreign if untold(each)]
+    if near:
+        yield f"not told apart from the plan made there: {', '.join(near)}"
+    alike = list(_alike(called, foreign))
+    if alike:
+        yield f"the same network: the plans of {'; '.join(alike)}"
+    for each in foreign:
+        if each.failure:
+            yield f"the plan made for {called[each.of]} was not measured on {called[each.on]}: {each.failure}"
+
+
+def _alike(called: Sequence[str], foreign: Sequence[Regret]) -> Iterator[str]:
+    """Pairs of settings whose plans come to the same, each pair once where it is so on both."""
+    same = {(each.of, each.on) for each in foreign if each.verdict == "same" and each.low is None}
+    for of, on in sorted(same):
+        if (on, of) not in same:
+            yield f"{called[of]} and {called[on]} (on {called[on]})"
+        elif of < on:
+            yield f"{called[of]} and {called[on]}"
+
+
+def _unfolded(transfer: Transfer, called: Sequence[str]) -> Iterator[str]:
+    stay = [each for each, plan in zip(called, transfer.plans, strict=True) if not plan]
+    if stay:
+        yield f"nothing is folded for {', '.join(stay)}: no plan surely gained there"
+
+
+def _costs(ranked: Sequence[Regret], called: Sequence[str]) -> Iterator[str]:
+    """What surely costs and what surely gains; that nothing does."""
+    sure = [each for each in ranked if each.ratio is not None and each.low is not None and not untold(each)]
+    for each in sure:
+        if (each.ratio or 0.0) > 1:
+            yield f"the plan made for {called[each.of]} costs {called[each.on]} {_ratio(each)}"
+        else:
+            yield f"the plan made for {called[each.of]} is faster on {called[each.on]} than the one made there: {_ratio(each)}"
+    if not any((each.ratio or 0.0) > 1 for each in sure):
+        yield "no plan surely costs another setting anything"
+
+
+def _ratio(regret: Regret) -> str:
+    return f"{regret.ratio:.2f}x [{regret.low:.2f}, {regret.high:.2f}]"
+
+
+# --- the matrix ----------------------------------------------------------------------------------------------------
+
+
+def _table(transfer: Transfer, console: Console) -> Table:
+    glyphs, box = boxed(console)
+    table = Table(box=box, pad_edge=False)
+    called = names(transfer.settings)
+    table.add_column("plan made for", overflow="fold")
+    table.add_column("folds", justify="right")
+    for each in called:
+        table.add_column(f"on {each}", justify="right", overflow="fold")
+    for of, label in enumerate(called):
+        row = [each for each in transfer.regrets if each.of == of]
+        table.add_row(label, str(len(transfer.plans[of])), *(_cell(each, glyphs.null) for each in row))
+    return table
+
+
+def _cell(regret: Regret, null: str) -> str:
+    if regret.ratio is None:
+        return null
+    return with_interval(regret.ratio, regret.low, regret.high, digits=lambda value: f"{value:.2f}")
