@@ -78,7 +78,7 @@ def _front(axes: Axes, plans: Sequence[Mark]) -> None:
     low, high = _limits(plans)
     ends = (low, high)
     axes.fill_between(
-        ends, [each * (1 - NEAR) for each in ends], [each / (1 - NEAR) for each in ends], color=style.BAND
+        ends, [each / (1 + NEAR) for each in ends], [each / (1 - NEAR) for each in ends], color=style.BAND
     )
     axes.plot(ends, ends, color=style.GREY, lw=0.9)
     for place in (axes.axhline, axes.axvline):
@@ -99,7 +99,7 @@ def _outcome(plans: Sequence[Mark]) -> str:
         return "no plan: nothing surely gains here"
     if not found:
         return f"none of {count(len(plans), 'plan')} measured"
-    near = sum(1 - NEAR <= (mark.measured or 0.0) / (mark.predicted or 1.0) <= 1 / (1 - NEAR) for mark in found)
+    near = sum(abs((mark.predicted or 0.0) / (mark.measured or 1.0) - 1) <= NEAR for mark in found)
     return f"{near} of {count(len(found), 'plan')} within {NEAR:.0%} of the prediction"
 
 
