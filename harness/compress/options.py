@@ -25,7 +25,6 @@ from harness.compress.folding import choice, forms, nodes, report, trace
 from harness.compress.folding.forms import Offer
 from harness.compress.folding.groups import Stretch, Stretches
 from harness.compress.folding.kinds import CONVS
-from harness.compress.folding.removal import activations
 from harness.compress.scenes import Scene
 from harness.compress.segments import Segment
 from harness.content import require_known
@@ -43,7 +42,7 @@ def find(scene: Scene, request: OptionsRequest) -> Listing:
         model=request.model,
         task=request.task,
         layers=scene.layers,
-        activations=activations(scene.network),
+        activations=scene.activations,
         options=tuple(sorted(found.values(), key=lambda option: (option.first, option.after, option.name))),
         left=_left(scene),
     )
@@ -162,7 +161,7 @@ def _option(
     first, after = scene.span(layers)
     merged = tuple(layer for layer in layers if layer not in dropped)
     already = scene.parts(way) or []
-    removed = tuple(path for path in activations(scene.network) if path in way.opened_by)
+    removed = tuple(path for path in scene.activations if path in way.opened_by)
     return Option(
         name=f"{layers[0]}..{layers[-1]}:{form}{word}",
         form=form,
@@ -238,7 +237,7 @@ def _skips(scene: Scene) -> Iterator[Option]:
         if not gone or inside is None:
             continue
         first, after = scene.span(gone)
-        removed = tuple(name for name in activations(scene.network) if name.startswith(path + "."))
+        removed = tuple(name for name in scene.activations if name.startswith(path + "."))
         macs = full - _macs(blocks.skip(scene.network, [path]), scene) - sum(offer.saved for offer in inside)
         weights = segments.weights(scene.graph, gone)
         yield Option(f"{path}:skip", "skip", first, after, (), gone, removed, macs, 0, weights, 0, signature="")

@@ -53,6 +53,11 @@ class Scene:
         return Stretches(self.opened, exact=True)
 
     @cached_property
+    def activations(self) -> tuple[str, ...]:
+        """All activations in forward order; asking costs a trace, so it is done once."""
+        return activations(self.network)
+
+    @cached_property
     def shared(self) -> frozenset[str]:
         """Layers that hang in the network under several names: an edit of one would leave the others."""
         return _of_several_names(self.network)
