@@ -112,6 +112,8 @@ def plan(
         transfer.require(asked)
     if dry_run:
         _outlook(asked, budget, as_json)
+        if carry and not as_json:
+            print(f"transfer: {len(asked)} jobs of at most {len(asked) + 1} networks")
         return
     if carry:
         from harness.cli.transfer import carry_each
@@ -216,6 +218,7 @@ def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_j
     from dataclasses import asdict
 
     from harness.compress import client
+    from harness.findings.views import count
     from harness.planner import table
     from harness.progress import narrate
     from harness.report import plans
@@ -225,8 +228,11 @@ def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_j
         with narrate() as tell:
             listing = client.options(each.request, tell)
         outlook = table.outlook(listing.options, each.precision, budget_s)
-        told.append({"device": machine.name, "listing": asdict(listing), "outlook": [asdict(part) for part in outlook]})
+        where = {"device": machine.name, "runtime": each.runtime, "precision": each.precision, "threads": each.threads}
+        told.append({**where, "listing": asdict(listing), "outlook": [asdict(part) for part in outlook]})
         if not as_json:
+            if len(asked) > 1:
+                print(f"{machine.name} {each.runtime} {each.precision}, {count(each.threads, 'thread')}:")
             plans.show_options(listing.options, console())
             for part in outlook:
                 print(f"{part.what}: {part.networks} networks, {part.processes} processes, about {part.seconds:.0f} s")

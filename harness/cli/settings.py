@@ -77,7 +77,8 @@ def require_one(**words: str | None) -> None:
     for flag, word in words.items():
         if word is not None and len(split(word, f"--{flag}")) > 1:
             hint = "Plan for one after the other, or add --transfer: each plan is measured on all."
-            raise UsageError(f"--{flag} {word}: a plan is for one {flag.removesuffix('s')}", hint)
+            what = "number of threads" if flag == "threads" else flag
+            raise UsageError(f"--{flag} {word}: a plan is for one {what}", hint)
 
 
 def asked(

@@ -126,7 +126,7 @@ def _column(
     missing = [options for options in dict.fromkeys(plans) if options != plans[on] and known[options] is None]
     if missing:
         device, asked = place
-        tell(Progress(f"measuring {len(set(plans))} plans on {_name(asked)}"))
+        tell(Progress(f"measuring other settings' plans ({len(missing)}) on {_name(asked)}"))
         job = trials.measure(own, device, TRANSFER, pairs(plans[on], missing), tell, budget_s)
         known |= dict.fromkeys((*missing, plans[on]), job)
     return [regret(of, on, options, plans[on], known[options]) for of, options in enumerate(plans)], bool(missing)
