@@ -54,7 +54,8 @@ def isolated(options: Iterable[Option]) -> tuple[Pair, ...]:
     first = {option.signature: option.name for option in able}
     kept = {_segment(option.name): option.name for option in able}  # one segment as it is, whatever may be done to it
     return tuple(
-        Pair((name,), Wanted("alone", (name,)), Wanted("kept", (kept[_segment(name)],))) for name in sorted(first.values())
+        Pair((name,), Wanted("alone", (name,)), Wanted("kept", (kept[_segment(name)],)))
+        for name in sorted(first.values())
     )
 
 

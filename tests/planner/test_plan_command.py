@@ -85,6 +85,41 @@ def test_a_target_that_no_plan_reaches_shows_the_front_all_the_same_and_exits_1(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_bound_on_accuracy_has_options_trained_and_the_plan_as_a_whole(planned: tuple[Cli, Done]) -> None:
+    cli, _ = planned
+    copy = Cli(_copied(cli, "trained"), cli.cache)
+    done = copy(*WORDS, "--max-accuracy-drop", "0.5", "--json")
+    if not done.json["front"]:
+        pytest.skip("the one option is undecided on this machine: there is nothing to train")
+    assert done.code == 0, done.err
+    (price,), (plan,) = done.json["prices"], done.json["front"]
+    assert price["basis"] == "loss" and price["error"] is not None
+    found = plan["verified"]
+    assert 0 <= found["accuracy"] <= 1 and 0 < found["baseline"] <= 1
+    assert found["price"] == pytest.approx(price["price"])  # a plan of one option has no interaction
+    assert any(line.startswith("Fine-tuned as a whole it costs") for line in plan["words"])
+    again = copy(*WORDS, "--max-accuracy-drop", "0.5")
+    assert "nothing measured" in " ".join(again.out.split())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_next_move_that_is_told_trains_the_plans_as_a_ladder(planned: tuple[Cli, Done]) -> None:
+    cli, _ = planned
+    front = json.loads((own(cli) / "plan.json").read_text())["front"]
+    words = ("run", "--method", "planned", "--device", "local", "--model", "tiny", "--no-controls", "--energy", "none")
+    done = cli(*words, "--budget-epochs", "1", "--budget", "20", "--json")
+    if not front:
+        assert done.code == 2 and "folds nothing" in done.err
+        return
+    assert done.code == 0, done.err
+    chosen = [case for case in done.json["cases"] if case["method"] == "planned" and case["rung"]]
+    assert [case["removed"] for case in chosen] == [len(plan["removed"]) for plan in front]
+    assert all(case["accuracy"] is not None and case["latency_ns"] for case in chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_device_that_cannot_be_asked_is_planned_for_by_what_is_known_of_it(planned: tuple[Cli, Done]) -> None:
     cli, _ = planned
     workdir, aside = cli.folder / "workdir", cli.folder / "aside"
@@ -119,8 +154,8 @@ def own_without(cli: Cli, aside: Path) -> Path:
     return folder
 
 
-def _copied(cli: Cli) -> Path:
-    copy = cli.folder.with_name("copied")
+def _copied(cli: Cli, name: str = "copied") -> Path:
+    copy = cli.folder.with_name(name)
     shutil.copytree(cli.folder / "results", copy / "results")
     return copy
 
