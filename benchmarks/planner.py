@@ -15,18 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
-from harness import inventory, stats, transport
+from harness import inventory, stats
 from harness.child import Progress
-from harness.planner import choice, folder, rivals, table
-from harness.planner.bench import Bench
-from harness.planner.gains import Compared, saved
+from harness.planner import choice, folder, rivals, trials
+from harness.planner.gains import saved
+from harness.planner.trials import Trial
 from harness.records.planned import Gain, Planned
 
 FORMS = "plain"  # what the literature's choices are of: activations removed, layers merged
@@ -36,19 +36,6 @@ BEST = 5  # of the choices at random, measured again beside the plan
 Names = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What one job said of option sets: ratios to the unfolded network, and latencies in ns."""
-
-    told: Mapping[Names, Compared]
-    latency_ns: Mapping[Names, float | None]
-
-    def ratio(self, names: Names) -> float:
-        """How many times as fast as unfolded; 1 for nothing taken."""
-        found = self.told[names].speedup if names else None
-        return found.ratio if found else 1.0
-
-
 @dataclass
 class World:
     """An inventory, results and a cache of their own."""
@@ -56,7 +43,6 @@ class World:
     place: Path
     model: str
     task: str
-    trials: int = 0
 
     def plan(self, *words: str) -> tuple[Planned, float]:
         """Carry `harness plan` out; return what it found, and its wall time in s."""
@@ -94,14 +80,14 @@ class World:
     def trial(self, sets: Sequence[Names], budget_s: float | None = None) -> Trial:
         """Measure option sets against the unfolded network, in one job with blocks of its own."""
         device = inventory.device("local", self.place / "inventory.yaml")
-        self.trials += 1
-        place = folder.place(self.own, "trial", self.trials)
-        with _home(self.place / "cache"), closing(transport.connect(device)) as line:
-            bench = Bench(self.own, device, line, budget_s, _say)
-            told = bench.bring(place, "front", [table.whole(names) for names in sets])
-            job, journal = bench.read(place)
-        rows = folder.load_sheet(place).rows
-        return Trial(told, {row.pair.options: table.latency_ns(row, job, journal) for row in rows})
+        with _home(self.place / "cache"):
+            return trials.trial(self.own, device, sets, _say, budget_s, again=True)
+
+
+def ratio(trial: Trial, names: Names) -> float:
+    """How many times as fast as unfolded; 1 for nothing taken."""
+    found = trial.compared(names).speedup if names else None
+    return found.ratio if found else 1.0
 
 
 # --- the suites ----------------------------------------------------------------------------------------------------
@@ -130,23 +116,23 @@ def _measured(
         _, again_s = world.plan()
         best = fastest(found)
         blocks = tuple(option.name for option in rivals.whole_blocks(found.listing))
-        trials = [world.trial([each for each in (best, blocks) if each]) for _ in range(REPEATS[model])]
+        jobs = [world.trial([each for each in (best, blocks) if each]) for _ in range(REPEATS[model])]
         signs = _signs(world, found)
     what = f"{model}, {task}"
-    ratios = sorted(each.ratio(best) for each in trials)
-    alls = sorted(each.ratio(blocks) for each in trials)
+    ratios = sorted(ratio(each, best) for each in jobs)
+    alls = sorted(ratio(each, blocks) for each in jobs)
     middle, whole = ratios[len(ratios) // 2], alls[len(alls) // 2]
-    slower = sum(_is_slower(each, best) for each in trials)
+    slower = sum(_is_slower(each, best) for each in jobs)
     spent = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in found.seconds.items())
     table_s = sum(found.seconds.get(part, 0.0) for part in ("options", "build", "segments", "in place"))
-    low, high = (everything or ("", 0.0))[0], (everything or ("", 0.0))[1]
+    bar, most = everything or ("", None)
     return [
         Figure(f"{what}: the plan's speed-up", f">= {least:g}x", f"{middle:.2f}x", middle >= least,
-               f"median of {len(trials)} jobs that chose nothing, {ratios[0]:.2f} to {ratios[-1]:.2f}; {len(best)} options"),
-        Figure(f"{what}: folding every block", low, f"{whole:.2f}x", whole <= high if low else None,
+               f"median of {len(jobs)} jobs that chose nothing, {ratios[0]:.2f} to {ratios[-1]:.2f}; {len(best)} options"),
+        Figure(f"{what}: folding every block", bar, f"{whole:.2f}x", None if most is None else whole <= most,
                f"same jobs, {alls[0]:.2f} to {alls[-1]:.2f}"),
         Figure(f"{what}: the plan over folding every block", ">= 1.05x", f"{middle / whole:.2f}x", middle / whole >= 1.05),
-        Figure(f"{what}: jobs that call the plan slower", "0", f"{slower} of {len(trials)}", slower == 0),
+        Figure(f"{what}: jobs that call the plan slower", "0", f"{slower} of {len(jobs)}", slower == 0),
         *_predictions(what, found),
         signs,
         Figure(f"{what}: table, building included", f"<= {bar_s:.0f} s", f"{table_s:.0f} s", table_s <= bar_s,
@@ -173,7 +159,7 @@ def _signs(world: World, found: Planned) -> Figure:
     """Whether options do what the table is sure of, in place and in blocks of their own."""
     sure = [gain for gain in found.gains if _sign(gain)]
     trial = world.trial([(gain.option,) for gain in sure])
-    again = {gain.option: saved(trial.told[(gain.option,)]) for gain in sure}
+    again = {gain.option: saved(trial.compared((gain.option,))) for gain in sure}
     told = [(gain, other) for gain in sure if (other := again[gain.option]) is not None]
     right = sum((other.ns > 0) == ((gain.gain_ns or 0.0) > 0) for gain, other in told)
     share = right / len(told) if told else 1.0
@@ -193,16 +179,17 @@ def chance() -> list[Figure]:
         sets = [tuple(name for at, name in enumerate(names) if number >> at & 1) for number in drawn]
         best = fastest(found)
         first = world.trial([*dict.fromkeys([*sets, best])], budget_s=1500)
-        ranked = sorted(sets, key=lambda each: -first.ratio(each))[:BEST]
+        speeds = [ratio(first, each) for each in sets]
+        ranked = sorted(sets, key=lambda each: -ratio(first, each))[:BEST]
         second = world.trial([*dict.fromkeys([*ranked, best])], budget_s=600)
-    ahead = max(second.ratio(each) for each in ranked) / second.ratio(best)
+    ahead = max(ratio(second, each) for each in ranked) / ratio(second, best)
     return [
         Figure("the plan behind the best of 60 choices at random", "within 3 %", f"{100 * (ahead - 1):+.1f} %", ahead <= 1.03,
-               f"of 256 on ResNet-18; the best {BEST}, measured again beside the plan, which is {second.ratio(best):.2f}x"),
+               f"of 256 on ResNet-18; the best {BEST}, measured again beside the plan, which is {ratio(second, best):.2f}x"),
         _ranks(found, first, sets[:RANKED], RANKED),
         _ranks(found, first, sets, len(sets)),
-        Figure("the choices themselves", "", f"{min(map(first.ratio, sets)):.2f}x to {max(map(first.ratio, sets)):.2f}x", None,
-               f"{sum(first.ratio(each) < 1 for each in sets)} of {len(sets)} are slower than the unfolded network"),
+        Figure("the choices themselves", "", f"{min(speeds):.2f}x to {max(speeds):.2f}x", None,
+               f"{sum(speed < 1 for speed in speeds)} of {len(sets)} are slower than the unfolded network"),
     ]  # fmt: skip
 
 
@@ -210,7 +197,7 @@ def _ranks(found: Planned, trial: Trial, sets: Sequence[Names], many: int) -> Fi
     """Rank correlation of predicted and measured latencies."""
     gain = {each.option: each.gain_ns or 0.0 for each in found.gains}
     predicted = [-sum(gain[name] for name in each) for each in sets]
-    measured = [trial.latency_ns[each] or 0.0 for each in sets]
+    measured = [trial.latency_ns(each) or 0.0 for each in sets]
     told = stats.rank_correlation(predicted, measured)
     value = told.rho if told else 0.0
     bar = ">= 0.9" if many == RANKED else ""
@@ -239,7 +226,7 @@ def _sign(gain: Gain) -> int:
 
 
 def _is_slower(trial: Trial, names: Names) -> bool:
-    found = trial.told[names].speedup if names else None
+    found = trial.compared(names).speedup if names else None
     return found is not None and found.verdict == "slower"
 
 
