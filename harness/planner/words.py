@@ -105,7 +105,7 @@ def _folded(told: Told, option: Option) -> str:
     if price:
         parts.append(f"price {_price(price)}")
     form = FORMS[option.form].format(dropped=_some(option.dropped))
-    return f"{_name(told, option)} {form}: {'; '.join(parts)}."
+    return f"{_name(option)} {form}: {'; '.join(parts)}."
 
 
 def _basis(gain: Gain) -> str:
@@ -179,7 +179,7 @@ def _group(told: Told, reason: str, options: Sequence[Option]) -> str:
     said = REASONS[reason].format(these=these, they="it" if one else "they", s="s" * one)
     size = _loss if reason == "slower" else _size
     ranked = sorted(options, key=lambda option: -abs(_estimate(told.gains.get(option.name))))
-    return f"{said}: {_some([_name(told, option) + size(told.gains.get(option.name)) for option in ranked])}."
+    return f"{said}: {_some([_name(option) + size(told.gains.get(option.name)) for option in ranked])}."
 
 
 def _loss(gain: Gain | None) -> str:
@@ -231,10 +231,9 @@ def noise(gains: Sequence[Gain], resolution: float | None, device: str) -> str:
 # --- names and numbers ---------------------------------------------------------------------------------------------------
 
 
-def _name(told: Told, option: Option) -> str:
-    """The layers of an option's segment, first and last."""
-    layers = told.listing.layers[option.first : option.after]
-    return layers[0] if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
+def _name(option: Option) -> str:
+    """The segment of an option as its name has it: its first and last layer, or its block."""
+    return option.name.partition(":")[0]
 
 
 def _some(names: Sequence[str]) -> str:
