@@ -33,7 +33,7 @@ from harness.inventory import locate
 from harness.planner import rivals, stored
 from harness.records import LadderRequest, Run, Summary
 from harness.records.planned import Planned
-from harness.report.text import with_interval
+from harness.report.text import digits, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "examples" / "planned"
@@ -121,12 +121,12 @@ def _easier(said: argparse.Namespace) -> tuple[str, ...]:
 
 def _bring(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]], folder: Path) -> Run:
     """Start the run, or go on with it, unless it is done. Raises UsageError where it did not come to its end."""
-    known = store.folders(folder)
+    known = [*store.folders(folder)]
     if not known or store.load(known[-1]).status != "done":
         words = ["--resume", store.load(known[-1]).run] if known else _words(said, sets)
         command = [sys.executable, "-m", "harness", "run", *words, "--results", str(folder)]
         subprocess.run(command, check=False, stdout=subprocess.DEVNULL, preexec_fn=processes.die_with_parent)
-        known = store.folders(folder)
+        known = [*store.folders(folder)]
     if not known or store.load(known[-1]).status != "done":
         raise UsageError("the run did not come to its end", "The same command goes on.")
     return look.load(known[-1])
@@ -137,7 +137,7 @@ def _words(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]]) -> lis
     recipes = [f"planned.plans={','.join('+'.join(options) for options in sets.values())}"]
     recipes += [f"narrow.widths={','.join(map(str, WIDTHS))}"] if "narrow" in methods else []
     values = {"--device": said.device, "--model": said.model, "--task": said.task, "--method": ",".join(methods)}
-    values |= {"--budget-epochs": said.epochs, "--budget": f"{said.budget:.0f}", "--energy": "none"}
+    values |= {"--step": 1000, "--budget-epochs": said.epochs, "--budget": f"{said.budget:.0f}", "--energy": "none"}
     words = [word for flag, value in values.items() if value is not None for word in (flag, str(value))]
     return [*words, "--no-controls", *(word for each in recipes for word in ("--recipe", each))]
 
@@ -193,7 +193,7 @@ def table(found: Sequence[Entrant], run: Run) -> str:
 def _line(each: Entrant, examples: int | None) -> str:
     row = each.row
     ratio = with_interval(row.speedup.ratio, row.speedup.low, row.speedup.high) if row.speedup else ""
-    macs = "" if row.macs is None else f"{row.macs / 1e6:.0f}"
+    macs = "" if row.macs is None else digits(row.macs / 1e6)
     latency = "" if row.latency_ns is None else f"{row.latency_ns.median / 1e6:.3f}"
     cells = (each.name, row.removed, row.depth, macs, latency, ratio, row.speedup.verdict if row.speedup else "")
     return "| " + " | ".join("" if cell is None else str(cell) for cell in (*cells, _accuracy(row, examples))) + " |"

@@ -103,8 +103,8 @@ class Means:
 
     @property
     def step(self) -> int:
-        """How many units each rung takes: as asked, but smaller networks stand each for itself."""
-        own_networks = self.control and not getattr(self.method, "CHAINS", True)
+        """How many units each rung takes: as asked, but networks that are made each for itself stand so."""
+        own_networks = not getattr(self.method, "CHAINS", True) and self.hook("begin") is None
         return 1 if own_networks else self.request.step
 
     @cached_property

@@ -69,3 +69,8 @@ def test_a_plan_is_trained_as_long_as_a_whole_ladder() -> None:
     method = content.load("method", "planned")
     budget = method.budget(8, 3, method.Recipe((SMALL,)))
     assert (budget.begin, budget.rung) == (0, 8)
+
+
+def test_a_step_of_other_methods_leaves_a_rung_to_each_plan() -> None:
+    _, made = climb(replace(asked(SMALL, LARGE), step=8))
+    assert [rung.choice.chosen for rung in made if rung.choice] == [(SMALL,), (LARGE,)]
