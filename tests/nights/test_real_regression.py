@@ -26,7 +26,7 @@ from harness.store import nights
 
 BEFORE = 12  # nights
 NOISE = 0.04  # between nights: this machine has other users
-TRIES = 8  # nights until it is told: of those that were contended nothing is
+TRIES = 4  # nights until it is told: of those that were contended nothing is
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -162,7 +162,7 @@ def _copied(cli: Cli, name: str = "copied") -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("moment", ["unfolded", "block 1", "block 2"])
+@pytest.mark.parametrize("moment", ["unfolded", "block 1"])
 def test_a_plan_that_was_killed_goes_on_by_the_same_command(
     moment: str, planned: tuple[Cli, Done], tmp_path: Path
 ) -> None:

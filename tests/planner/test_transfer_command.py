@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def test_any_choice_of_options_is_tried_in_the_folder_of_a_plan_once(
 def test_a_transfer_that_was_killed_goes_on_by_the_same_command_and_measures_nothing_twice(
     carried: tuple[Cli, Done], tmp_path: Path
 ) -> None:
+    """Killed in the job that carries plans: the tables are there."""
     cli = Cli(tmp_path, carried[0].cache)
+    shutil.copytree(carried[0].folder / "results", cli.folder / "results", ignore=shutil.ignore_patterns("transfer*"))
     with cli.start(*ASKED) as begun:
         assert begun.stderr is not None
         for line in begun.stderr:
@@ -96,11 +99,10 @@ def test_a_transfer_that_was_killed_goes_on_by_the_same_command_and_measures_not
                 begun.send_signal(signal.SIGKILL)
                 break
         begun.wait()
-    assert not list(cli.folder.glob("results/transfers/*/transfer.json"))
     done = cli(*ASKED, "--json", patience_s=PATIENCE_S)
     assert done.code == 0, done.err
     many = {part: len([name for name in jobs(cli) if f"-{part}-" in name]) for part in ("table", "verify", "transfer")}
-    assert many["table"] == 2 and many["verify"] <= 2 and many["transfer"] in (0, 2), jobs(cli)
+    assert (many["table"], many["verify"]) == (0, 0) and many["transfer"] in (0, 2), jobs(cli)
 
 
 @pytest.mark.parametrize(
