@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -34,9 +35,12 @@ def fill(disk: Path, left_bytes: int) -> Path:
     """Fill a disk but for so many bytes; return what can be removed again."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
-        found = os.statvfs(disk)
-        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - left_bytes)
-    return ballast
+        for _ in range(1000):
+            found = os.statvfs(disk)
+            with contextlib.suppress(OSError):  # the night has written meanwhile
+                os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - left_bytes))
+                return ballast
+    raise AssertionError("the disk could not be filled")
 
 
 def require_whole(results: Path) -> set[str]:

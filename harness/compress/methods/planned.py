@@ -1,10 +1,10 @@
 """Planned: fold what was measured to pay on a device, as `harness plan` chose it there, and fine-tune.
 
-harness plan --device pi5 --model resnet18                     measures, chooses, and keeps its plans with the device's runs
-harness run --device pi5 --model resnet18 --method planned     trains them: each plan is a rung
+harness plan --device pi5 --model resnet18           measures, chooses, and keeps its plans with the device's runs
 harness run --method planned --recipe plans=layer4.1.conv1..layer4.1.conv2:plain+layer3.1:skip,layer4.1:skip
 
-A plan is options that do not touch each other, joined by `+` (`harness plan --dry-run` lists a network's options):
+Without `plans` a run takes those that `harness plan` kept of its device, and trains each as a rung. A plan is options that
+do not touch each other, joined by `+` (`harness plan --dry-run` lists a network's options):
 
     layer4.1.conv1..layer4.1.conv2:plain           the layers from the first to the last become one, padding first
     ...:dense, ...:tail                            they become one matrix, from image to image, or up to the classifier
