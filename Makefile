@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= $(shell expr 2 \* $$(nproc))# tests wait for processes of theirs about half of the time
 FEW    ?= $(shell expr 3 \* $$(nproc) / 2)# slow ones mind a crowd
 
-.PHONY: chromium moto runtimes run test test-slow check format docs bench lab lab-down clean help
+.PHONY: chromium faults moto runtimes run test test-slow check format docs bench lab lab-down clean help
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -25,6 +25,10 @@ run: $(READY)    ## the main job on this machine: train, fold, build, measure, s
 chromium:        ## Debian's browser, which opens pages in the tests (root); without it those are skipped
 	@command -v chromium || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } \
 	|| echo 'no chromium here: the tests that need it are skipped'
+
+faults:          ## what tests of power cuts and clocks need: strace, a C compiler (root); without them those are skipped
+	@{ command -v strace && command -v cc; } || { apt-get update -q && apt-get install -y -q --no-install-recommends strace gcc libc6-dev; } \
+	|| echo 'no strace or C compiler here: the tests that need one are skipped'
 
 moto: .moto/bin/moto_server  ## an S3 server for the tests, by itself: its packages do not stand beside ours
 .moto/bin/moto_server:

@@ -13,6 +13,7 @@ from harness.cli.guard import InventoryFile, Json, Results, complain, console, f
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
+    from harness.plan import Words
     from harness.planner.folder import Asked
     from harness.planner.goals import Goal
     from harness.planner.story import Found
@@ -102,25 +103,30 @@ def plan(
         tune=tune,
         energy="none",
     )
+    asked = _settings(words, threads, forms, inventory, carry)
+    if dry_run:
+        _outlook(asked, budget, as_json, carry)
+    elif carry:
+        from harness.cli.transfer import carry_each
+
+        carry_each(asked, goal, budget, again, results, as_json)
+    else:
+        _plan_each(asked, goal, budget, again, results, as_json)
+
+
+def _settings(
+    words: Words, threads: str | None, forms: str, inventory: Path | None, carry: bool
+) -> tuple[tuple[Device, Asked], ...]:
+    """What is asked of each device and setting: one of each kind, or as many as plans are carried between. Raises UsageError."""
     counts = settings.threads(threads)
     if not carry:
-        settings.require_one(runtime=runtime, precision=precision, threads=threads)
+        settings.require_one(runtime=words.runtime, precision=words.precision, threads=threads)
     asked = settings.asked(words, counts, settings.forms(forms), inventory)
     if carry:
         from harness.planner import transfer
 
         transfer.require(asked)
-    if dry_run:
-        _outlook(asked, budget, as_json)
-        if carry and not as_json:
-            print(f"transfer: {len(asked)} jobs of at most {len(asked) + 1} networks")
-        return
-    if carry:
-        from harness.cli.transfer import carry_each
-
-        carry_each(asked, goal, budget, again, results, as_json)
-        return
-    _plan_each(asked, goal, budget, again, results, as_json)
+    return asked
 
 
 # --- planning ------------------------------------------------------------------------------------------------------
@@ -213,7 +219,7 @@ def _short_of(found: Found, goal: Goal) -> str:
 # --- a dry run -----------------------------------------------------------------------------------------------------
 
 
-def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_json: bool) -> None:
+def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_json: bool, carry: bool) -> None:
     """Print the options of each network, what would be measured, and about how long that takes."""
     from dataclasses import asdict
 
@@ -238,3 +244,5 @@ def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_j
                 print(f"{part.what}: {part.networks} networks, {part.processes} processes, about {part.seconds:.0f} s")
     if as_json:
         print_json(told[0] if len(told) == 1 else told)
+    elif carry:
+        print(f"transfer: {len(asked)} jobs of at most {len(asked) + 1} networks")
