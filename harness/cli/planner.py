@@ -125,6 +125,8 @@ def _settings(
     if carry:
         from harness.planner import transfer
 
+        for lacking, what in settings.not_had(words):
+            first_line(f"{lacking} has no {what}: no setting of these two")
         transfer.require(asked)
     return asked
 

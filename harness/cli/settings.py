@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,23 +85,50 @@ def require_one(**words: str | None) -> None:
 def asked(
     words: Words, threads: Sequence[int | None], forms: tuple[OptionForm, ...], inventory: Path | None
 ) -> tuple[tuple[Device, Asked], ...]:
-    """What is asked of each device, runtime, precision and number of threads. Raises UsageError, InventoryError, ContentError."""
+    """What is asked of each device, runtime, precision and number of threads. Raises UsageError, InventoryError, ContentError.
+
+    A precision goes to those runtimes that have it (`not_had`); one that none has is a mistake.
+    """
     from dataclasses import replace
-    from itertools import product
 
     from harness import inventory as door
     from harness import plan as plans
     from harness.planner import story
 
-    file = door.locate(inventory)
-    planned = [plans.make(replace(words, threads=each), file) for each in threads]
+    missing = not_had(words)
+    shared = [each for each in _split(words)[1] if all(each != precision for _, precision in missing)]
+    file, checked = door.locate(inventory), replace(words, precision=",".join(shared) or words.precision)
+    planned = [plans.make(replace(checked, threads=each), file) for each in threads]
     for machine, _ in planned[0]:
         story.refuse_virtual(machine)
     return tuple(
         (machine, _one(each, runtime, precision, forms))
         for same in zip(*planned, strict=True)  # one device, with each number of threads
-        for runtime, precision, (machine, each) in product(same[0][1].runtimes, same[0][1].precisions, same)
+        for runtime, precision, (machine, each) in product(same[0][1].runtimes, _split(words)[1], same)
+        if (runtime, precision) not in missing
     )
+
+
+def not_had(words: Words) -> tuple[tuple[str, str], ...]:
+    """Runtimes and the precisions asked for that they lack while another runtime asked for has them."""
+    pairs = [*product(*_split(words))]
+    had = {pair for pair in pairs if _has(*pair)}
+    able, taken = ({pair[at] for pair in had} for at in (0, 1))
+    return tuple(pair for pair in pairs if pair not in had and pair[0] in able and pair[1] in taken)
+
+
+def _split(words: Words) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Runtimes by name, and precisions; no runtimes where a device's own is meant."""
+    from harness import plan as plans
+
+    runtimes = tuple(plans.split(words.runtime, "--runtime")) if words.runtime else ()
+    return runtimes, tuple(plans.split(words.precision, "--precision"))
+
+
+def _has(runtime: str, precision: str) -> bool:
+    from harness import content
+
+    return precision in content.constant("runtime", runtime, "PRECISIONS")
 
 
 def _one(each: Plan, runtime: str, precision: str, forms: tuple[OptionForm, ...]) -> Asked:

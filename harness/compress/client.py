@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,7 +64,7 @@ def options(request: OptionsRequest, on_progress: OnProgress) -> Listing:
     found = listings.read(key)
     if found is None:
         on_progress(Progress(f"{request.model}: looking for what can be folded"))
-        _ask({"options": asdict(request), "key": key}, min(2, os.cpu_count() or 1), on_progress)
+        _ask({"options": asdict(request), "key": key}, 1, on_progress)
         found = listings.read(key)
     if found is None:
         raise StoreError("the cache dropped the options just found", "Give it more room: HARNESS_CACHE_GB.")
@@ -76,8 +79,29 @@ def networks(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnP
     known = {each: keys.planned(request, each) for each in wanted}
     missing = {key: asdict(each) for each, key in known.items() if rungs.read(key) is None}
     if missing:
-        _ask({"of": asdict(request), "networks": missing}, min(2, os.cpu_count() or 1), on_progress)
+        _make(request, missing, on_progress)
     return tuple(rungs.require(known[each]) for each in wanted)
+
+
+def _make(request: OptionsRequest, missing: Mapping[str, Any], on_progress: OnProgress) -> None:
+    """Make networks, a child per core: a second thread of one child makes it slower, for most layers are small."""
+    many = min(os.cpu_count() or 1, len(missing))
+    shares = [dict([*missing.items()][n::many]) for n in range(many)]
+    tell = _counted(on_progress, len(missing))
+    with ThreadPoolExecutor(many) as pool, child.Group() as group:
+        asked = [{"of": asdict(request), "networks": share, "threads": 1} for share in shares]
+        list(pool.map(lambda each: group.call(MODULE, each, tell, _env(1)), asked))
+
+
+def _counted(on_progress: OnProgress, total: int) -> OnProgress:
+    """Progress of several children: how many networks have been begun by all of them, less the one that is spoken of."""
+    begun, lock = itertools.count(), threading.Lock()
+
+    def tell(progress: Progress) -> None:
+        with lock:
+            on_progress(Progress(progress.text, next(begun), total))
+
+    return tell
 
 
 def prices(request: PricesRequest, on_progress: OnProgress) -> tuple[Priced, ...]:
@@ -113,7 +137,7 @@ def fold(request: FoldRequest, on_progress: OnProgress) -> FoldReport:
     """
     from pydantic import TypeAdapter
 
-    said = _ask({"fold": asdict(request)}, min(2, os.cpu_count() or 1), on_progress)
+    said = _ask({"fold": asdict(request)}, 1, on_progress)
     return TypeAdapter(FoldReport).validate_python(said)
 
 
@@ -155,6 +179,9 @@ def _obtain(key: str, about: dict[str, Any], ask: dict[str, Any], threads: int, 
 
 
 def _ask(request: dict[str, Any], threads: int, on_progress: OnProgress) -> Any:
+    return child.call(MODULE, {**request, "threads": threads}, on_progress, _env(threads))
+
+
+def _env(threads: int) -> dict[str, str]:
     # Two spinning threads beside a busy neighbour cost ten times: idle ones are to sleep.
-    env = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
-    return child.call(MODULE, {**request, "threads": threads}, on_progress, env)
+    return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}

@@ -146,6 +146,24 @@ def test_settings_are_all_of_devices_runtimes_precisions_and_threads(tmp_path: P
     ]
 
 
+def test_a_precision_goes_to_the_runtimes_that_have_it_and_one_that_none_has_is_a_mistake() -> None:
+    words = Words(
+        "local", model="tiny", method="order", runtime="onnxruntime,torch", precision="fp32,int8", energy="none"
+    )
+    asked = settings.asked(words, (None,), ("plain",), inventory.locate(None))
+    assert [(each.runtime, each.precision) for _, each in asked] == [
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+        ("torch", "fp32"),
+    ]
+    assert settings.not_had(words) == (("torch", "int8"),)
+    alone = replace(words, runtime="torch")
+    assert settings.not_had(alone) == settings.not_had(replace(words, precision="int8")) == ()
+    for mistaken in (alone, replace(words, precision="int8"), replace(words, precision="fp32,int7")):
+        with pytest.raises(UsageError, match="precision of runtime"):
+            settings.asked(mistaken, (None,), ("plain",), inventory.locate(None))
+
+
 def test_one_setting_and_emulated_devices_are_refused() -> None:
     device = Device("local", PROFILE)
     with pytest.raises(UsageError, match="nowhere to carry its plan to"):
