@@ -15,6 +15,7 @@ from harness.records.measured import Speedup, Verdict
 
 OptionForm = Literal["plain", "dense", "tail", "skip", "bypass"]
 PriceBasis = Literal["count", "entropy", "loss"]
+GainBasis = Literal["in place", "isolated", "both"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Listing:
 class Gain:
     """What an option saves on a device, in ns per inference: the best estimate, and a 95 % interval of it.
 
-    `basis`: measured in the whole network (`in place`), or alone and corrected by the device's slope (`isolated`).
+    `basis`: measured in the whole network (`in place`), alone and corrected by the device's slope (`isolated`), or the mean of `both`.
     `isolated` and `in_place` are the measured ratios themselves (above 1: the option is faster); `kept_ns` is the latency of
     the segment by itself as it is. All None where it failed: `failure` says why.
     """
@@ -94,7 +95,7 @@ class Gain:
     gain_ns: float | None
     low_ns: float | None
     high_ns: float | None
-    basis: Literal["in place", "isolated"] | None
+    basis: GainBasis | None
     kept_ns: float | None = None
     isolated: Speedup | None = None
     in_place: Speedup | None = None
