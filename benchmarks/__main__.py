@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,17 +84,28 @@ NOT_RUN = "Not yet run."
 
 
 def main() -> int:
-    """Run the named suites (the quick ones by default) and write the page anew. Returns 1 when a bar was missed."""
-    figures: list[Figure] = []
-    for name in sys.argv[1:] or list(QUICK):
-        print(f"== {name}", flush=True)
-        measured = {**QUICK, **LONG}[name]()
-        figures += measured
-        print(table(measured), flush=True)
-        stamp = noise.stamp(name) or f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
-        _section(name).write_text(f"{stamp}\n\n{table(measured)}\n" if measured else f"{NOT_RUN}\n")
+    """Run the named suites (the quick ones by default); each is put on the page when it is done.
+
+    Returns 1 when a bar was missed, or a suite broke off: that leaves the others alone.
+    """
+    whole = [_brought(name) for name in sys.argv[1:] or list(QUICK)]
+    return int(not all(whole))
+
+
+def _brought(name: str) -> bool:
+    """Run one suite and write its section. Returns whether it came to its end and missed no bar."""
+    print(f"== {name}", flush=True)
+    suite = {**QUICK, **LONG}[name]
+    try:
+        measured = suite()
+    except Exception:
+        traceback.print_exc()
+        return False
+    print(table(measured), flush=True)
+    stamp = noise.stamp(name) or f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
+    _section(name).write_text(f"{stamp}\n\n{table(measured)}\n" if measured else f"{NOT_RUN}\n")
     PAGE.write_text(page())
-    return int(any(figure.ok is False for figure in figures))
+    return all(figure.ok is not False for figure in measured)
 
 
 def page() -> str:

@@ -1,221 +1,145 @@
 """What `harness plan` finds on this machine, latency alone: against folding everything, against chance, against itself.
 
 python -m benchmarks planner-resnet18        a quarter of an hour; planner-mobilenet-32, planner-mobilenet-224 likewise
-python -m benchmarks planner-chance          60 of the 256 choices on ResNet-18 at random, 20 minutes
+python -m benchmarks planner-chance          60 of the choices on ResNet-18 at random, 20 minutes
 
-Each begins with an empty cache. A comparison that a bar speaks of is made in blocks that nothing was chosen by.
+Each begins with an empty cache. A comparison that a bar speaks of is made in blocks that nothing was chosen by; what failed
+there fails the bar. Together three plans in 20 jobs: they tell of the measuring, not of 20 networks. What each job came to is
+kept in `benchmarks/data/planner-<suite>.json` (`benchmarks.planner_world`).
 """
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import random
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from benchmarks.figures import Figure
-from harness import inventory, stats
-from harness.child import Progress
-from harness.planner import choice, folder, rivals, trials
-from harness.planner.gains import saved
-from harness.planner.trials import Trial
+from benchmarks.planner_world import Over, World, interval, told, world
+from harness import stats
+from harness.findings.views import count
+from harness.planner import rivals
+from harness.planner.trials import Options, Trial
+from harness.records import Speedup
 from harness.records.planned import Gain, Planned
 
-FORMS = "plain"  # what the literature's choices are of: activations removed, layers merged
-REPEATS = {"resnet18": 8, "mobilenet_v2": 6}  # jobs in which a plan may turn out slower: 20 in all
 CHANCES, RANKED = 60, 20
 BEST = 5  # of the choices at random, measured again beside the plan
-Names = tuple[str, ...]
+LEAST_BLOCKS, ROOMY_BLOCKS = 6, 9  # of choices at random: asked for; given time for
+SIGNS, SIGN_BLOCKS = 40, 4  # rows whose sign is measured again, at most; blocks that they are given time for
 
 
-@dataclass
-class World:
-    """An inventory, results and a cache of their own."""
+@dataclass(frozen=True)
+class Bars:
+    """What a suite has to reach: the plan's speed-up, seconds of its table; of folding everything, where it has one."""
 
-    place: Path
-    model: str
-    task: str
-
-    def plan(self, *words: str) -> tuple[Planned, float]:
-        """Carry `harness plan` out; return what it found, and its wall time in s."""
-        command = [
-            sys.executable,
-            "-m",
-            "harness",
-            "plan",
-            "--device",
-            "local",
-            "--model",
-            self.model,
-            "--task",
-            self.task,
-        ]
-        began = time.monotonic()
-        subprocess.run(
-            [*command, "--forms", FORMS, *words],
-            cwd=self.place,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.place / "cache")},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        spent_s = time.monotonic() - began
-        found = folder.load(self.own)
-        assert found is not None
-        return found, spent_s
-
-    @property
-    def own(self) -> Path:
-        """The plan's folder."""
-        (found,) = self.place.glob("results/local/plans/*/asked.json")
-        return found.parent
-
-    def trial(self, sets: Sequence[Names], budget_s: float | None = None) -> Trial:
-        """Measure option sets against the unfolded network, in one job with blocks of its own."""
-        device = inventory.device("local", self.place / "inventory.yaml")
-        with _home(self.place / "cache"):
-            return trials.trial(self.own, device, sets, _say, budget_s, again=True)
-
-
-def ratio(trial: Trial, names: Names) -> float:
-    """How many times as fast as unfolded; 1 for nothing taken."""
-    found = trial.compared(names).speedup if names else None
-    return found.ratio if found else 1.0
-
-
-# --- the suites ----------------------------------------------------------------------------------------------------
+    least: float
+    table_s: float
+    jobs: int  # in which the plan may turn out slower
+    everything: float | None = None
 
 
 def resnet18() -> list[Figure]:
     """ResNet-18 at 32x32, digits."""
-    return _measured("resnet18", "digits", 180.0, least=1.10, everything=("<= 0.85x", 0.85))
+    with world("resnet18", "resnet18", "digits") as own:
+        return measured(own, Bars(1.10, 180.0, 8, everything=0.85))
 
 
 def mobilenet_32() -> list[Figure]:
     """MobileNetV2 at 32x32, digits."""
-    return _measured("mobilenet_v2", "digits", 480.0, least=1.5)
+    with world("mobilenet-32", "mobilenet_v2", "digits") as own:
+        return measured(own, Bars(1.5, 480.0, 6))
 
 
 def mobilenet_224() -> list[Figure]:
     """MobileNetV2 at 224x224."""
-    return _measured("mobilenet_v2", "flowers102", 480.0, least=1.5)
-
-
-def _measured(
-    model: str, task: str, bar_s: float, least: float, everything: tuple[str, float] | None = None
-) -> list[Figure]:
-    with _world(model, task) as world:
-        found, first_s = world.plan()
-        _, again_s = world.plan()
-        best = fastest(found)
-        blocks = tuple(option.name for option in rivals.whole_blocks(found.listing))
-        jobs = [world.trial([each for each in (best, blocks) if each]) for _ in range(REPEATS[model])]
-        signs = _signs(world, found)
-    what = f"{model}, {task}"
-    ratios = sorted(ratio(each, best) for each in jobs)
-    alls = sorted(ratio(each, blocks) for each in jobs)
-    middle, whole = ratios[len(ratios) // 2], alls[len(alls) // 2]
-    slower = sum(_is_slower(each, best) for each in jobs)
-    spent = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in found.seconds.items())
-    table_s = sum(found.seconds.get(part, 0.0) for part in ("options", "build", "segments", "in place"))
-    bar, most = everything or ("", None)
-    return [
-        Figure(f"{what}: the plan's speed-up", f">= {least:g}x", f"{middle:.2f}x", middle >= least,
-               f"median of {len(jobs)} jobs that chose nothing, {ratios[0]:.2f} to {ratios[-1]:.2f}; {len(best)} options"),
-        Figure(f"{what}: folding every block", bar, f"{whole:.2f}x", None if most is None else whole <= most,
-               f"same jobs, {alls[0]:.2f} to {alls[-1]:.2f}"),
-        Figure(f"{what}: the plan over folding every block", ">= 1.05x", f"{middle / whole:.2f}x", middle / whole >= 1.05),
-        Figure(f"{what}: jobs that call the plan slower", "0", f"{slower} of {len(jobs)}", slower == 0),
-        *_predictions(what, found),
-        signs,
-        Figure(f"{what}: table, building included", f"<= {bar_s:.0f} s", f"{table_s:.0f} s", table_s <= bar_s,
-               f"from an empty cache; all of `harness plan`: {first_s:.0f} s ({spent})"),
-        Figure(f"{what}: the same words again", "a look-up", f"{again_s:.1f} s", again_s < 15),
-    ]  # fmt: skip
-
-
-def _predictions(what: str, found: Planned) -> list[Figure]:
-    """How far measured latencies of the front are from the predicted ones."""
-    errors = [abs(plan.verified.error) for plan in found.front if plan.verified]
-    worst = max(errors, default=0.0)
-    return [
-        Figure(
-            f"{what}: predicted latency, worst of {len(errors)} plans",
-            "within 10 %",
-            f"{100 * worst:.1f} %",
-            worst <= 0.10,
-        )
-    ]
-
-
-def _signs(world: World, found: Planned) -> Figure:
-    """Whether options do what the table is sure of, in place and in blocks of their own."""
-    sure = [gain for gain in found.gains if _sign(gain)]
-    trial = world.trial([(gain.option,) for gain in sure])
-    again = {gain.option: saved(trial.compared((gain.option,))) for gain in sure}
-    told = [(gain, other) for gain in sure if (other := again[gain.option]) is not None]
-    right = sum((other.ns > 0) == ((gain.gain_ns or 0.0) > 0) for gain, other in told)
-    share = right / len(told) if told else 1.0
-    return Figure(
-        f"{world.model}, {world.task}: signs of the table that hold", ">= 95 %", f"{right} of {len(told)}", share >= 0.95,
-        f"rows whose interval excludes 0, of {len(found.gains)}; measured again in place",
-    )  # fmt: skip
+    with world("mobilenet-224", "mobilenet_v2", "flowers102") as own:
+        return measured(own, Bars(1.5, 480.0, 6))
 
 
 def chance() -> list[Figure]:
-    """The plan for ResNet-18 among 60 of its 256 choices at random, and how well 20 of those were predicted."""
-    with _world("resnet18", "digits") as world:
-        found, _ = world.plan()
-        names = [option.name for option in rivals.whole_blocks(found.listing)]
-        draw = random.Random(0)
-        drawn = draw.sample(range(1, 2 ** len(names)), CHANCES)
-        sets = [tuple(name for at, name in enumerate(names) if number >> at & 1) for number in drawn]
-        best = fastest(found)
-        first = world.trial([*dict.fromkeys([*sets, best])], budget_s=1500)
-        speeds = [ratio(first, each) for each in sets]
-        ranked = sorted(sets, key=lambda each: -ratio(first, each))[:BEST]
-        second = world.trial([*dict.fromkeys([*ranked, best])], budget_s=600)
-    ahead = max(ratio(second, each) for each in ranked) / ratio(second, best)
+    """The plan for ResNet-18 among 60 of its 255 choices at random, and how well 20 of those were predicted."""
+    with world("chance", "resnet18", "digits") as own:
+        return drawn(own)
+
+
+# --- one network -----------------------------------------------------------------------------------------------------
+
+
+def measured(own: World, bars: Bars) -> list[Figure]:
+    """Plan, look it up, try the plan beside folding every block in jobs that choose nothing, try the table's signs."""
+    what = f"{own.model}, {own.task}"
+    found, spent = own.plan()
+    again = _again(own, what)
+    best, blocks = meant(found), tuple(option.name for option in rivals.whole_blocks(found.listing))
+    jobs = [own.trial(f"job {n + 1}", (best, blocks)) for n in range(bars.jobs)]
+    table_s = spent.table_s
+    parts = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in found.seconds.items())
     return [
-        Figure("the plan behind the best of 60 choices at random", "within 3 %", f"{100 * (ahead - 1):+.1f} %", ahead <= 1.03,
-               f"of 256 on ResNet-18; the best {BEST}, measured again beside the plan, which is {ratio(second, best):.2f}x"),
-        _ranks(found, first, sets[:RANKED], RANKED),
-        _ranks(found, first, sets, len(sets)),
-        Figure("the choices themselves", "", f"{min(speeds):.2f}x to {max(speeds):.2f}x", None,
-               f"{sum(speed < 1 for speed in speeds)} of {len(sets)} are slower than the unfolded network"),
+        *_against(what, jobs, best, blocks, bars),
+        _predictions(what, found),
+        _signs(own, what, found),
+        Figure(f"{what}: table", f"<= {bars.table_s:.0f} s", "there was none" if table_s is None else f"{table_s:.0f} s",
+               table_s is not None and table_s <= bars.table_s,
+               f"wall time from an empty cache to the end of its last job; the front included: {spent.whole_s:.0f} s ({parts})"),
+        again,
     ]  # fmt: skip
 
 
-def _ranks(found: Planned, trial: Trial, sets: Sequence[Names], many: int) -> Figure:
-    """Rank correlation of predicted and measured latencies."""
-    gain = {each.option: each.gain_ns or 0.0 for each in found.gains}
-    predicted = [-sum(gain[name] for name in each) for each in sets]
-    measured = [trial.latency_ns(each) or 0.0 for each in sets]
-    told = stats.rank_correlation(predicted, measured)
-    value = told.rho if told else 0.0
-    bar = ">= 0.9" if many == RANKED else ""
-    return Figure(
-        f"rank correlation of predicted and measured, {many} choices",
-        bar,
-        f"{value:.2f}",
-        value >= 0.9 if bar else None,
-    )
+def meant(found: Planned) -> Options:
+    """The options of the plan that is meant; none where the unfolded network is."""
+    return () if found.chosen is None else found.front[found.chosen].options
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
+def _against(what: str, jobs: Sequence[Trial | str], best: Options, blocks: Options, bars: Bars) -> list[Figure]:
+    """The plan, folding every block, the one over the other (paired within each job), and how often the plan is slower."""
+    plan, everything, over = Over.of(jobs, best), Over.of(jobs, blocks), Over.of(jobs, best, blocks)
+    slower, most = sum(one.verdict == "slower" for one in plan.found), bars.everything
+    folds = f"1 plan of {count(len(best), 'option')}" if best else "no plan: it stays unfolded"
+    return [
+        Figure(f"{what}: the plan's speed-up", f">= {bars.least:g}x", plan.words(),
+               plan.holds(lambda ratio: ratio >= bars.least), f"{folds}, {plan.range()}"),
+        Figure(f"{what}: folding every block", "" if most is None else f"<= {most:g}x", everything.words(),
+               None if most is None else everything.holds(lambda ratio: ratio <= most),
+               f"{count(len(blocks), 'block')}, {everything.range()}"),
+        Figure(f"{what}: the plan over folding every block", ">= 1.05x", over.words(),
+               over.holds(lambda ratio: ratio >= 1.05), f"paired within each job: {over.range()}"),
+        Figure(f"{what}: jobs that call the plan slower", "0", f"{slower} of {len(plan.found)}",
+               bool(best) and plan.holds(lambda _: slower == 0),
+               f"{'1 plan' if best else 'no plan'}, {count(len(jobs), 'job')} that chose nothing"),
+    ]  # fmt: skip
 
 
-def fastest(found: Planned) -> Names:
-    """The options of the plan that was measured to be fastest; none where nothing pays."""
-    plans = sorted(found.front, key=choice.speedup)
-    return plans[-1].options if plans and choice.speedup(plans[-1]) > 1 else ()
+def _predictions(what: str, found: Planned) -> Figure:
+    """How far measured latencies of the front are from the predicted ones; a plan that was not measured fails."""
+    known = [plan for plan in found.front if plan.verified]
+    lost = len(found.front) - len(known)
+    head, bar = f"{what}: predicted latency, worst of {len(known)} plans", "within 10 %"
+    worst = max(known, key=lambda plan: abs(plan.verified.error if plan.verified else 0.0), default=None)
+    if worst is None or worst.verified is None:
+        return Figure(head, bar, "not measured", False, f"{len(found.front)} plans in the front")
+    ends = f"{worst.predicted.speedup:.2f}x [{worst.predicted.speedup_low:.2f}, {worst.predicted.speedup_high:.2f}]"
+    said = f"there {ends} predicted, {interval(worst.verified.speedup)} measured" + _failed(lost, "plans")
+    off = abs(worst.verified.error)
+    return Figure(head, bar, f"{100 * off:.1f} %", off <= 0.10 and not lost, said)
+
+
+def _signs(own: World, what: str, found: Planned) -> Figure:
+    """Whether options do what the table is sure of, in place and in blocks of their own."""
+    sure = [gain for gain in found.gains if _sign(gain)]
+    taken = random.Random(0).sample(sure, min(SIGNS, len(sure)))
+    trial = own.trial("signs", [(gain.option,) for gain in taken], own.budget(len(taken), SIGN_BLOCKS))
+    ratios = [(gain, told(trial, (gain.option,))) for gain in taken]
+    known = [(gain, ratio) for gain, ratio in ratios if isinstance(ratio, Speedup)]
+    right = sum(_agrees(gain, ratio) for gain, ratio in known)
+    surely = sum(_contradicts(gain, ratio) for gain, ratio in known)
+    of = f"{len(taken)} at random of {len(sure)}" if len(taken) < len(sure) else f"{len(taken)}"
+    said = [f"{of} rows whose interval excludes 0, of {len(found.gains)}, measured again in place {_blocks(trial)}"]
+    said.append(f"{surely} surely the other way round{_failed(len(taken) - len(known), 'rows')}")
+    return Figure(f"{what}: signs of the table that hold", ">= 95 %", f"{right} of {len(taken)}",
+                  bool(taken) and right >= 0.95 * len(taken), "; ".join(said))  # fmt: skip
 
 
 def _sign(gain: Gain) -> int:
@@ -225,34 +149,115 @@ def _sign(gain: Gain) -> int:
     return int(gain.low_ns > 0) - int(gain.high_ns < 0)
 
 
-def _is_slower(trial: Trial, names: Names) -> bool:
-    found = trial.compared(names).speedup if names else None
-    return found is not None and found.verdict == "slower"
+def _agrees(gain: Gain, ratio: Speedup) -> bool:
+    return ratio.ratio > 1 if _sign(gain) > 0 else ratio.ratio < 1
 
 
-@contextmanager
-def _world(model: str, task: str) -> Iterator[World]:
-    with tempfile.TemporaryDirectory() as place:
-        world = Path(place)
-        (world / "inventory.yaml").write_text(json.dumps(_inventory(world)))
-        yield World(world, model, task)
+def _contradicts(gain: Gain, ratio: Speedup) -> bool:
+    if ratio.low is None or ratio.high is None:
+        return False
+    return ratio.high < 1 if _sign(gain) > 0 else ratio.low > 1
 
 
-def _inventory(world: Path) -> dict[str, Any]:
-    return {"devices": {"local": {"profile": "host", "workdir": str(world / "workdir")}}}
-
-
-@contextmanager
-def _home(cache: Path) -> Iterator[None]:
-    usual = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(cache)
+def _again(own: World, what: str) -> Figure:
+    """Whether the same words are a look-up: no job more on the device, none in the folder."""
+    head, bar = f"{what}: the same words again", "no new job"
     try:
-        yield
-    finally:
-        os.environ.pop("XDG_CACHE_HOME")
-        if usual is not None:
-            os.environ["XDG_CACHE_HOME"] = usual
+        spent_s, new = own.look_up()
+    except subprocess.CalledProcessError as error:
+        return Figure(head, bar, "it failed", False, f"exit code {error.returncode}")
+    return Figure(head, bar, f"{new} new jobs", new == 0, f"in {spent_s:.1f} s")
 
 
-def _say(progress: Progress) -> None:
-    print(progress.text, file=sys.stderr)
+# --- choices at random -----------------------------------------------------------------------------------------------
+
+
+def drawn(own: World) -> list[Figure]:
+    """Measure choices of blocks at random in one job, the best of them again beside the plan in another."""
+    found, _ = own.plan()
+    names = [option.name for option in rivals.whole_blocks(found.listing)]
+    every = range(1, 2 ** len(names))  # without the choice of nothing, which is what all are held against
+    numbers = random.Random(0).sample(every, min(CHANCES, len(every)))
+    sets = [tuple(name for at, name in enumerate(names) if number >> at & 1) for number in numbers]
+    best = meant(found)
+    first = own.trial("choices", [*sets, best], own.budget(len(sets) + 1, ROOMY_BLOCKS))
+    ratios = {each: told(first, each) for each in sets}
+    known = {each: ratio.ratio for each, ratio in ratios.items() if isinstance(ratio, Speedup)}
+    ahead = sorted(known, key=lambda each: -known[each])[:BEST]
+    second = own.trial("best again", [*ahead, best])
+    return [
+        _behind(ahead, best, second, len(every), len(sets) - len(known), first),
+        *(_ranks(found, first, some) for some in (sets[:RANKED], sets)),
+        _spread(known, len(sets)),
+    ]
+
+
+def _behind(
+    ahead: Sequence[Options], best: Options, second: Trial | str, many: int, lost: int, first: Trial | str
+) -> Figure:
+    """How far the plan is behind the best of the choices, paired within one job that neither was chosen by."""
+    head, bar = f"the plan behind the best of {CHANCES} choices at random", "within 3 %"
+    over = [told(second, each, best) for each in ahead]
+    known = [one for one in over if isinstance(one, Speedup)]
+    plan = told(second, best)
+    if not known or isinstance(plan, str):
+        why = next((one for one in (plan, *over, first) if isinstance(one, str)), "no choice was measured")
+        return Figure(head, bar, "not measured", False, why)
+    top, whole = max(known, key=lambda one: one.ratio), isinstance(first, str) or first.measured.blocks >= LEAST_BLOCKS
+    said = f"of {many} that fold anything, measured {_blocks(first)}; the best {len(known)} again beside the plan"
+    said += f", which is {interval(plan)}: the best over the plan {interval(top)}"
+    said += _failed(lost + len(over) - len(known), "choices") + ("" if whole else f"; fewer than {LEAST_BLOCKS} blocks")
+    holds = top.ratio <= 1.03 and whole and not lost and len(known) == len(over)
+    return Figure(head, bar, f"{100 * (top.ratio - 1):+.1f} %", holds, said)
+
+
+def _ranks(found: Planned, trial: Trial | str, sets: Sequence[Options]) -> Figure:
+    """Rank correlation of predicted and measured latencies; the bar is of the first RANKED."""
+    gain = {each.option: each.gain_ns for each in found.gains}
+    points = [(_predicted(gain, each), None if isinstance(trial, str) else trial.latency_ns(each)) for each in sets]
+    known = [(one, other) for one, other in points if one is not None and other is not None]
+    result = stats.rank_correlation([one for one, _ in known], [other for _, other in known])
+    head = f"rank correlation of predicted and measured, {len(sets)} choices"
+    bar, lost = ">= 0.9" if len(sets) <= RANKED else "", len(sets) - len(known)
+    if result is None:
+        return Figure(
+            head, bar, "not known", False if bar else None, f"{len(known)} choices have both: too few to tell"
+        )
+    low, high = _fisher(result.rho, len(known))
+    said = f"95 % interval about {low:.2f} to {high:.2f}{_failed(lost, 'choices')}"
+    return Figure(head, bar, f"{result.rho:.2f}", (result.rho >= 0.9 and not lost) if bar else None, said)
+
+
+def _predicted(gain: dict[str, float | None], options: Options) -> float | None:
+    """A choice's latency less that of the unfolded network, by the table; None where that does not know an option."""
+    gains = [known for name in options if (known := gain.get(name)) is not None]
+    return -sum(gains) if len(gains) == len(options) else None
+
+
+def _fisher(rho: float, many: int) -> tuple[float, float]:
+    """The 95 % interval of a correlation, by Fisher's transformation."""
+    middle, width = math.atanh(max(-0.999999, min(0.999999, rho))), 1.96 / math.sqrt(many - 3)
+    return math.tanh(middle - width), math.tanh(middle + width)
+
+
+def _spread(known: dict[Options, float], many: int) -> Figure:
+    """How fast and how slow choices at random are."""
+    head, speeds = "the choices themselves", known.values()
+    if not known:
+        return Figure(head, "", "not measured", None, f"all {many} failed")
+    said = f"{sum(speed < 1 for speed in speeds)} of {len(known)} are slower than the unfolded network"
+    return Figure(
+        head, "", f"{min(speeds):.2f}x to {max(speeds):.2f}x", None, said + _failed(many - len(known), "choices")
+    )
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _blocks(trial: Trial | str) -> str:
+    return f"(no job: {trial})" if isinstance(trial, str) else f"in {trial.measured.blocks} blocks"
+
+
+def _failed(many: int, what: str) -> str:
+    """What failed, where anything did."""
+    return f"; {many} {what} failed" if many else ""
