@@ -170,25 +170,26 @@ def _is_reached(found: Found, goal: Goal) -> bool:
 
 
 def _show(found: Found, goal: Goal) -> None:
-    from harness.planner import words
+    from harness.planner import goals, words
     from harness.report import plans
 
     planned = found.planned
     noise = words.noise(planned.gains, planned.resolution, planned.device)
     plans.show(planned, (*found.said, _table(found)), noise, console())
-    if not _is_reached(found, goal):
-        print(f"\n{_short_of(found, goal)}")
+    if told := goals.told(planned, goal):
+        print(f"\n{told}")
     print(f"\nplan {found.folder}")
     if _figure(found).is_file():
         print(f"figure {_figure(found)}")
 
 
 def _draw(found: Found) -> None:
-    """Draw what came of a plan, where anything was measured and the figure is not there yet."""
+    """Draw what came of a plan, where anything was measured and the figure does not say it yet."""
     from harness import report
+    from harness.report import gained
 
     told = found.planned.gains or found.planned.front
-    if told and not (found.looked_up and _figure(found).is_file()):
+    if told and not gained.is_plotted(found.planned, _figure(found)):
         report.draw_plan(found.planned, _figure(found), also=(".svg",))
 
 
@@ -206,16 +207,6 @@ def _table(found: Found) -> str:
         return f"{what}; nothing measured"
     spent = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in planned.seconds.items())
     return f"{what}; {spent}"
-
-
-def _short_of(found: Found, goal: Goal) -> str:
-    """That no plan reaches the target, and how near the best comes."""
-    from harness.planner import choice
-
-    if goal.speedup is None:
-        return f"no plan loses at most {goal.accuracy_drop:g} of accuracy; the front is all there is"
-    best = max((choice.speedup(plan) for plan in found.planned.front), default=1.0)
-    return f"no plan reaches {goal.speedup:g}x on {found.planned.device}: the fastest is {best:.3f}x"
 
 
 # --- a dry run -----------------------------------------------------------------------------------------------------

@@ -121,26 +121,34 @@ def _spread(values: Latencies, at_least: int, most: int) -> list[int]:
 
 
 def reaching(front: Sequence[FoldingPlan], target_speedup: float) -> int | None:
-    """The place of the cheapest plan that is so fast, as measured where it was, else as predicted; None where none is."""
-    able = [place for place, plan in enumerate(front) if speedup(plan) >= target_speedup]
+    """The place of the cheapest plan that was measured to be so fast, by the best estimate; None where none was."""
+    able = [place for place, plan in enumerate(front) if plan.verified and speedup(plan) >= target_speedup]
     return min(able, key=lambda place: (front[place].price, -speedup(front[place])), default=None)
 
 
-def within(front: Sequence[FoldingPlan], price: float | None = None, drop: float | None = None) -> int | None:
-    """The place of the fastest plan of at most this price and at most this loss of accuracy; None where none is.
+def fastest(front: Sequence[FoldingPlan], drop: float | None = None) -> int | None:
+    """The place of the fastest plan that surely is faster than the unfolded network, and loses at most so much accuracy.
 
-    `drop` is a fraction, below the full network trained as long; a plan whose accuracy is not known is not taken then.
+    None where none is. `drop` is a fraction, below the full network trained as long; a plan whose accuracy is not known is
+    not taken then.
     """
-    able = [place for place, plan in enumerate(front) if _costs_at_most(plan, price, drop)]
+    able = [
+        place for place, plan in enumerate(front) if is_faster(plan) and (drop is None or _loses_at_most(plan, drop))
+    ]
     return max(able, key=lambda place: (speedup(front[place]), -front[place].price), default=None)
 
 
-def _costs_at_most(plan: FoldingPlan, price: float | None, drop: float | None) -> bool:
-    lost = _lost(plan)
-    return (price is None or plan.price <= price) and (drop is None or (lost is not None and lost <= drop))
+def is_faster(plan: FoldingPlan) -> bool:
+    """Whether a plan surely is faster than the unfolded network, as a run would say of it."""
+    return plan.verified is not None and plan.verified.speedup.verdict == "faster"
 
 
-def _lost(plan: FoldingPlan) -> float | None:
+def _loses_at_most(plan: FoldingPlan, drop: float) -> bool:
+    loss = lost(plan)
+    return loss is not None and loss <= drop
+
+
+def lost(plan: FoldingPlan) -> float | None:
     """The accuracy that a plan lost, where it was trained."""
     found = plan.verified
     if found is None or found.accuracy is None or found.baseline is None:

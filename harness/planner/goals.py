@@ -1,4 +1,4 @@
-"""What is wanted of plans: what an option costs, the plan that a target means. Pure."""
+"""What is wanted of plans: what an option costs, the plan that a target means, and whether it reaches it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from harness.planner import choice
 from harness.planner.folder import Asked
 from harness.planner.programme import Item
-from harness.records.planned import FoldingPlan, Gain, Listing, Price, PriceBasis, Priced, PricesRequest
+from harness.records.planned import FoldingPlan, Gain, Listing, Planned, Price, PriceBasis, Priced, PricesRequest
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,40 @@ def reaching(items: Sequence[Item], reference_ns: float, speedup: float | None) 
 def chosen(front: Sequence[FoldingPlan], goal: Goal) -> int | None:
     """The place of the plan that is meant: the cheapest that reaches the speed-up, the fastest within the loss of accuracy.
 
-    Without a target the fastest. None where no plan does, and where the fastest is measured no faster than the unfolded network.
+    Without a target the fastest. None where no plan does, and where none surely is faster than the unfolded network. A plan that
+    could not be built or measured is never meant.
     """
+    return choice.fastest(front, goal.accuracy_drop) if goal.speedup is None else choice.reaching(front, goal.speedup)
+
+
+def told(planned: Planned, goal: Goal) -> str | None:
+    """How surely the plan that is meant reaches its target, and why no plan is meant; None: there is nothing to say."""
+    if planned.chosen is not None:
+        return None if goal.speedup is None else _reached(planned.chosen, planned.front[planned.chosen], goal.speedup)
     if goal.speedup is not None:
-        return choice.reaching(front, goal.speedup)
-    place = choice.within(front, drop=goal.accuracy_drop)
-    return place if place is not None and choice.speedup(front[place]) > 1 else None
+        return _too_slow(planned, goal.speedup)
+    if goal.accuracy_drop is not None:
+        return _too_dear(planned.front, goal.accuracy_drop)
+    return "no plan surely is faster than the unfolded network: none has the star" if planned.front else None
+
+
+def _reached(place: int, plan: FoldingPlan, target: float) -> str:
+    low = plan.verified.speedup.low if plan.verified else None
+    if low is not None and low >= target:
+        return f"plan {place + 1} reaches {target:g}x with its whole interval"
+    return f"plan {place + 1} reaches {target:g}x by its best estimate; whether it surely does is not told apart"
+
+
+def _too_slow(planned: Planned, target: float) -> str:
+    best = max((choice.speedup(plan) for plan in planned.front if plan.verified), default=1.0)
+    return f"no plan reaches {target:g}x on {planned.device}: the fastest is {best:.3f}x"
+
+
+def _too_dear(front: Sequence[FoldingPlan], drop: float) -> str:
+    losses = {place: loss for place, plan in enumerate(front, 1) if (loss := choice.lost(plan)) is not None}
+    cheap = [str(place) for place, loss in losses.items() if loss <= drop]
+    if not losses:
+        return f"no plan was trained: none is known to lose at most {drop:g} of accuracy"
+    if not cheap:
+        return f"no plan loses at most {drop:g} of accuracy: the least is {min(losses.values()):.3g}"
+    return f"at most {drop:g} of accuracy is lost by plan {', '.join(cheap)}, but that surely makes nothing faster"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from harness import rows, wire
 from harness.errors import StoreError, UsageError
 from harness.planner import folder
 from harness.records import Device, LadderRequest, Plan
@@ -30,14 +31,17 @@ def of_device(device: Device, plan: Plan, results: Path) -> Plan:
 
 
 def newest(device: str, plan: Plan, request: LadderRequest, results: Path) -> Planned | None:
-    """What was planned last for a ladder's model and task, and for how a run is to measure them; damaged ones are none."""
-    found = []
-    for file in folder.home(results, device).glob("*/plan.json"):
+    """What was told last for a ladder's model, task and data, and for how a run is to measure them, of whatever forms.
+
+    A look-up tells, too: each writes its plan.json anew. Damaged ones are none, and so are those set aside.
+    """
+    told = [file for file in folder.home(results, device).glob("*/plan.json") if ".before-" not in file.parent.name]
+    for file in sorted(told, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True):
         with suppress(StoreError):
             stored = folder.load(file.parent)
             if stored is not None and _speaks_for(stored, plan, request):
-                found.append(stored)
-    return max(found, key=lambda each: each.created, default=None)
+                return stored
+    return None
 
 
 def _speaks_for(stored: Planned, plan: Plan, request: LadderRequest) -> bool:
@@ -48,8 +52,17 @@ def _speaks_for(stored: Planned, plan: Plan, request: LadderRequest) -> bool:
         "precision": plan.precisions[0],
         "threads": plan.threads,
         "batch": plan.batch,
+        "data": request.data,
+        "tune": list(plan.tune),
     }
-    return all(stored.asked.get(key) == value for key, value in wanted.items())
+    options = stored.asked.get("options", {})
+    return options == _options(plan) and all(stored.asked.get(key) == value for key, value in wanted.items())
+
+
+def _options(plan: Plan) -> dict[str, str]:
+    """The runtime options of a run that its first runtime has, and the CPUs that it is pinned to."""
+    pinned = {key: value for key, value in plan.options.items() if key == wire.CPUS}
+    return {**rows.options_of(plan.runtimes[0], plan.options), **pinned}
 
 
 def _ladder(request: LadderRequest, device: Device, plan: Plan, results: Path) -> LadderRequest:
@@ -61,7 +74,7 @@ def _ladder(request: LadderRequest, device: Device, plan: Plan, results: Path) -
         raise UsageError(
             f"method planned: there is no plan of {_about(device.name, plan, request)}", f"Make one: {command}"
         )
-    plans = ["+".join(each.options) for each in stored.front if each.options]
+    plans = ["+".join(each.options) for each in stored.front if each.options and each.failure is None]
     if not plans:
         what = f"method planned: the plan of {_about(device.name, plan, request)} folds nothing: no option pays there"
         raise UsageError(what, f"Allow others: {command} --forms plain,dense,tail,bypass,skip")
@@ -76,4 +89,7 @@ def _about(device: str, plan: Plan, request: LadderRequest) -> str:
 def _command(device: str, plan: Plan, request: LadderRequest) -> str:
     words = ["harness plan", f"--device {device}", f"--model {request.model}", f"--task {request.task}"]
     words += [f"--runtime {plan.runtimes[0]}", f"--precision {plan.precisions[0]}", f"--threads {plan.threads}"]
-    return " ".join(words + ([f"--batch {plan.batch}"] if plan.batch != 1 else []))
+    words += [f"--batch {plan.batch}"] if plan.batch != 1 else []
+    words += [f"--data {request.data}"] if request.data else []
+    words += [f"--option {key}={value}" for key, value in _options(plan).items()]
+    return " ".join(words + ([f"--tune {','.join(plan.tune)}"] if plan.tune else []))

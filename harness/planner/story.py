@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ def _from_memory(results: Path, asked: Asked, goal: Goal, error: DeviceError) ->
     said = f"{error.message}: this is what was measured there on {planned.created[:10]}"
     if folder.load_begun(finished[-1]).words != folder.words(asked):
         said += ", before the model, the task or the program changed"
-    return Found(replace(planned, chosen=chosen(planned.front, goal)), finished[-1], True, (said,))
+    planned = replace(planned, chosen=chosen(planned.front, goal), goal=asdict(goal))
+    return Found(planned, finished[-1], True, (said,))
 
 
 def _what_changed(results: Path, begun: Begun) -> tuple[str, ...]:

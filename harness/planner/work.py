@@ -7,7 +7,7 @@ plan that was measured once is not measured again for another target.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness import store
@@ -45,8 +45,7 @@ class Work:
         self.bench.seconds.update(known.seconds if known else {})
         self.bench.catch_up()
         planned = self._planned(known.listing if known else self._listing(), known)
-        if planned != known:
-            folder.save(self.own, planned)
+        folder.save(self.own, planned)  # one that says the same, too: `stored` takes the one that was told last
         return planned
 
     @property
@@ -87,6 +86,7 @@ class Work:
             seconds=dict(self.bench.seconds),
             facts=self.bench.begun.facts,
             versions=self.bench.begun.versions,
+            goal=asdict(self.goal),
         )
 
     # --- the table ---------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Work:
             own = folder.place(self.own, VERIFY, len(folder.places(self.own, VERIFY)))
             self.bench.bring(own, "front", table.front(missing))
             known = self._known()
-        return tuple(replace(plan, verified=_verified(plan, *known[plan.options])) for plan in front)
+        return tuple(_verified(plan, *known[plan.options]) for plan in front)
 
     def _known(self) -> dict[tuple[str, ...], tuple[Row, Compared, float | None]]:
         """What was measured of plans so far, by their options; a job that was begun is brought to its end first."""
@@ -206,10 +206,10 @@ def _with(plan: FoldingPlan, learnt: Learnt | None) -> FoldingPlan:
     return replace(plan, verified=replace(plan.verified, **vars(learnt)))
 
 
-def _verified(plan: FoldingPlan, row: Row, told: Compared, latency_ns: float | None) -> Verified | None:
-    """What a plan came to beside what was predicted; None where it could not be built or measured."""
+def _verified(plan: FoldingPlan, row: Row, told: Compared, latency_ns: float | None) -> FoldingPlan:
+    """A plan with what it came to beside what was predicted, or why it could not be built or measured."""
     ratio: Speedup | None = told.speedup
     if told.failure is not None or ratio is None or latency_ns is None:
-        return None
+        return replace(plan, failure=told.failure or "measured in fewer than two blocks")
     error = plan.predicted.speedup / ratio.ratio - 1
-    return Verified(ratio, latency_ns, error, row.cost, row.fold_error)
+    return replace(plan, verified=Verified(ratio, latency_ns, error, row.cost, row.fold_error))

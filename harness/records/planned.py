@@ -86,9 +86,9 @@ class Listing:
 class Gain:
     """What an option saves on a device, in ns per inference: the best estimate, and a 95 % interval of it.
 
-    `basis`: measured in the whole network (`in place`), alone and corrected by the device's slope (`isolated`), or the mean of `both`.
-    `isolated` and `in_place` are the measured ratios themselves (above 1: the option is faster); `kept_ns` is the latency of
-    the segment by itself as it is. All None where it failed: `failure` says why.
+    `basis`: measured in the whole network (`in place`), alone and corrected by the device's slope (`isolated`), or the mean of
+    `both`. `isolated` and `in_place` are the measured ratios themselves (above 1: the option is faster); `kept_ns` is the
+    latency of the segment by itself as it is. All None where it failed: `failure` says why.
     """
 
     option: str
@@ -177,7 +177,10 @@ class Interaction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Latency and speed-up that a plan should have on the device, with the 95 % interval that its gains' intervals make."""
+    """Latency and speed-up that a plan should have on the device, with the interval that its gains' 95 % intervals make.
+
+    It takes their errors for independent; gains share a reference, so that of a plan of many options is too narrow.
+    """
 
     latency_ns: float
     latency_low_ns: float
@@ -217,6 +220,7 @@ class FoldingPlan:
     predicted: Prediction
     words: tuple[str, ...] = ()
     verified: Verified | None = None
+    failure: str | None = None  # why it could not be built or measured
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ class Planned:
     `asked`: words that the table depends on (model, task, runtime, precision, threads, batch, forms, ...). `reference_ns` is
     the unfolded network's latency (None: there is nothing to fold), `slope` what an isolated gain is to be multiplied by in
     place, `resolution` the smallest difference that the device tells apart by its calibration, `undecided` the options whose
-    interval holds 0.
+    interval holds 0. `chosen` is the plan that `goal` means (goals.Goal): None where no plan does.
     """
 
     schema: int
@@ -245,6 +249,7 @@ class Planned:
     seconds: Mapping[str, float]
     facts: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    goal: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harness.records.planned import FoldingPlan, Gain, Planned
-from harness.report.plotted import ms
+from harness.report.plotted import ms, to_csv
 
 Verdict = Literal["saves", "costs", "undecided", "failed"]
 
@@ -53,6 +54,12 @@ def marks(planned: Planned) -> tuple[Mark, ...]:
     shown = _shown(ranked)
     options = (_option(n, gain, planned, gain.option in chosen, n in shown) for n, gain in enumerate(ranked))
     return (*plans, *options)
+
+
+def is_plotted(planned: Planned, figure: Path) -> bool:
+    """Whether a plan's figure is there, and the points beside it are still those of the plan."""
+    points = figure.with_suffix(".csv")
+    return figure.is_file() and points.is_file() and points.read_text() == to_csv(Mark, marks(planned))
 
 
 def _plan(place: int, plan: FoldingPlan, chosen: bool) -> Mark:

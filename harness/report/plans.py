@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.findings.views import count
 from harness.records.planned import FoldingPlan, Option, Planned
+from harness.report import gained
 from harness.report.text import COLOURS, boxed, digits, printable, thousandths, unfilled, with_interval
 
 _NAMED = 2  # options that a row names, before the rest is counted
@@ -36,6 +37,8 @@ def _print(planned: Planned, said: Sequence[str], noise: str, console: Console) 
         return
     if planned.front:
         console.print(_front(planned, console))
+        for line in _failures(planned.front):
+            console.print(Text(printable(line)))
         shown = planned.front[_shown(planned)]
         for line in shown.words:
             console.print(Text(printable(line)))
@@ -66,14 +69,11 @@ def _nothing(planned: Planned) -> str:
 
 
 def _shown(planned: Planned) -> int:
-    """The plan whose words are told: the chosen one, else the fastest."""
+    """The plan whose words are told: the chosen one, else the fastest that was measured, else the last."""
     if planned.chosen is not None:
         return planned.chosen
-    return max(range(len(planned.front)), key=lambda place: _speedup(planned.front[place]))
-
-
-def _speedup(plan: FoldingPlan) -> float:
-    return plan.verified.speedup.ratio if plan.verified else plan.predicted.speedup
+    measured = [(plan.verified.speedup.ratio, place) for place, plan in enumerate(planned.front) if plan.verified]
+    return max(measured)[1] if measured else len(planned.front) - 1
 
 
 # --- the front -----------------------------------------------------------------------------------------------------
@@ -91,18 +91,16 @@ def _front(planned: Planned, console: Console) -> Table:
     return table
 
 
+def _failures(front: Sequence[FoldingPlan]) -> Iterator[str]:
+    for place, plan in enumerate(front, 1):
+        if plan.failure is not None:
+            yield f"plan {place} failed: {plan.failure}"
+
+
 def _folded(plan: FoldingPlan) -> str:
-    named = ", ".join(short(name) for name in plan.options[:_NAMED])
+    named = ", ".join(gained.short(name) for name in plan.options[:_NAMED])
     more = len(plan.options) - _NAMED
     return f"{named} and {more} more" if more > 0 else named
-
-
-def short(option: str) -> str:
-    """An option's name with what its layers share said once: layer4.1.conv1..conv2:plain."""
-    layers, colon, form = option.partition(":")
-    first, dots, last = layers.partition("..")
-    home = first.rpartition(".")[0]
-    return f"{first}{dots}{last.removeprefix(home + '.') if home else last}{colon}{form}"
 
 
 def _removed(planned: Planned, plan: FoldingPlan) -> str:
@@ -132,6 +130,7 @@ def next_move(planned: Planned) -> str:
         if name not in usual or asked[name] != usual[name]:
             words += [f"--{name}", str(asked[name])]
     words += [word for key, value in asked["options"].items() for word in ("--option", f"{key}={value}")]
+    words += ["--tune", ",".join(asked["tune"])] if asked.get("tune") else []
     return shlex.join(words)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.planner.choice import front, items, predicted, reaching, unbeaten, within
+from harness.planner.choice import fastest, front, items, predicted, reaching, unbeaten
 from harness.planner.programme import STEPS, Item, Programme, price_of, sure_ns, worthwhile
 from harness.records.made import Cost
 from harness.records.measured import Speedup
@@ -269,33 +269,34 @@ def test_a_plan_says_what_is_removed_in_the_order_of_the_layers():
 # --- the one that is meant -----------------------------------------------------------------------------------------------
 
 
-def a_plan(price, speedup, measured=None, accuracy=None):
-    prediction = Prediction(1 / speedup, 1 / speedup, 1 / speedup, speedup, speedup, speedup)
+def a_plan(price, measured=None, accuracy=None, verdict="faster", predicted=9.0):
+    prediction = Prediction(1 / predicted, 1 / predicted, 1 / predicted, predicted, predicted, predicted)
     cost = Cost(1, 1, 1, 1, 1, 1, 1)
-    verified = measured and Verified(Speedup(measured, None, None, None), 1.0, 0.0, cost, 0.0, accuracy, 0.9)
-    return FoldingPlan((), (), price, prediction, (), verified)
+    verified = measured and Verified(Speedup(measured, None, None, verdict), 1.0, 0.0, cost, 0.0, accuracy, 0.9)
+    return FoldingPlan((), (), price, prediction, (), verified or None, None if verified else "lost")
 
 
 PLANS = (a_plan(1.0, 1.1), a_plan(2.0, 1.3), a_plan(4.0, 1.6))
 
 
-def test_a_target_is_reached_by_the_cheapest_plan_that_is_so_fast_or_by_none():
+def test_a_target_is_reached_by_the_cheapest_plan_that_was_measured_so_fast_or_by_none():
     assert [reaching(PLANS, target) for target in (1.0, 1.1, 1.2, 1.6, 1.7)] == [0, 0, 1, 2, None]
     assert reaching((), 1.0) is None
 
 
-def test_what_was_measured_counts_for_more_than_what_was_predicted():
-    disappointed = (PLANS[0], a_plan(2.0, 1.3, measured=1.05), PLANS[2])
-    assert reaching(disappointed, 1.2) == 2
-    assert within(disappointed, price=2.0) == 0
+def test_a_plan_that_failed_is_never_meant_whatever_was_predicted_of_it():
+    failed = a_plan(0.5)
+    assert reaching((failed, *PLANS), 1.2) == 2 and reaching((failed,), 1.2) is None
+    assert fastest((failed, *PLANS)) == 3 and fastest((failed,)) is None
 
 
-def test_the_fastest_plan_within_a_price_is_taken_or_none():
-    assert [within(PLANS, price=price) for price in (0.5, 1.0, 3.0, 9.0)] == [None, 0, 1, 2]
+def test_the_fastest_plan_is_one_that_surely_is_faster_or_none():
+    lucky = a_plan(5.0, 1.9, verdict="unclear")
+    assert fastest(PLANS) == fastest((*PLANS, lucky)) == 2
+    assert fastest((lucky, a_plan(1.0, 1.01, verdict="same"), a_plan(1.0, 0.9, verdict="slower"))) is None
 
 
 def test_a_drop_of_accuracy_is_only_known_of_plans_that_were_trained():
-    trained = (PLANS[0], a_plan(2.0, 1.3, 1.3, 0.897), a_plan(4.0, 1.6, 1.6, 0.85))
-    assert [within(trained, drop=drop) for drop in (0.001, 0.005, 0.1)] == [None, 1, 2]
-    assert within(trained, price=2.0, drop=0.1) == 1
-    assert within(PLANS, drop=1.0) is None
+    trained = (PLANS[0], a_plan(2.0, 1.3, 0.897), a_plan(4.0, 1.6, 0.85))
+    assert [fastest(trained, drop) for drop in (0.001, 0.005, 0.1)] == [None, 1, 2]
+    assert fastest(PLANS, drop=1.0) is None

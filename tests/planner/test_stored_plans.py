@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from harness import plan as planning
 from harness.errors import UsageError
 from harness.plan import Words
 from harness.planner import folder, stored
+from harness.planner.folder import Asked
 from harness.records import Device, Plan
 from harness.records.planned import FoldingPlan, Listing, Planned, Prediction
 
@@ -25,7 +27,7 @@ def asked(device: str, *methods: str, recipe: tuple[str, ...] = (), **more: obje
 
 def kept(results: Path, created: str, *front: tuple[str, ...], **asked: object) -> Planned:
     """What `harness plan` would have kept of tiny on local, ONNX Runtime, float32, one thread."""
-    words = {"model": "tiny", "task": "tiny", "runtime": "onnxruntime", "precision": "fp32", "threads": 1, "batch": 1}
+    words = folder.plain(Asked("local", "tiny", "tiny", None, "onnxruntime", "fp32", 1, 1))
     planned = Planned(
         schema=folder.SCHEMA,
         device="local",
@@ -60,6 +62,32 @@ def test_the_newest_front_for_what_is_measured_becomes_the_recipe(tmp_path: Path
     resolved = stored.resolve(asked("local", "planned", "easier"), tmp_path)
     assert recipes(resolved) == [[SKIP, f"{SKIP}+{MERGE}"], None]
     assert recipes(stored.resolve(asked("local", "planned", threads=2), tmp_path)) == [[SKIP]]
+
+
+def test_the_plan_that_was_told_last_is_trained_though_its_table_is_older(tmp_path: Path) -> None:
+    wanted = kept(tmp_path, "2026-11-20", (MERGE,))
+    kept(tmp_path, "2026-11-21", (SKIP,), forms=["skip"])
+    assert recipes(stored.resolve(asked("local", "planned"), tmp_path)) == [[SKIP]]
+    folder.save(folder.home(tmp_path, "local") / "tiny-2026-11-20", wanted)  # a look-up
+    assert recipes(stored.resolve(asked("local", "planned"), tmp_path)) == [[MERGE]]
+
+
+def test_a_plan_of_other_options_tuning_or_data_and_one_set_aside_say_nothing(tmp_path: Path) -> None:
+    kept(tmp_path, "2026-11-20", (MERGE,))
+    kept(tmp_path, "2026-11-21", (SKIP,), options={"optimization": "basic"})
+    kept(tmp_path, "2026-11-22", (SKIP,), tune=["governor"])
+    kept(tmp_path, "2026-11-23", (SKIP,), data="elsewhere")
+    kept(tmp_path, "2026-11-24.before-20261124T000000Z", (SKIP,))
+    assert recipes(stored.resolve(asked("local", "planned"), tmp_path)) == [[MERGE]]
+    optioned = asked("local", "planned", option=("optimization=basic",))
+    assert recipes(stored.resolve(optioned, tmp_path)) == [[SKIP]]
+
+
+def test_plans_that_failed_on_the_device_are_not_trained(tmp_path: Path) -> None:
+    found = kept(tmp_path, "2026-11-20", (SKIP,), (MERGE,))
+    front = (replace(found.front[0], failure="cannot be built: no"), found.front[1])
+    folder.save(folder.home(tmp_path, "local") / "tiny-2026-11-20", replace(found, front=front))
+    assert recipes(stored.resolve(asked("local", "planned"), tmp_path)) == [[MERGE]]
 
 
 def test_plans_that_are_named_stay(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def planned(*ratios: float) -> Planned:
             ratio,
             prediction,
             (),
-            Verified(Speedup(ratio, None, None, None), 1.0, 0.0, COST, None),
+            Verified(Speedup(ratio, None, None, "faster" if ratio > 1 else "slower"), 1.0, 0.0, COST, None),
         )
         for ratio in ratios
     )

@@ -21,6 +21,7 @@ from harness.records.planned import (
     FoldingPlan,
     Gain,
     Listing,
+    Option,
     Planned,
     Prediction,
     Regret,
@@ -28,7 +29,7 @@ from harness.records.planned import (
     Transfer,
     Verified,
 )
-from harness.report import gained, planner, regrets, style, transfers
+from harness.report import gained, planner, plans, regrets, style, transfers
 
 WHOLE = 1e7
 COST = Cost(1, 1, 1, 1, 1, 1, 1)
@@ -194,6 +195,24 @@ def test_names_say_once_what_layers_share(name: str, short: str) -> None:
 def test_a_name_that_is_still_too_long_loses_its_middle() -> None:
     cut = gained.short(f"{LONG}.conv1..{LONG}.conv2:plain", 30)
     assert len(cut) == 30 and "\u2026" in cut and cut.endswith("conv2:plain")
+
+
+def test_a_figure_is_stale_once_another_plan_is_meant(tmp_path: Path) -> None:
+    picture, made = tmp_path / "plan.png", HARD["ten plans of 130 options"]
+    assert not gained.is_plotted(made, picture)
+    report.draw_plan(made, picture)
+    assert gained.is_plotted(made, picture)
+    assert not gained.is_plotted(replace(made, chosen=0), picture)
+    assert not gained.is_plotted(replace(made, chosen=None), picture)
+
+
+def test_why_a_plan_failed_stands_below_the_front() -> None:
+    lost = replace(plan(("x",), 1.9, None), failure="cannot be built: no such operator")
+    console = Console(record=True, width=200)
+    words = {**USUAL.asked, "task": "digits", "data": None, "options": {}}
+    listing = replace(USUAL.listing, options=(Option("x", "plain", 0, 2, (), (), (), 1, 1, 1, 1, ""),))
+    plans.show(planned([], [lost, TEN[0]], asked=words, listing=listing), (), "no noise", console)
+    assert "plan 1 failed: cannot be built: no such operator" in console.export_text()
 
 
 def test_another_suffix_and_nothing_to_draw_are_refused(tmp_path: Path) -> None:
