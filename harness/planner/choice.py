@@ -2,8 +2,8 @@
 
 A plan's latency is predicted as the unfolded network's less the gains of its options: layers run one after the other, so what
 is saved in one place does not depend on another, to first order. (Ratios multiplied would say less: they take each gain from
-what is left.) The interval is the root of the sum of the options' squared half-widths, each side by itself: it takes their errors
-for independent. Noise that all gains share, that of the reference, is not in it.
+what is left.) Its interval is that of a sum whose terms' errors correlate, each side by itself: all gains of a job rest on one
+reference, whose noise the more options of a plan share, the less it averages out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ Latencies = NDArray[np.float64]  # logarithms
 
 FLOOR = 0.02  # of the unfolded latency: gains that leave less do not add up any more, and none is predicted below it
 CANDIDATES = 400  # plans that are looked at, before they are thinned to a readable number
+# Correlation of two gains' errors: a reference has about four processes a block (jobs.replicates), so a fifth of each gain's
+# variance is its. In tables of 12 to 15 options sums varied over blocks 1.4 to 2.0 times as much as if errors were independent.
+SHARED = 0.2
 APART = math.log(1.01)  # plans nearer to each other in latency are not worth two lines
 
 
@@ -45,13 +48,18 @@ def _ends(gain: Gain | None) -> tuple[float, float, float] | None:
 
 
 def predicted(choice: Sequence[Item], reference_ns: float) -> Prediction:
-    """Latency and speed-up of the network with these items, with 95 % intervals; see the module for what they assume."""
+    """Latency and speed-up of the network with these items, with 95 % intervals."""
     latency = reference_ns - math.fsum(item.gain_ns for item in choice)
-    below = math.hypot(*(item.high_ns - item.gain_ns for item in choice))
-    above = math.hypot(*(item.gain_ns - item.low_ns for item in choice))
+    below = _half_width([item.high_ns - item.gain_ns for item in choice])
+    above = _half_width([item.gain_ns - item.low_ns for item in choice])
     floor = FLOOR * reference_ns
     middle, low, high = (max(value, floor) for value in (latency, latency - below, latency + above))
     return Prediction(middle, low, high, reference_ns / middle, reference_ns / high, reference_ns / low)
+
+
+def _half_width(halves: Sequence[float]) -> float:
+    """That of a sum of which these are the terms' half-widths: between their root sum of squares and their sum."""
+    return math.hypot(math.sqrt(1 - SHARED) * math.hypot(*halves), math.sqrt(SHARED) * math.fsum(halves))
 
 
 def plan(choice: Sequence[Item], reference_ns: float) -> FoldingPlan:

@@ -177,10 +177,7 @@ class Interaction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Latency and speed-up that a plan should have on the device, with the interval that its gains' 95 % intervals make.
-
-    It takes their errors for independent; gains share a reference, so that of a plan of many options is too narrow.
-    """
+    """Latency and speed-up that a plan should have on the device, with the 95 % interval that its gains' intervals make."""
 
     latency_ns: float
     latency_low_ns: float
@@ -286,7 +283,8 @@ class Transfer:
     """What plans made for one setting are worth on others: `results/transfers/<id>/transfer.json`.
 
     `plans`: the options that each setting's plan takes, none where the unfolded network is its plan; `regrets`: one of every
-    pair of settings, a row of the matrix after the other. `folders`: where each setting was measured, below `results`.
+    pair of settings, a row of the matrix after the other. `folders`: where each setting was measured, below `results`;
+    `goal`: what each plan was chosen for (goals.Goal).
     """
 
     schema: int
@@ -297,3 +295,4 @@ class Transfer:
     plans: tuple[tuple[str, ...], ...]
     regrets: tuple[Regret, ...]
     folders: tuple[str, ...] = ()
+    goal: Mapping[str, Any] = field(default_factory=dict)

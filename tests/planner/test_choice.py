@@ -245,11 +245,12 @@ def test_only_options_that_surely_gain_and_have_a_price_are_chosen_from_and_a_pr
     ]
 
 
-def test_gains_add_up_and_their_errors_do_so_as_those_of_independent_measurements():
+def test_gains_add_up_and_their_errors_do_so_as_those_of_measurements_that_share_a_reference():
     choice = [Item("a", 0, 1, 1.0, 100.0, 70.0, 130.0), Item("b", 1, 2, 1.0, 200.0, 160.0, 260.0)]
     found = predicted(choice, 1000.0)
-    assert (found.latency_ns, found.latency_low_ns) == (700.0, 700.0 - math.hypot(30.0, 60.0))
-    assert found.latency_high_ns == 700.0 + math.hypot(30.0, 40.0)
+    below, above = (math.sqrt(0.8 * (a * a + b * b) + 0.2 * (a + b) ** 2) for a, b in ((30.0, 60.0), (30.0, 40.0)))
+    assert (found.latency_ns, found.latency_low_ns) == (700.0, pytest.approx(700.0 - below))
+    assert found.latency_high_ns == pytest.approx(700.0 + above)
     assert found.speedup == 1000.0 / 700.0
     assert (found.speedup_low, found.speedup_high) == (1000.0 / found.latency_high_ns, 1000.0 / found.latency_low_ns)
 
@@ -259,6 +260,13 @@ def test_whatever_the_gains_no_latency_is_predicted_below_a_fiftieth_of_the_unfo
     found = predicted(listed, reference_ns)
     assert 0 < found.latency_low_ns <= found.latency_ns <= found.latency_high_ns
     assert 0 < found.speedup_low <= found.speedup <= found.speedup_high <= 50.0 * (1 + 1e-12)
+
+
+def test_of_one_option_the_interval_is_the_option_s_and_of_many_it_is_wider_than_independent_errors_make_it():
+    many = [Item(str(place), place, place + 1, 1.0, 10.0, 8.0, 12.0) for place in range(17)]
+    alone, together = predicted(many[:1], 1000.0), predicted(many, 1000.0)
+    assert alone.latency_high_ns == pytest.approx(alone.latency_ns + 2.0)
+    assert together.latency_high_ns - together.latency_ns == pytest.approx(2.05 * 2.0 * math.sqrt(17), rel=1e-3)
 
 
 def test_a_plan_says_what_is_removed_in_the_order_of_the_layers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -80,7 +81,10 @@ def test_a_target_that_no_plan_reaches_shows_the_front_all_the_same_and_exits_1(
     cli, _ = planned
     done = cli(*WORDS, "--target-speedup", "900")
     assert (done.code, "no plan reaches 900x on local: the fastest is" in done.out) == (1, True), done.err
-    assert "unfolded" in done.out and json.loads((own(cli) / "plan.json").read_text())["chosen"] is None
+    stored = json.loads((own(cli) / "plan.json").read_text())
+    assert "unfolded" in done.out and stored["chosen"] is None and stored["goal"]["speedup"] == 900
+    with (own(cli) / "plots" / "plan.csv").open() as points:
+        assert {row["chosen"] for row in csv.DictReader(points)} == {"False"}  # the figure follows the answer
 
 
 @pytest.mark.slow
