@@ -25,11 +25,12 @@ def carry_each(
     from harness.planner import document, transfer
     from harness.progress import narrate
     from harness.records.planned import Transfer
+    from harness.report import regrets
 
     with narrate() as tell:
         found = transfer.transfer(results, asked, goal, tell, budget_s, again)
     figure = found.folder / "plots" / "transfer.png"
-    if not (found.looked_up and figure.is_file()):
+    if not regrets.is_plotted(found.transfer, figure):
         report.draw_transfer(found.transfer, figure, also=(".svg",))
     if as_json:
         print_json(document.plain(Transfer, found.transfer))

@@ -63,6 +63,7 @@ def transfer(
         plans=tuple(plans),
         regrets=tuple(column[of] for of in range(len(places)) for column, _ in columns),
         folders=tuple(str(each.folder.relative_to(results)) for each in found),
+        goal=asdict(goal),
     )
     own, kept = save(results, made)
     short = [setting(asked) for each, (_, asked) in zip(found, places, strict=True) if _is_short(each.planned, goal)]
@@ -164,9 +165,13 @@ def _inverse(limit: float | None) -> float | None:
 
 
 def save(results: Path, made: Transfer) -> tuple[Path, Transfer]:
-    """Keep a matrix under an id of its settings and plans' folders; one that says the same already stays as it is."""
-    words = [asdict(each) for each in made.settings]
-    own = results / HOME / f"{made.model}-{digest({'settings': words, 'folders': list(made.folders)})[:8]}"
+    """Keep a matrix under an id of its settings, plans' folders and goal; one that says the same already stays as it is."""
+    words = {
+        "settings": [asdict(each) for each in made.settings],
+        "folders": list(made.folders),
+        "goal": dict(made.goal),
+    }
+    own = results / HOME / f"{made.model}-{digest(words)[:8]}"
     if (own / _FILE).is_file():
         try:
             before = load(own)

@@ -1,8 +1,8 @@
 """The figure of plans on settings that they were not made for: latency there over that of the plan made there, as a matrix.
 
 A row per setting whose plan it is, a column per setting where it is measured: 1.00 on the diagonal, warm colours where a foreign
-plan is slower, cold ones where it is faster, white in between. Cells whose interval holds 1 are hatched: no difference was told
-apart. On the diagonal stands what the plan made there gains over the unfolded network. The numbers lie beside the figure as CSV.
+plan is slower, cold ones where it is faster, white in between. Cells whose verdict is neither are hatched: no difference was
+told apart. On the diagonal stands what the plan made there gains over the unfolded network. The numbers lie beside it as CSV.
 """
 
 from __future__ import annotations
@@ -56,8 +56,17 @@ def draw(transfer: Transfer, out: Path, also: Sequence[str] = ()) -> tuple[Path,
     Raises UsageError for another suffix, StoreError where nothing can be written.
     """
     canvas.require_suffix(out)
-    table = [_cell(transfer, regret) for regret in transfer.regrets]
-    return canvas.written(out, lambda: _figure(transfer), to_csv(Cell, table), also)
+    return canvas.written(out, lambda: _figure(transfer), to_csv(Cell, _cells(transfer)), also)
+
+
+def is_plotted(transfer: Transfer, figure: Path) -> bool:
+    """Whether a matrix's figure is there, and the numbers beside it are still those of the matrix."""
+    points = figure.with_suffix(".csv")
+    return figure.is_file() and points.is_file() and points.read_text() == to_csv(Cell, _cells(transfer))
+
+
+def _cells(transfer: Transfer) -> list[Cell]:
+    return [_cell(transfer, regret) for regret in transfer.regrets]
 
 
 def _cell(transfer: Transfer, regret: Regret) -> Cell:
@@ -151,10 +160,10 @@ def _words(transfer: Transfer, regret: Regret) -> tuple[str, str]:
 def _key(regrets: Sequence[Regret]) -> Iterator[Line2D | Patch]:
     """Handles for what stands in the figure, and for nothing else."""
     yield canvas.handle("", "latency over that of the plan made there, 95 % interval")
-    if any(each.ratio is not None and each.ratio > 1 and not untold(each) for each in regrets):
+    if any(each.verdict == "slower" for each in regrets):
         yield Patch(fc=_SHADES(0.8), label="slower than the plan made there")
-    if any(each.ratio is not None and each.ratio < 1 and not untold(each) for each in regrets):
+    if any(each.verdict == "faster" for each in regrets):
         yield Patch(fc=_SHADES(0.2), label="faster than the plan made there")
     if any(map(untold, regrets)):
-        yield Patch(fc="white", label="not told apart: the interval holds 1", **_HATCH)
+        yield Patch(fc="white", label="not told apart", **_HATCH)
     yield Patch(fc="white", ec=style.GREY, label="framed: at home, over the unfolded network")

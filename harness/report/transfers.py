@@ -59,8 +59,9 @@ def _differs(settings: Sequence[Setting], fact: str) -> bool:
 
 
 def untold(regret: Regret) -> bool:
-    """Whether a foreign plan is not told apart from the one made there."""
-    return regret.low is not None and regret.high is not None and regret.low <= 1 <= regret.high
+    """Whether a foreign plan was measured and its verdict calls it neither faster nor slower than the one made there."""
+    is_other = regret.low is not None or regret.verdict != "same"
+    return regret.ratio is not None and is_other and regret.verdict not in ("faster", "slower")
 
 
 def told(transfer: Transfer) -> Iterator[str]:
@@ -97,19 +98,20 @@ def _unfolded(transfer: Transfer, called: Sequence[str]) -> Iterator[str]:
 
 
 def _costs(ranked: Sequence[Regret], called: Sequence[str]) -> Iterator[str]:
-    """What surely costs and what surely gains; that nothing does."""
-    sure = [each for each in ranked if each.ratio is not None and each.low is not None and not untold(each)]
-    for each in sure:
-        if (each.ratio or 0.0) > 1:
+    """What surely costs and what surely gains, by the verdict; that nothing that was measured does."""
+    for each in ranked:
+        if each.verdict == "slower":
             yield f"the plan made for {called[each.of]} costs {called[each.on]} {_ratio(each)}"
-        else:
+        elif each.verdict == "faster":
             yield f"the plan made for {called[each.of]} is faster on {called[each.on]} than the one made there: {_ratio(each)}"
-    if not any((each.ratio or 0.0) > 1 for each in sure):
-        yield "no plan surely costs another setting anything"
+    known = [each for each in ranked if each.ratio is not None]
+    if known and not any(each.verdict == "slower" for each in known):
+        whole = len(known) == len(ranked)
+        yield f"no plan {'' if whole else 'that was measured '}surely costs another setting anything"
 
 
 def _ratio(regret: Regret) -> str:
-    return f"{regret.ratio:.2f}x [{regret.low:.2f}, {regret.high:.2f}]"
+    return f"{regret.ratio:.2f}x" + ("" if regret.low is None else f" [{regret.low:.2f}, {regret.high:.2f}]")
 
 
 # --- the matrix ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -198,6 +198,12 @@ def test_a_matrix_comes_back_as_it_went_and_stays_as_it_is_where_it_says_the_sam
     other = replace(later, plans=(OWN, OTHER))
     assert transfer.save(tmp_path, other) == (own, other) and transfer.load(own) == other
     assert transfer.save(tmp_path, replace(MADE, folders=("local/plans/a", "local/plans/c")))[0] != own
+
+
+def test_another_goal_has_a_matrix_of_its_own_that_says_it(tmp_path: Path) -> None:
+    own, _ = transfer.save(tmp_path, replace(MADE, goal=asdict(Goal())))
+    other, kept = transfer.save(tmp_path, replace(MADE, goal=asdict(Goal(speedup=1.1)), plans=(OWN, OTHER)))
+    assert own != other and kept.goal["speedup"] == 1.1 and transfer.load(own).plans == MADE.plans
 
 
 def test_a_damaged_matrix_is_made_anew_and_one_of_a_newer_program_is_refused(tmp_path: Path) -> None:

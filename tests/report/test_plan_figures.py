@@ -238,7 +238,7 @@ def transfer(settings: list[Setting]) -> Transfer:
                 found.append(Regret(of, on, None, None, None, None, None, "cannot be built"))
             else:
                 low = 0.97 if (of, on) == (0, 1) else 1.06
-                found.append(Regret(of, on, 1.1, low, 1.15, "slower"))
+                found.append(Regret(of, on, 1.1, low, 1.15, "slower" if low > 1 else "unclear"))
     return Transfer(1, "2026-11-22T12:00:00+00:00", "resnet18", "digits", tuple(settings), plans, tuple(found))
 
 
@@ -292,7 +292,7 @@ def told(made: Transfer) -> list[str]:
 
 def test_the_matrix_is_told_in_words_what_costs_most_first() -> None:
     made = transfer([Setting("local", runtime, "fp32", 1) for runtime in ("onnxruntime", "litert", "torch")])
-    dear = replace(made.regrets[1], ratio=1.2, low=1.1, high=1.3)
+    dear = replace(made.regrets[1], ratio=1.2, low=1.1, high=1.3, verdict="slower")
     words = told(replace(made, regrets=(made.regrets[0], dear, *made.regrets[2:])))
     assert words == [
         "nothing is folded for onnxruntime: no plan surely gained there",
@@ -306,15 +306,41 @@ def test_the_matrix_is_told_in_words_what_costs_most_first() -> None:
 
 def test_where_nothing_is_told_apart_no_plan_is_said_to_cost_anything() -> None:
     made = transfer(settings(2))
-    near = tuple(replace(each, low=0.9) if each.low else each for each in made.regrets[:2])
+    near = tuple(replace(each, low=1.03, verdict="unclear") if each.low else each for each in made.regrets[:2])
     words = told(replace(made, regrets=(*near, made.regrets[3])))
     assert "no plan surely costs another setting anything" in words
-    assert words[-1] == "not told apart from the plan made there: 1 thread on 2 threads 1.10x [0.90, 1.15]"
+    assert words[-1] == "not told apart from the plan made there: 1 thread on 2 threads 1.10x [1.03, 1.15]"
+    words = told(replace(made, regrets=(*near, *made.regrets[2:])))  # 1 on 0 failed
+    assert "no plan that was measured surely costs another setting anything" in words
+
+
+def test_where_every_foreign_plan_failed_nothing_is_said_of_what_they_cost() -> None:
+    made = transfer(settings(2))
+    failed = replace(made.regrets[2], of=0, on=1)
+    words = told(replace(made, regrets=(made.regrets[0], failed, *made.regrets[2:])))
+    assert not any("costs" in line for line in words) and sum("was not measured" in line for line in words) == 2
+
+
+def test_the_verdict_decides_and_not_the_interval_alone() -> None:
+    """An interval beyond 1 within what the device does by itself is no difference; one of two blocks has none."""
+    unclear = Regret(0, 1, 1.02, 1.01, 1.03, "unclear")
+    assert transfers.untold(unclear) and transfers.untold(replace(unclear, low=None, high=None, verdict=None))
+    assert not transfers.untold(replace(unclear, verdict="slower"))
+    assert not transfers.untold(Regret(0, 0, 1.0, None, None, "same"))
+    assert not transfers.untold(Regret(0, 1, None, None, None, None, None, "no"))
+
+
+def test_a_matrix_is_stale_once_another_plan_is_in_it(tmp_path: Path) -> None:
+    picture, made = tmp_path / "transfer.png", transfer(settings(2))
+    assert not regrets.is_plotted(made, picture)
+    report.draw_transfer(made, picture)
+    assert regrets.is_plotted(made, picture)
+    assert not regrets.is_plotted(replace(made, plans=(("other:plain",), *made.plans[1:])), picture)
 
 
 def test_a_foreign_plan_that_is_faster_is_told_as_that() -> None:
     made = transfer(settings(2))
-    fast = replace(made.regrets[1], ratio=0.9, low=0.85, high=0.95)
+    fast = replace(made.regrets[1], ratio=0.9, low=0.85, high=0.95, verdict="faster")
     words = told(replace(made, regrets=(made.regrets[0], fast, *made.regrets[2:])))
     assert "the plan made for 1 thread is faster on 2 threads than the one made there: 0.90x [0.85, 0.95]" in words
 
