@@ -137,9 +137,7 @@ def _signs(own: World, what: str, found: Planned) -> Figure:
     right, leaning = (sum(_agrees(*pair) for pair in pairs) for pairs in (clear, known))
     of = f"{len(taken)} at random of {len(sure)}" if len(taken) < len(sure) else f"{len(taken)}"
     said = [f"{of} rows whose interval excludes 0, of {len(found.gains)}, measured again in place {_blocks(trial)}"]
-    said.append(
-        f"of {len(known) - len(clear)} the second interval holds 1, which tells nothing; by their middles {leaning} of all"
-    )
+    said.append(f"{len(known) - len(clear)} of them hold 1 there, which tells nothing; by their middles {leaning} hold")
     lost = _failed(len(taken) - len(known), "rows")
     return Figure(f"{what}: signs of the table that hold", ">= 95 %", f"{right} of {len(clear)}",
                   bool(clear) and not lost and right >= 0.95 * len(clear), "; ".join(said) + lost)  # fmt: skip
