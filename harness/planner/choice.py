@@ -130,7 +130,7 @@ def _spread(values: Latencies, at_least: int, most: int) -> list[int]:
 
 def reaching(front: Sequence[FoldingPlan], target_speedup: float) -> int | None:
     """The place of the cheapest plan that was measured to be so fast, by the best estimate; None where none was."""
-    able = [place for place, plan in enumerate(front) if plan.verified and speedup(plan) >= target_speedup]
+    able = [place for place, plan in enumerate(front) if speedup(plan) >= target_speedup]
     return min(able, key=lambda place: (front[place].price, -speedup(front[place])), default=None)
 
 
@@ -165,5 +165,5 @@ def lost(plan: FoldingPlan) -> float | None:
 
 
 def speedup(plan: FoldingPlan) -> float:
-    """A plan's speed-up: measured, where it was, else predicted."""
-    return plan.verified.speedup.ratio if plan.verified else plan.predicted.speedup
+    """A plan's measured speed-up; 0 where it could not be built or measured, whatever was predicted."""
+    return plan.verified.speedup.ratio if plan.verified else 0.0
