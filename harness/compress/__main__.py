@@ -31,7 +31,7 @@ def handle(request: dict[str, Any], on_progress: child.OnProgress) -> Any:
         plans.list_options(TypeAdapter(OptionsRequest).validate_python(request["options"]), request["key"], on_progress)
     elif "networks" in request:
         wanted = TypeAdapter(dict[str, Wanted]).validate_python(request["networks"])
-        plans.make(TypeAdapter(OptionsRequest).validate_python(request["of"]), wanted, on_progress)
+        return plans.make(TypeAdapter(OptionsRequest).validate_python(request["of"]), wanted, on_progress)
     elif "prices" in request:
         pricing.make(TypeAdapter(PricesRequest).validate_python(request["prices"]), on_progress)
     elif "examples" in request:

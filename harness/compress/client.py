@@ -71,26 +71,30 @@ def options(request: OptionsRequest, on_progress: OnProgress) -> Listing:
     return found
 
 
-def networks(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnProgress) -> tuple[Rung, ...]:
+def networks(request: OptionsRequest, wanted: Sequence[Wanted], on_progress: OnProgress) -> tuple[Rung | str, ...]:
     """Return the networks to be measured, in order, those that are not in the cache made anew, with random weights.
 
-    Raises UsageError (an option that is not there, or overlaps another), ContentError, FoldError, StoreError.
+    In place of one that cannot be folded, proved or exported it is said why. Raises UsageError (an option that is not there,
+    or overlaps another), ContentError, StoreError; FoldError where that is the unfolded network.
     """
     known = {each: keys.planned(request, each) for each in wanted}
     missing = {key: asdict(each) for each, key in known.items() if rungs.read(key) is None}
-    if missing:
-        _make(request, missing, on_progress)
-    return tuple(rungs.require(known[each]) for each in wanted)
+    failed = _make(request, missing, on_progress) if missing else {}
+    return tuple(failed[key] if key in failed else rungs.require(key) for key in (known[each] for each in wanted))
 
 
-def _make(request: OptionsRequest, missing: Mapping[str, Any], on_progress: OnProgress) -> None:
-    """Make networks, a child per core: a second thread of one child makes it slower, for most layers are small."""
+def _make(request: OptionsRequest, missing: Mapping[str, Any], on_progress: OnProgress) -> dict[str, str]:
+    """Make networks, a child per core: a second thread of one child makes it slower, for most layers are small.
+
+    Why some could not be made, by key.
+    """
     many = min(os.cpu_count() or 1, len(missing))
     shares = [dict([*missing.items()][n::many]) for n in range(many)]
     tell = _counted(on_progress, len(missing))
     with ThreadPoolExecutor(many) as pool, child.Group() as group:
         asked = [{"of": asdict(request), "networks": share, "threads": 1} for share in shares]
-        list(pool.map(lambda each: group.call(MODULE, each, tell, _env(1)), asked))
+        told = list(pool.map(lambda each: group.call(MODULE, each, tell, _env(1)), asked))
+    return {key: why for failed in told for key, why in failed.items()}
 
 
 def _counted(on_progress: OnProgress, total: int) -> OnProgress:

@@ -30,13 +30,22 @@ def list_options(request: OptionsRequest, key: str, on_progress: OnProgress) -> 
     listings.write(key, options.find(means.scene, request))
 
 
-def make(request: OptionsRequest, wanted: Mapping[str, Wanted], on_progress: OnProgress) -> None:
-    """Make each network into the cache, under its key. Raises UsageError, ContentError, FoldError, StoreError."""
-    means = Means(request)
+def make(request: OptionsRequest, wanted: Mapping[str, Wanted], on_progress: OnProgress) -> dict[str, str]:
+    """Make each network into the cache, under its key; return why some could not be made, which is tried anew the next time.
+
+    Raises UsageError, ContentError, StoreError; FoldError where not even the unfolded network can be made.
+    """
+    means, failed = Means(request), dict[str, str]()
     for place, (key, each) in enumerate(wanted.items()):
         on_progress(Progress(f"{request.model}: {say(each)}", place, len(wanted)))
-        if rungs.read(key) is None:
-            means.make(each, key)
+        try:
+            if rungs.read(key) is None:
+                means.make(each, key)
+        except FoldError as error:
+            if not each.options:
+                raise
+            failed[key] = error.message
+    return failed
 
 
 def say(wanted: Wanted) -> str:

@@ -95,12 +95,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Row:
-    """A comparison as cases of a job, or why one of its networks could not be built; what the network came to."""
+    """A comparison as cases of a job, or why one of its networks could not be made or built; what the network came to."""
 
     pair: Pair
     case: str | None
     reference: str | None
-    cost: Cost
+    cost: Cost | None
     fold_error: float | None
     failure: str | None = None
 

@@ -130,14 +130,19 @@ def _outlook(what: str, networks: int, processes: int, process_s: float) -> Outl
 def make_rows(
     asked: Asked, device: Device, pairs: Sequence[Pair], tell: OnProgress
 ) -> tuple[tuple[Row, ...], Mapping[str, Artifact]]:
-    """Make and build every network of these comparisons; return them as cases of a job, and the artifacts by case."""
+    """Make and build every network of these comparisons; return them as cases of a job, and the artifacts by case.
+
+    One that cannot be made or built is no case: its rows say why. Raises HarnessError, FoldError for the unfolded network.
+    """
     wanted = tuple(dict.fromkeys(each for pair in pairs for each in (pair.reference, pair.case)))
-    rungs = dict(zip(wanted, client.networks(asked.request, wanted, tell), strict=True))
+    found = dict(zip(wanted, client.networks(asked.request, wanted, tell), strict=True))
+    rungs = {each: one for each, one in found.items() if isinstance(one, Rung)}
+    unmade = {each: one for each, one in found.items() if isinstance(one, str)}
     examples = client.examples(asked.task, asked.data, tell) if asked.precision == "int8" else None
-    outcomes = build.build([_request(asked, device, rungs[each], examples) for each in wanted], tell)
-    made = dict(zip(wanted, outcomes, strict=True))
-    found = tuple(_row(asked, pair, rungs[pair.case], made) for pair in pairs)
-    return found, {_case(asked, one).case_id: one for one in outcomes if isinstance(one, Artifact)}
+    outcomes = build.build([_request(asked, device, each, examples) for each in rungs.values()], tell)
+    made = {**unmade, **dict(zip(rungs, outcomes, strict=True))}
+    sheet = tuple(_row(asked, pair, rungs.get(pair.case), made) for pair in pairs)
+    return sheet, {_case(asked, one).case_id: one for one in outcomes if isinstance(one, Artifact)}
 
 
 def _request(asked: Asked, device: Device, rung: Rung, examples: Examples | None) -> build.BuildRequest:
@@ -152,13 +157,14 @@ def _request(asked: Asked, device: Device, rung: Rung, examples: Examples | None
     )
 
 
-def _row(asked: Asked, pair: Pair, rung: Rung, made: Mapping[Wanted, Artifact | str]) -> Row:
+def _row(asked: Asked, pair: Pair, rung: Rung | None, made: Mapping[Wanted, Artifact | str]) -> Row:
     case, reference = made[pair.case], made[pair.reference]
     ours, theirs = (None if isinstance(one, str) else _case(asked, one).case_id for one in (case, reference))
     failure = next((f"cannot be built: {one}" for one in (case, reference) if isinstance(one, str)), None)
     if failure is None and ours == theirs:
         failure = "it is built to the same bytes as what it is held against"
-    return Row(pair, ours, theirs, rung.cost, rung.fold_error, failure)
+    cost, fold_error = (rung.cost, rung.fold_error) if rung else (None, None)
+    return Row(pair, ours, theirs, cost, fold_error, failure)
 
 
 def _case(asked: Asked, artifact: Artifact) -> Case:

@@ -209,7 +209,7 @@ def _with(plan: FoldingPlan, learnt: Learnt | None) -> FoldingPlan:
 def _verified(plan: FoldingPlan, row: Row, told: Compared, latency_ns: float | None) -> FoldingPlan:
     """A plan with what it came to beside what was predicted, or why it could not be built or measured."""
     ratio: Speedup | None = told.speedup
-    if told.failure is not None or ratio is None or latency_ns is None:
+    if told.failure is not None or ratio is None or latency_ns is None or row.cost is None:
         return replace(plan, failure=told.failure or "measured in fewer than two blocks")
     error = plan.predicted.speedup / ratio.ratio - 1
     return replace(plan, verified=Verified(ratio, latency_ns, error, row.cost, row.fold_error))

@@ -77,9 +77,36 @@ def test_options_that_cannot_be_taken_are_refused(names: tuple[str, ...], said: 
         make(Wanted("whole", names))
 
 
-def test_a_block_that_is_skipped_cannot_be_measured_by_itself() -> None:
-    with pytest.raises(FoldError, match="cannot be measured by itself"):
-        make(Wanted("alone", ("layer1.0:skip",)))
+def test_a_network_that_cannot_be_made_says_why_and_the_others_go_on() -> None:
+    lost = Wanted("alone", ("layer1.0:skip",))
+    failed = plans.make(TINY, {"lost": lost, keys.planned(TINY, KEPT): KEPT}, silent)
+    assert list(failed) == ["lost"] and "cannot be measured by itself" in failed["lost"]
+    assert rungs.read("lost") is None and rungs.read(keys.planned(TINY, KEPT)) is not None
+
+
+def test_an_unfolded_network_that_cannot_be_made_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    content_of(tmp_path, monkeypatch, "endless", ENDLESS)
+    with pytest.raises(FoldError, match="not finite"):
+        plans.make(OptionsRequest("endless", "tiny"), {"key": WHOLE}, silent)
+
+
+ENDLESS = """
+from torch import nn
+
+TASK = "tiny"
+
+def build(weights=None, classes=10, shape=(3, 16, 16)):
+    '''A network whose output is beyond float32.'''
+    layer = nn.Linear(shape[0] * shape[1] * shape[2], classes)
+    return nn.Sequential(nn.Flatten(), layer, nn.Threshold(0.0, float("inf")))
+"""
+
+
+def content_of(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:
+    """A model of this test's own."""
+    (folder / "models").mkdir()
+    (folder / "models" / f"{name}.py").write_text(source)
+    monkeypatch.setenv("HARNESS_CONTENT", str(folder))
 
 
 class Deciding(nn.Module):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from harness import jobs, wire
 from harness.planner import table
 from harness.planner.folder import Asked, Row, Sheet
-from harness.records import Artifact, Cost, Profile
+from harness.records import Artifact, Cost, Device, Profile
 from harness.records.planned import Option
 
 PROFILE = Profile("box", "", "any", ("onnxruntime",), cooldown_s=7.0)
@@ -82,6 +85,38 @@ def test_rows_that_could_not_be_built_are_in_no_job_and_say_why() -> None:
     assert len(job.cases) == 3
     told = table.compared(with_lost, job, ())
     assert told["lost",].failure == "cannot be built: no" and told["a",].speedup is None
+
+
+WILD = """
+from torch import nn
+
+TASK = "tiny"
+
+def build(weights=None, classes=10, shape=(3, 16, 16)):
+    '''A network whose first two layers cannot become one: the product of their weights is beyond float32.'''
+    wild = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+    for layer in wild:
+        layer.weight.data *= 1e30
+    layers = [wild[0], nn.ReLU6(), wild[1], nn.ReLU6(), nn.Conv2d(4, 4, 1)]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_option_that_cannot_be_folded_is_a_row_that_says_why_and_the_others_are_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "wild.py").write_text(WILD)
+    monkeypatch.setenv("HARNESS_CONTENT", str(tmp_path))
+    pairs = [table.whole((name,)) for name in ("0..2:plain", "2..4:plain")]
+    (lost, made), artifacts = table.make_rows(
+        replace(ASKED, model="wild"), Device("local", PROFILE), pairs, lambda _: None
+    )
+    assert lost.failure is not None and "the folded network differs" in lost.failure
+    assert lost.case is None and lost.cost is None and lost.reference == made.reference
+    assert made.failure is None and made.cost is not None and set(artifacts) == {made.case, made.reference}
 
 
 def test_where_an_option_failed_the_unfolded_networks_latency_is_known_all_the_same() -> None:
