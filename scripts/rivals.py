@@ -3,14 +3,14 @@
 python scripts/rivals.py --device local --model resnet18 --epochs 2
 python scripts/rivals.py --device local --model tiny --epochs 1 --budget 20 --out DIR
 
-    OUT/<model>/rivals.json                  which option sets were asked for, and what they are called
+    OUT/<model>/rivals.json                  what was asked, which option sets that means, and what they are called
     OUT/<model>/<device>/<run>/              the run, as `harness run` keeps it
     OUT/<model>/table.md, accuracy.png       every network: accuracy, latency, what removed; width first where width wins
 
 `harness plan` must have been there before: its front is the first part of the ladder. The others: fold everything, MACs
 greedy, deepest first, EASIER's order (of a ladder of its own), five at random, every other residual block dropped, the model's
 shallower network from the start, the full network at several widths, and the full network trained on (`continue`). All are
-fine-tuned for so many epochs. The same command goes on where it was cut off.
+fine-tuned for so many epochs. The same command goes on where it was cut off; other words, and another plan, need another OUT.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import content, processes, report, stats, store
 from harness import plan as planning
@@ -39,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "examples" / "planned"
 WIDTHS = (0.875, 0.75, 0.625, 0.5)
 METHODS = "planned,shallow,narrow,continue"
+_ELSEWHERE = "Give another folder with --out."
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,39 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sets(said: argparse.Namespace, folder: Path) -> dict[str, tuple[str, ...]]:
-    """The option sets by name: the front first, then the rivals; those that were asked for once stay. Raises HarnessError."""
-    file = folder / "rivals.json"
+    """The option sets by name, which stay as they were for the same words and plan. Raises HarnessError."""
+    file, planned = folder / "rivals.json", _plan(said)
+    now = asked(said, planned)
     if file.is_file():
-        return {name: tuple(options) for name, options in json.loads(file.read_text()).items()}
-    planned = _plan(said)
-    front = {f"plan {n + 1}": each.options for n, each in enumerate(planned.front)}
-    many = max((len(options) for options in front.values()), default=0)
-    others = rivals.rivals(_listing(said), max(1, min(many, 4)), _easier(said))
-    sets = {**front, **{name: options for name, options in others.items() if options not in front.values()}}
-    store.write(file, (json.dumps(sets, indent=1) + "\n").encode(), "or give another folder with --out.")
+        return kept(file, now)
+    sets = named(planned, _listing(said), _easier(said))
+    store.write(file, (json.dumps({"asked": now, "sets": sets}, indent=1) + "\n").encode(), _ELSEWHERE)
     return sets
+
+
+def asked(said: argparse.Namespace, planned: Planned) -> dict[str, Any]:
+    """All that a table depends on: words, and the plans of the front."""
+    told = {name: getattr(said, name) for name in ("device", "model", "epochs", "budget", "without")}
+    return {**told, "task": _task(said), "plans": [list(plan.options) for plan in planned.front]}
+
+
+def kept(file: Path, now: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The option sets that were kept for the same words and plans. Raises UsageError where something changed."""
+    tree = json.loads(file.read_text())
+    before = tree.get("asked", {})
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        raise UsageError(f"{file}: the table there is of other words: {', '.join(changed)} changed.", _ELSEWHERE)
+    return {name: tuple(options) for name, options in tree["sets"].items()}
+
+
+def named(planned: Planned, listing: rivals.Listing, order: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The option sets by name: the front first, then the rivals that are no plan of it, of as many blocks as the meant plan."""
+    front = {f"plan {n + 1}": each.options for n, each in enumerate(planned.front)}
+    meant = planned.front[-1 if planned.chosen is None else planned.chosen].options if front else ()
+    others = rivals.rivals(listing, max(1, rivals.touched(listing, meant)), order)
+    known = {frozenset(options) for options in front.values()}  # in any order a plan is the same
+    return {**front, **{name: options for name, options in others.items() if frozenset(options) not in known}}
 
 
 def _plan(said: argparse.Namespace) -> Planned:
@@ -105,15 +129,17 @@ def _plan(said: argparse.Namespace) -> Planned:
 
 
 def _listing(said: argparse.Namespace) -> rivals.Listing:
-    task = said.task or content.constant("model", said.model, "TASK")
-    return client.options(rivals.request(said.model, task), _tell)
+    return client.options(rivals.request(said.model, _task(said)), _tell)
 
 
 def _easier(said: argparse.Namespace) -> tuple[str, ...]:
     """The order in which EASIER takes activations out, of its own ladder."""
-    task = said.task or content.constant("model", said.model, "TASK")
-    ladder = client.climb(LadderRequest("easier", said.model, task), _tell)
+    ladder = client.climb(LadderRequest("easier", said.model, _task(said)), _tell)
     return ladder.rungs[-1].removed_names
+
+
+def _task(said: argparse.Namespace) -> str:
+    return str(said.task or content.constant("model", said.model, "TASK"))
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -151,7 +177,7 @@ def write(folder: Path, run: Run, sets: Mapping[str, tuple[str, ...]]) -> None:
     report.draw_accuracy([run], folder / "accuracy.png")
     parts = [f"# A plan and its rivals: {run.plan.ladders[0].model} on {run.device}", *_wins(run)]
     parts += ["![accuracy against latency](accuracy.png)", table(found, run)]
-    store.write(folder / "table.md", ("\n\n".join(parts) + "\n").encode(), "or give another folder with --out.")
+    store.write(folder / "table.md", ("\n\n".join(parts) + "\n").encode(), _ELSEWHERE)
     print(f"{folder / 'table.md'}")
 
 

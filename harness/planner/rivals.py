@@ -40,6 +40,12 @@ def request(model: str, task: str) -> OptionsRequest:
     return OptionsRequest(model, task, forms=("plain", "dense", "tail", "skip", "bypass"))
 
 
+def touched(listing: Listing, names: Sequence[str]) -> int:
+    """How many blocks these options reach into: of so many its rivals are."""
+    taken = [option for option in listing.options if option.name in names]
+    return sum(not all(_is_apart(block, option) for option in taken) for block in whole_blocks(listing))
+
+
 def whole_blocks(listing: Listing) -> list[Option]:
     """The options that fold each block whole, in forward order: what the ladders of the literature choose among.
 
