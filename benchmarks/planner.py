@@ -116,12 +116,12 @@ def _predictions(what: str, found: Planned) -> Figure:
     """How far measured latencies of the front are from the predicted ones; a plan that was not measured fails."""
     known = [plan for plan in found.front if plan.verified]
     lost = len(found.front) - len(known)
-    head, bar = f"{what}: predicted latency, worst of {len(known)} plans", "within 10 %"
+    head, bar = f"{what}: predicted latency, worst of {count(len(known), 'plan')}", "within 10 %"
     worst = max(known, key=lambda plan: abs(plan.verified.error if plan.verified else 0.0), default=None)
     if worst is None or worst.verified is None:
         return Figure(head, bar, "not measured", False, f"{len(found.front)} plans in the front")
     ends = f"{worst.predicted.speedup:.2f}x [{worst.predicted.speedup_low:.2f}, {worst.predicted.speedup_high:.2f}]"
-    said = f"there {ends} predicted, {interval(worst.verified.speedup)} measured" + _failed(lost, "plans")
+    said = f"there {ends} predicted, {interval(worst.verified.speedup)} measured" + _failed(lost, "plan")
     off = abs(worst.verified.error)
     return Figure(head, bar, f"{100 * off:.1f} %", off <= 0.10 and not lost, said)
 
@@ -138,7 +138,7 @@ def _signs(own: World, what: str, found: Planned) -> Figure:
     of = f"{len(taken)} at random of {len(sure)}" if len(taken) < len(sure) else f"{len(taken)}"
     said = [f"{of} rows whose interval excludes 0, of {len(found.gains)}, measured again in place {_blocks(trial)}"]
     said.append(f"{len(known) - len(clear)} of them hold 1 there, which tells nothing; by their middles {leaning} hold")
-    lost = _failed(len(taken) - len(known), "rows")
+    lost = _failed(len(taken) - len(known), "row")
     return Figure(f"{what}: signs of the table that hold", ">= 95 %", f"{right} of {len(clear)}",
                   bool(clear) and not lost and right >= 0.95 * len(clear), "; ".join(said) + lost)  # fmt: skip
 
@@ -165,7 +165,7 @@ def _again(own: World, what: str) -> Figure:
         spent_s, new = own.look_up()
     except subprocess.CalledProcessError as error:
         return Figure(head, bar, "it failed", False, f"exit code {error.returncode}")
-    return Figure(head, bar, f"{new} new jobs", new == 0, f"in {spent_s:.1f} s")
+    return Figure(head, bar, count(new, "new job"), new == 0, f"in {spent_s:.1f} s")
 
 
 # --- choices at random -----------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _behind(
     top, whole = max(known, key=lambda one: one.ratio), isinstance(first, str) or first.measured.blocks >= LEAST_BLOCKS
     said = f"of {many} that fold anything, measured {_blocks(first)}; the best {len(known)} again beside the plan"
     said += f", which is {interval(plan)}: the best over the plan {interval(top)}"
-    said += _failed(lost + len(over) - len(known), "choices") + ("" if whole else f"; fewer than {LEAST_BLOCKS} blocks")
+    said += _failed(lost + len(over) - len(known), "choice") + ("" if whole else f"; fewer than {LEAST_BLOCKS} blocks")
     holds = top.ratio <= 1.03 and whole and not lost and len(known) == len(over)
     return Figure(head, bar, f"{100 * (top.ratio - 1):+.1f} %", holds, said)
 
@@ -223,7 +223,7 @@ def _ranks(found: Planned, trial: Trial | str, sets: Sequence[Options]) -> Figur
             head, bar, "not known", False if bar else None, f"{len(known)} choices have both: too few to tell"
         )
     low, high = _fisher(result.rho, len(known))
-    said = f"95 % interval about {low:.2f} to {high:.2f}{_failed(lost, 'choices')}"
+    said = f"95 % interval about {low:.2f} to {high:.2f}{_failed(lost, 'choice')}"
     return Figure(head, bar, f"{result.rho:.2f}", (result.rho >= 0.9 and not lost) if bar else None, said)
 
 
@@ -246,7 +246,7 @@ def _spread(known: dict[Options, float], many: int) -> Figure:
         return Figure(head, "", "not measured", None, f"all {many} failed")
     said = f"{sum(speed < 1 for speed in speeds)} of {len(known)} are slower than the unfolded network"
     return Figure(
-        head, "", f"{min(speeds):.2f}x to {max(speeds):.2f}x", None, said + _failed(many - len(known), "choices")
+        head, "", f"{min(speeds):.2f}x to {max(speeds):.2f}x", None, said + _failed(many - len(known), "choice")
     )
 
 
@@ -254,9 +254,9 @@ def _spread(known: dict[Options, float], many: int) -> Figure:
 
 
 def _blocks(trial: Trial | str) -> str:
-    return f"(no job: {trial})" if isinstance(trial, str) else f"in {trial.measured.blocks} blocks"
+    return f"(no job: {told(trial, ())})" if isinstance(trial, str) else f"in {trial.measured.blocks} blocks"
 
 
 def _failed(many: int, what: str) -> str:
     """What failed, where anything did."""
-    return f"; {many} {what} failed" if many else ""
+    return f"; {count(many, what)} failed" if many else ""

@@ -132,13 +132,18 @@ def _plain(trial: Trial, options: Options) -> dict[str, Any]:
 
 
 def told(trial: Trial | str, options: Options, against: Options = UNFOLDED) -> Speedup | str:
-    """How many times as fast one choice is as another, paired within one job; or why that is not known."""
+    """How many times as fast one choice is as another, paired within one job; or why that is not known, in one line."""
     if isinstance(trial, str):
-        return trial
+        return _line(trial)
     if trial.is_same(options, against) and trial.latency_ns(options) is not None:
         return _SAME
     found = trial.compared(options, against)
-    return found.speedup or found.failure or "measured in fewer than two blocks"
+    return found.speedup or _line(found.failure or "measured in fewer than two blocks")
+
+
+def _line(reason: str) -> str:
+    """A reason that breaks no table."""
+    return " ".join(reason.replace("|", "/").split())[:200]
 
 
 @dataclass(frozen=True)
