@@ -180,7 +180,7 @@ def _interaction(choice: Choice, by_choice: Mapping[Choice, Mapping[int, float |
         joint.append(together)
         added.append(math.fsum(known))
     excess = [one - other for one, other in zip(joint, added, strict=True)]
-    return Interaction(choice, fmean(joint), fmean(added), fmean(excess), _error(excess))
+    return Interaction(choice, fmean(joint), fmean(added), fmean(excess), _error(excess), len(excess), *_ends(excess))
 
 
 def _by_choice(priced: Iterable[Priced]) -> dict[Choice, list[Priced]]:
@@ -201,6 +201,17 @@ def _drop(each: Sequence[Priced]) -> float | None:
         if one.accuracy is not None and one.baseline_accuracy is not None
     ]
     return fmean(drops) if len(drops) == len(each) else None
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of the mean; of two values it reaches 12.7 standard errors to each side."""
+    error = _error(values)
+    if error is None:
+        return None, None
+    from scipy.special import stdtrit  # takes longer to import than a look-up takes
+
+    half = float(stdtrit(len(values) - 1, 0.975)) * error
+    return fmean(values) - half, fmean(values) + half
 
 
 def _error(values: Sequence[float]) -> float | None:

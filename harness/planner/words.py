@@ -6,12 +6,11 @@ one whose interval reaches highest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.records.planned import FoldingPlan, Gain, Listing, Option, Price
+from harness.records.planned import FoldingPlan, Gain, Interaction, Listing, Option, Price
 
 SHOWN = 3  # names of a group, before the rest is counted
 FORMS = {
@@ -50,6 +49,7 @@ class Told:
     listing: Listing
     gains: Mapping[str, Gain]
     prices: Mapping[str, Price]
+    interactions: Sequence[Interaction] = ()
 
     @cached_property
     def segments(self) -> Mapping[Places, tuple[Option, ...]]:
@@ -58,15 +58,22 @@ class Told:
         return {at: tuple(o for o in self.listing.options if (o.first, o.after) == at) for at in places}
 
 
-def explained(plan: FoldingPlan, listing: Listing, gains: Iterable[Gain], prices: Iterable[Price]) -> tuple[str, ...]:
+def explained(
+    plan: FoldingPlan,
+    listing: Listing,
+    gains: Iterable[Gain],
+    prices: Iterable[Price],
+    interactions: Sequence[Interaction] = (),
+) -> tuple[str, ...]:
     """Sentences about a plan: the sum, then each folded segment, then what is left, a sentence per reason."""
-    told = Told(listing, {each.option: each for each in gains}, {each.option: each for each in prices})
+    told = Told(listing, {each.option: each for each in gains}, {each.option: each for each in prices}, interactions)
     folded = [option for option in listing.options if option.name in plan.options]
     groups = _left(told, folded)
     return (
         _sum(plan, told, folded, groups),
         *(_folded(told, option) for option in folded),
         *_together(plan, told),
+        *_pairs(plan, told),
         *(_group(told, reason, groups[reason]) for reason in REASONS if reason in groups),
         *_unmergeable(listing),
     )
@@ -126,16 +133,35 @@ def _together(plan: FoldingPlan, told: Told) -> Iterator[str]:
     found = plan.verified
     if found is None or found.price is None or found.accuracy is None or found.baseline is None:
         return
-    errors = [price.error for name in plan.options if (price := told.prices.get(name)) and price.error is not None]
-    apart, noise = found.price - plan.price, 2 * math.hypot(*errors)
-    if len(plan.options) < 2:
-        sum_up = ""
-    elif abs(apart) <= noise or not errors:
-        sum_up = f", its options {plan.price:.2g}: no more than they add up to, as far as two seeds tell"
-    else:
-        sum_up = f", its options {plan.price:.2g}: together they cost {'more' if apart > 0 else 'less'}"
+    own = next((each for each in told.interactions if each.options == plan.options), None)
+    apart = f", its options one by one {own.added:.2g}: together {_excess(own)}" if own else ""
     accuracy = f"accuracy {100 * found.accuracy:.1f} % where the full network has {100 * found.baseline:.1f} %"
-    yield f"Fine-tuned as a whole it costs {found.price:.2g} nats{sum_up}; {accuracy} (validation part)."
+    yield f"Fine-tuned as a whole it costs {found.price:.2g} nats{apart}; {accuracy} (validation part)."
+
+
+def _pairs(plan: FoldingPlan, told: Told) -> Iterator[str]:
+    """Which pairs of a larger plan surely cost more or less together, of those that were trained."""
+    pairs = [each for each in told.interactions if len(each.options) == 2 and set(each.options) < set(plan.options)]
+    sure = [f"{' + '.join(each.options)} cost {_excess(each)}" for each in pairs if _is_told(each)]
+    which = f"{_some(sure)} than one by one" if sure else "none surely costs more or less than one by one"
+    if pairs:
+        yield f"{_count(len(pairs), 'pair')} of its options {'was' if len(pairs) == 1 else 'were'} trained: {which}."
+
+
+def _excess(found: Interaction) -> str:
+    """0.031 nats more [0.02, 0.042]; where 0 lies within, that so few seeds do not tell it from nothing."""
+    sign, word = (-1, "less") if found.excess < 0 else (1, "more")
+    size = f"{sign * found.excess:.2g} nats {word}"
+    if found.low is None or found.high is None:
+        return f"{size}, by one seed alone"
+    low, high = sorted((sign * found.low, sign * found.high))
+    untold = "" if _is_told(found) else f", which {found.seeds} seeds do not tell from nothing"
+    return f"{size} [{low:.2g}, {high:.2g}]{untold}"
+
+
+def _is_told(found: Interaction) -> bool:
+    """Whether the whole interval is above 0, or below."""
+    return found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
 
 
 # --- what is left --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,19 @@ from harness.planner.folder import TABLE, VERIFY, Asked, Row
 from harness.planner.gains import Compared
 from harness.planner.goals import Goal, Learnt
 from harness.records import Speedup
-from harness.records.planned import FoldingPlan, Gain, Listing, Planned, Price, Verified
+from harness.records.planned import (
+    FoldingPlan,
+    Gain,
+    Interaction,
+    Listing,
+    Planned,
+    Price,
+    PriceBasis,
+    Priced,
+    Verified,
+)
+
+PAIR_TRAININGS = 12  # at most, over all seeds, of pairs within plans of more than two options
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Work:
         known = folder.load(self.own)
         self.bench.seconds.update(known.seconds if known else {})
         self.bench.catch_up()
-        planned = self._planned(known.listing if known else self._listing(), known)
+        planned = self._planned(known.listing if known else self._listing())
         folder.save(self.own, planned)  # one that says the same, too: `stored` takes the one that was told last
         return planned
 
@@ -62,11 +74,11 @@ class Work:
         with self.bench.timed("options"):
             return client.options(self.asked.request, self.bench.tell)
 
-    def _planned(self, listing: Listing, known: Planned | None) -> Planned:
+    def _planned(self, listing: Listing) -> Planned:
         found = self._table(listing) if listing.options else Table()
-        priced = self._prices(listing, found, known)
-        front = self._trained(self._verified(self._front(listing, found, priced)), known)
-        explained = (words.explained(plan, listing, found.gains, priced) for plan in front)
+        priced = self._prices(listing, found.gains)
+        front, interactions = self._trained(self._verified(self._front(listing, found, priced)))
+        explained = (words.explained(plan, listing, found.gains, priced, interactions) for plan in front)
         front = tuple(replace(plan, words=said) for plan, said in zip(front, explained, strict=True))
         calibration = store.load_calibration(self.results, self.asked.device)
         return Planned(
@@ -87,6 +99,7 @@ class Work:
             facts=self.bench.begun.facts,
             versions=self.bench.begun.versions,
             goal=asdict(self.goal),
+            interactions=interactions,
         )
 
     # --- the table ---------------------------------------------------------------------------------------------------
@@ -162,42 +175,40 @@ class Work:
 
     # --- what it costs the network -----------------------------------------------------------------------------------
 
-    def _prices(self, listing: Listing, found: Table, known: Planned | None) -> tuple[Price, ...]:
-        """What each option costs: counted, or learnt by training, of those that surely gain; once known it stays."""
-        basis, wanted = self.goal.importance, goals.sure(found.gains)
+    def _prices(self, listing: Listing, gains: Sequence[Gain]) -> tuple[Price, ...]:
+        """What each option costs: counted, or learnt by training, of those that surely gain."""
+        basis = self.goal.importance
         if basis == "count":
             return goals.counted(listing)
-        if known and known.prices and {price.basis for price in known.prices} == {basis}:
-            return known.prices
-        if not wanted:
-            return ()
-        self.bench.measured = True
-        with self.bench.timed("prices"):
-            priced = client.prices(goals.request(self.asked, wanted, basis), self.bench.tell)
+        priced = self._priced(_able(listing, goals.sure(gains), basis), basis, "prices")
         return prices.summary(priced, "entropy" if basis == "entropy" else "loss")
 
-    def _trained(self, front: Sequence[FoldingPlan], known: Planned | None) -> tuple[FoldingPlan, ...]:
-        """The front with each plan's accuracy, fine-tuned as a whole, where losses are what options are priced by."""
+    def _trained(self, front: tuple[FoldingPlan, ...]) -> tuple[tuple[FoldingPlan, ...], tuple[Interaction, ...]]:
+        """Where losses are prices: the front with each plan fine-tuned as a whole, and what options cost together, pairs too."""
         if self.goal.importance != "loss":
-            return tuple(front)
-        had = _had(known)
-        missing = [plan.options for plan in front if plan.verified and plan.options not in had]
-        told: Mapping[tuple[str, ...], Learnt] = {}
-        if missing:
-            self.bench.measured = True
-            with self.bench.timed("accuracy"):
-                told = goals.learnt(client.prices(goals.request(self.asked, missing, "loss"), self.bench.tell))
-        return tuple(_with(plan, {**had, **told}.get(plan.options)) for plan in front)
+            return front, ()
+        plans = [plan.options for plan in front if plan.verified]
+        apart = [(option,) for plan in plans for option in plan]
+        wanted = dict.fromkeys((*apart, *plans, *prices.pairs(plans, PAIR_TRAININGS)))
+        priced = self._priced(tuple(wanted), "loss", "accuracy")
+        told = goals.learnt(priced)
+        return tuple(_with(plan, told.get(plan.options)) for plan in front), prices.interactions(priced)
+
+    def _priced(self, wanted: Sequence[tuple[str, ...]], basis: PriceBasis, part: str) -> tuple[Priced, ...]:
+        """What these choices are priced: looked up in the cache, whose keys hold all that prices depend on, else trained."""
+        request = goals.request(self.asked, wanted, basis)
+        known = prices.read(request)
+        if known is not None:
+            return known
+        self.bench.measured = True
+        with self.bench.timed(part):
+            return client.prices(request, self.bench.tell)
 
 
-def _had(known: Planned | None) -> dict[tuple[str, ...], Learnt]:
-    """What is known of plans that were trained before."""
-    found = {}
-    for plan in known.front if known else ():
-        old = plan.verified
-        if old and old.accuracy is not None and old.baseline is not None and old.price is not None:
-            found[plan.options] = Learnt(old.accuracy, old.baseline, old.price)
-    return found
+def _able(listing: Listing, choices: Sequence[tuple[str, ...]], basis: PriceBasis) -> tuple[tuple[str, ...], ...]:
+    """Those of these single options that can be priced: bits say nothing of layers that are dropped."""
+    dropping = {option.name for option in listing.options if option.dropped}
+    return tuple(choice for choice in choices if basis == "loss" or choice[0] not in dropping)
 
 
 def _with(plan: FoldingPlan, learnt: Learnt | None) -> FoldingPlan:

@@ -165,7 +165,8 @@ class Priced:
 class Interaction:
     """A plan's `joint` price against the sum `added` of its options' prices, in nats: `excess` is the first less the second.
 
-    Above 0 its options cost more together than each by itself. `error`: standard error of the excess over seeds.
+    Above 0 its options cost more together than each by itself. `error`: standard error of the excess over so many `seeds`;
+    `low` and `high`: its 95 % interval (Student's t). None of one seed.
     """
 
     options: tuple[str, ...]
@@ -173,6 +174,9 @@ class Interaction:
     added: float
     excess: float
     error: float | None
+    seeds: int = 1
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,8 @@ class Planned:
     `asked`: words that the table depends on (model, task, runtime, precision, threads, batch, forms, ...). `reference_ns` is
     the unfolded network's latency (None: there is nothing to fold), `slope` what an isolated gain is to be multiplied by in
     place, `resolution` the smallest difference that the device tells apart by its calibration, `undecided` the options whose
-    interval holds 0. `chosen` is the plan that `goal` means (goals.Goal): None where no plan does.
+    interval holds 0. `chosen` is the plan that `goal` means (goals.Goal): None where no plan does. `interactions` are those of
+    the front's plans and of pairs within them, where prices are losses.
     """
 
     schema: int
@@ -247,6 +252,7 @@ class Planned:
     facts: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     goal: Mapping[str, Any] = field(default_factory=dict)
+    interactions: tuple[Interaction, ...] = ()
 
 
 @dataclass(frozen=True)

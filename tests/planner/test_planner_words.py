@@ -6,7 +6,7 @@ import pytest
 
 from harness.planner.words import explained, noise, undecided
 from harness.records import Cost, Speedup
-from harness.records.planned import FoldingPlan, Gain, Listing, Option, Prediction, Price, Verified
+from harness.records.planned import FoldingPlan, Gain, Interaction, Listing, Option, Prediction, Price, Verified
 
 US = 1000.0
 BLOCKS = tuple(f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2))
@@ -190,20 +190,43 @@ def trained(of, price, accuracy=0.97, baseline=0.974):
     return replace(of, verified=verified)
 
 
+def together(options, excess, half, seeds=2):
+    ends = (None, None) if half is None else (excess - half, excess + half)
+    names = tuple(each.name for each in options)
+    return Interaction(names, 0.02 + excess, 0.02, excess, 0.001, seeds, *ends)
+
+
 @pytest.mark.parametrize(
-    ("price", "said"),
+    ("excess", "half", "said"),
     [
-        (0.021, "its options 0.02: no more than they add up to, as far as two seeds tell"),
-        (0.051, "its options 0.02: together they cost more"),
-        (0.002, "its options 0.02: together they cost less"),
+        (0.001, 0.0127, "0.001 nats more [-0.012, 0.014], which 2 seeds do not tell from nothing"),
+        (0.031, 0.0127, "0.031 nats more [0.018, 0.044]"),
+        (-0.018, 0.0127, "0.018 nats less [0.0053, 0.031]"),
+        (0.001, None, "0.001 nats more, by one seed alone"),
     ],
 )
-def test_a_plan_trained_as_a_whole_says_whether_its_options_cost_more_together(price, said):
-    (sentence,) = [each for each in told(trained(plan(RESNET[-2], LAST), price)) if each.startswith("Fine-tuned")]
+def test_a_plan_trained_as_a_whole_says_whether_its_options_cost_more_together(excess, half, said):
+    both = (RESNET[-2], LAST)
+    found = trained(plan(*both), 0.02 + excess)
+    lines = explained(found, listing(*RESNET), ALL_BUT_ONE_SLOWER, COUNTED, [together(both, excess, half)])
+    (sentence,) = [each for each in lines if each.startswith("Fine-tuned")]
     assert sentence == (
-        f"Fine-tuned as a whole it costs {price:.2g} nats, {said}; accuracy 97.0 % where the full network has 97.4 % "
-        "(validation part)."
+        f"Fine-tuned as a whole it costs {0.02 + excess:.2g} nats, its options one by one 0.02: together {said}; "
+        "accuracy 97.0 % where the full network has 97.4 % (validation part)."
     )
+    assert not [each for each in lines if "of its options" in each]  # the pair is the plan itself
+
+
+def test_of_the_pairs_within_a_larger_plan_those_are_told_that_surely_cost_more_or_less_together():
+    three = plan(*RESNET[-3:])
+    sure, unsure = together(RESNET[-3:-1], 0.031, 0.01), together(RESNET[-2:], 0.001, 0.01)
+    said = explained(three, listing(*RESNET), ALL_BUT_ONE_SLOWER, COUNTED, [sure, unsure, together(RESNET[:2], 1, 0.1)])
+    assert (
+        f"2 pairs of its options were trained: {RESNET[-3].name} + {RESNET[-2].name} cost 0.031 nats more [0.021, 0.041] "
+        "than one by one." in said
+    )
+    said = explained(three, listing(*RESNET), ALL_BUT_ONE_SLOWER, COUNTED, [unsure])
+    assert "1 pair of its options was trained: none surely costs more or less than one by one." in said
 
 
 def test_a_plan_of_one_option_has_no_interaction():
