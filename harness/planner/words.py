@@ -49,7 +49,8 @@ class Told:
     listing: Listing
     gains: Mapping[str, Gain]
     prices: Mapping[str, Price]
-    interactions: Sequence[Interaction] = ()
+    interactions: Sequence[Interaction]
+    unpriced: Mapping[str, str]
 
     @cached_property
     def segments(self) -> Mapping[Places, tuple[Option, ...]]:
@@ -64,9 +65,11 @@ def explained(
     gains: Iterable[Gain],
     prices: Iterable[Price],
     interactions: Sequence[Interaction] = (),
+    unpriced: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Sentences about a plan: the sum, then each folded segment, then what is left, a sentence per reason."""
-    told = Told(listing, {each.option: each for each in gains}, {each.option: each for each in prices}, interactions)
+    gain, price = {each.option: each for each in gains}, {each.option: each for each in prices}
+    told = Told(listing, gain, price, interactions, unpriced or {})
     folded = [option for option in listing.options if option.name in plan.options]
     groups = _left(told, folded)
     return (
@@ -205,7 +208,12 @@ def _group(told: Told, reason: str, options: Sequence[Option]) -> str:
     said = REASONS[reason].format(these=these, they="it" if one else "they", s="s" * one)
     size = _loss if reason == "slower" else _size
     ranked = sorted(options, key=lambda option: -abs(_estimate(told.gains.get(option.name))))
-    return f"{said}: {_some([_name(option) + size(told.gains.get(option.name)) for option in ranked])}."
+    return f"{said}: {_some([_name(option) + size(told.gains.get(option.name)) + _why(told, option) for option in ranked])}."
+
+
+def _why(told: Told, option: Option) -> str:
+    """Why it has no price."""
+    return f" ({told.unpriced[option.name]})" if option.name in told.unpriced else ""
 
 
 def _loss(gain: Gain | None) -> str:

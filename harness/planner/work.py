@@ -76,9 +76,9 @@ class Work:
 
     def _planned(self, listing: Listing) -> Planned:
         found = self._table(listing) if listing.options else Table()
-        priced = self._prices(listing, found.gains)
+        priced, unpriced = self._prices(listing, found.gains)
         front, interactions = self._trained(self._verified(self._front(listing, found, priced)))
-        explained = (words.explained(plan, listing, found.gains, priced, interactions) for plan in front)
+        explained = (words.explained(plan, listing, found.gains, priced, interactions, unpriced) for plan in front)
         front = tuple(replace(plan, words=said) for plan, said in zip(front, explained, strict=True))
         calibration = store.load_calibration(self.results, self.asked.device)
         return Planned(
@@ -100,6 +100,7 @@ class Work:
             versions=self.bench.begun.versions,
             goal=asdict(self.goal),
             interactions=interactions,
+            unpriced=unpriced,
         )
 
     # --- the table ---------------------------------------------------------------------------------------------------
@@ -175,13 +176,17 @@ class Work:
 
     # --- what it costs the network -----------------------------------------------------------------------------------
 
-    def _prices(self, listing: Listing, gains: Sequence[Gain]) -> tuple[Price, ...]:
-        """What each option costs: counted, or learnt by training, of those that surely gain."""
-        basis = self.goal.importance
+    def _prices(self, listing: Listing, gains: Sequence[Gain]) -> tuple[tuple[Price, ...], Mapping[str, str]]:
+        """What each option costs: counted, or learnt by training, of those that surely gain; and why some have no price."""
+        basis, wanted = self.goal.importance, goals.sure(gains)
         if basis == "count":
-            return goals.counted(listing)
-        priced = self._priced(_able(listing, goals.sure(gains), basis), basis, "prices")
-        return prices.summary(priced, "entropy" if basis == "entropy" else "loss")
+            return goals.counted(listing), {}
+        unable = _without_bits(listing, wanted) if basis == "entropy" else {}
+        priced = self._priced([each for each in wanted if each[0] not in unable], basis, "prices")
+        return prices.summary(priced, "entropy" if basis == "entropy" else "loss"), {
+            **unable,
+            **prices.failures(priced),
+        }
 
     def _trained(self, front: tuple[FoldingPlan, ...]) -> tuple[tuple[FoldingPlan, ...], tuple[Interaction, ...]]:
         """Where losses are prices: the front with each plan fine-tuned as a whole, and what options cost together, pairs too."""
@@ -205,10 +210,10 @@ class Work:
             return client.prices(request, self.bench.tell)
 
 
-def _able(listing: Listing, choices: Sequence[tuple[str, ...]], basis: PriceBasis) -> tuple[tuple[str, ...], ...]:
-    """Those of these single options that can be priced: bits say nothing of layers that are dropped."""
-    dropping = {option.name for option in listing.options if option.dropped}
-    return tuple(choice for choice in choices if basis == "loss" or choice[0] not in dropping)
+def _without_bits(listing: Listing, choices: Sequence[tuple[str, ...]]) -> dict[str, str]:
+    """Those of these single options that drop layers, of which activations do not tell; why they have no price in bits."""
+    dropping = [option.name for option in listing.options if option.dropped and (option.name,) in choices]
+    return dict.fromkeys(dropping, "bits say nothing of dropped layers")
 
 
 def _with(plan: FoldingPlan, learnt: Learnt | None) -> FoldingPlan:

@@ -232,7 +232,7 @@ class Planned:
     the unfolded network's latency (None: there is nothing to fold), `slope` what an isolated gain is to be multiplied by in
     place, `resolution` the smallest difference that the device tells apart by its calibration, `undecided` the options whose
     interval holds 0. `chosen` is the plan that `goal` means (goals.Goal): None where no plan does. `interactions` are those of
-    the front's plans and of pairs within them, where prices are losses.
+    the front's plans and of pairs within them, where prices are losses; `unpriced` says why an option has no price.
     """
 
     schema: int
@@ -253,6 +253,7 @@ class Planned:
     versions: Mapping[str, str] = field(default_factory=dict)
     goal: Mapping[str, Any] = field(default_factory=dict)
     interactions: tuple[Interaction, ...] = ()
+    unpriced: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,21 @@ def test_prices_are_those_of_the_cache_whatever_was_priced_before(
     for cost in (0.25, 0.5):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(cost)))
         keep({(): 0.0, ("kept",): cost, ("dropped",): cost})
-        assert {price.price for price in planner._prices(LISTING, GAINS)} == {cost}
+        assert {price.price for price in planner._prices(LISTING, GAINS)[0]} == {cost}
 
 
 def test_bits_price_no_option_that_drops_layers(tmp_path: Path) -> None:
     keep({("kept",): 0.25, ("dropped",): 0.0}, "entropy")
-    assert [price.option for price in a_planner(tmp_path, "entropy")._prices(LISTING, GAINS)] == ["kept"]
+    found, unpriced = a_planner(tmp_path, "entropy")._prices(LISTING, GAINS)
+    assert [price.option for price in found] == ["kept"]
+    assert unpriced == {"dropped": "bits say nothing of dropped layers"}
+
+
+def test_an_option_whose_training_diverged_has_no_price_and_says_why(tmp_path: Path) -> None:
+    keep({(): 0.0, ("kept",): 0.25})
+    request = goals.request(ASKED, [("dropped",)], "loss")
+    for seed in request.seeds:
+        prices.write_free(request, ("dropped",), seed, Free(0.0, None))
+        prices.write_trained(request, ("dropped",), seed, Trained(None, None, 1.0, "diverged"))
+    found, unpriced = a_planner(tmp_path, "loss")._prices(LISTING, GAINS)
+    assert [price.option for price in found] == ["kept"] and unpriced == {"dropped": "seed 1: diverged"}

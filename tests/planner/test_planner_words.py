@@ -136,6 +136,14 @@ def test_what_is_left_says_which_reason_holds_for_which_segment():
     )
 
 
+def test_an_option_without_a_price_says_why():
+    said = explained(plan(), listing(LAST), [gain(LAST, 350, 250)], (), (), {LAST.name: "seed 0: diverged"})
+    assert said[-1] == (
+        "Folding this segment would make it faster, but at a price that is not known: "
+        "layer4.1.conv1..layer4.1.conv2 (0.35 ms [0.10, 0.60]) (seed 0: diverged)."
+    )
+
+
 def test_what_a_better_choice_stands_in_the_way_of_says_so_unless_it_would_be_slower_anyway():
     whole, left, right = option("layer4.0", long=4), option("layer4.0"), option("layer4.1")
     gains = [gain(whole, 90, 5), gain(left, 30, 5), gain(right, -30, 5)]
