@@ -37,7 +37,10 @@ MaxDrop = Annotated[
     typer.Option(help="Choose the fastest plan that loses no more accuracy: 0.01 is a point.", metavar="F"),
 ]
 Budget = Annotated[
-    float | None, typer.Option(help="Seconds of measuring per job, at most; by default 300.", metavar="S")
+    float | None,
+    typer.Option(
+        help="Seconds of measuring per job, at most; by default 300, of which options in place aim at 90.", metavar="S"
+    ),
 ]
 Threads = Annotated[str | None, typer.Option(help="Of an inference; by default the profile's.", metavar="N[,N]")]
 Carry = Annotated[
@@ -49,7 +52,10 @@ Carry = Annotated[
 ]
 Again = Annotated[bool, typer.Option("--again", help="Measure anew what was measured before, which is kept beside it.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="List the options, what would be measured and how long that takes, and stop.")
+    bool,
+    typer.Option(
+        "--dry-run", help="List the options, what would be measured from nothing and how long that takes, and stop."
+    ),
 ]
 
 
@@ -156,6 +162,8 @@ def _plan_each(
         _draw(found[-1])
         if not as_json:
             _show(found[-1], goal)
+    if not failed:
+        story.end_again(found)
     if as_json:
         trees = [folder.tree(each.planned) for each in found]
         print_json(trees[0] if len(asked) == 1 else trees)

@@ -132,8 +132,10 @@ def _has(runtime: str, precision: str) -> bool:
 
 
 def _one(each: Plan, runtime: str, precision: str, forms: tuple[OptionForm, ...]) -> Asked:
+    from harness import rows, wire
     from harness.planner.folder import Asked
 
+    pinned = {key: value for key, value in each.options.items() if key == wire.CPUS}
     return Asked(
         device=each.device,
         model=each.ladders[0].model,
@@ -143,7 +145,7 @@ def _one(each: Plan, runtime: str, precision: str, forms: tuple[OptionForm, ...]
         precision=precision,
         threads=each.threads,
         batch=each.batch,
-        options=each.options,
+        options={**rows.options_of(runtime, each.options), **pinned},
         forms=forms,
         tune=each.tune,
     )

@@ -55,7 +55,7 @@ class Bench:
         """Bring one job to its end, whatever of it is there already, and read what it says."""
         if not folder.is_whole(own, self.asked.runtime):
             self._measure(own, kind, pairs)
-        return table.compared(folder.load_sheet(own), *self.read(own))
+        return table.compared(folder.load_sheet(own), table.measured(*self.read(own)))
 
     def _measure(self, own: Path, kind: Kind, pairs: Sequence[Pair]) -> None:
         ready, runtime = self.ready, self.asked.runtime

@@ -176,6 +176,11 @@ def set_aside(folder: Path) -> None:
         folder.rename(folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}Z"))
 
 
+def anew(folder: Path) -> Path:
+    """A file that stands in what an `--again` measures until all of that command is done."""
+    return folder / "again"
+
+
 def alike(results: Path, asked: Asked) -> tuple[Path, ...]:
     """The folders of the same words, of any device state and program, oldest first; damaged ones are none."""
     found = []
@@ -197,6 +202,12 @@ def places(folder: Path, part: str) -> tuple[Path, ...]:
 def place(folder: Path, part: str, number: int) -> Path:
     """Where the job of this number lies, or will."""
     return folder / part / f"{number:03}"
+
+
+def vacant(folder: Path, part: str) -> Path:
+    """Where the next job of a part will lie: behind all that were begun, set aside or damaged ones among them."""
+    begun = (int(own.name[:3]) for own in (folder / part).glob("[0-9][0-9][0-9]*"))
+    return place(folder, part, 1 + max(begun, default=-1))
 
 
 def is_whole(own: Path, runtime: str) -> bool:

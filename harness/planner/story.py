@@ -8,7 +8,7 @@ cannot be reached is planned for by what is known of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,13 +17,15 @@ from typing import Any
 from harness import bundle, preflight, store, transport
 from harness.child import OnProgress, Progress
 from harness.errors import BusyError, DeviceError, HarnessError, UsageError
-from harness.planner import folder
+from harness.planner import folder, table
 from harness.planner.bench import Bench
+from harness.planner.document import GO_ON
 from harness.planner.folder import Asked, Begun
 from harness.planner.goals import Goal, chosen
 from harness.planner.work import Work
 from harness.records import Device
 from harness.records.planned import Planned
+from harness.store.writing import reported
 from harness.transport import Transport
 
 
@@ -51,7 +53,7 @@ def plan(
     store.require_writable(results)
     with closing(transport.connect(device)) as line:
         try:
-            begun = folder.begin(asked, _told(line, device, asked.runtime, tell))
+            begun = folder.begin(asked, _told(line, device, asked, tell))
         except DeviceError as error:
             if again:
                 raise
@@ -73,14 +75,19 @@ def refuse_virtual(device: Device) -> None:
 # --- which folder --------------------------------------------------------------------------------------------------
 
 
-def _told(line: Transport, device: Device, runtime: str, tell: OnProgress) -> Mapping[str, Any]:
-    """What a device says of itself and its runtime; no agent is started, no job is made."""
+def _told(line: Transport, device: Device, asked: Asked, tell: OnProgress) -> Mapping[str, Any]:
+    """What a device says of itself and its runtime, and what would measure there; no agent is started, no job is made."""
+    runtime = asked.runtime
     tell(Progress(f"looking at {runtime} on {device.name}"))
     agent = bundle.build(runtime)
     seen = line.look(agent)
     facts = transport.told(seen, "facts", dict, device.name)
     environment = preflight.environment(device, runtime, facts, tell)
-    return {"facts": facts, "versions": line.probe(agent, runtime, environment)["versions"]}
+    versions = line.probe(agent, runtime, environment)["versions"]
+    return {
+        "facts": facts,
+        "versions": {**versions, "agent": agent.stem, "protocol": table.rules(asked, device.profile)},
+    }
 
 
 def _from_memory(results: Path, asked: Asked, goal: Goal, error: DeviceError) -> Found:
@@ -106,13 +113,25 @@ def _what_changed(results: Path, begun: Begun) -> tuple[str, ...]:
 
 
 def _own(results: Path, begun: Begun, again: bool) -> Path:
-    """The folder of what is asked; a finished one is set aside where it is to be measured again, an unfinished one goes on."""
+    """The folder of what is asked; a finished one is set aside where it is to be measured again, an unfinished one goes on.
+
+    What an `--again` over several settings has measured already stays (`folder.anew`): the same command goes on.
+    """
     own = folder.make(results, begun)
-    if again and folder.is_finished(own):
+    if again and folder.is_finished(own) and not folder.anew(own).exists():
         with store.held(own):
             folder.set_aside(own)
         own = folder.make(results, begun)
+    if again:
+        with reported(own, GO_ON):
+            folder.anew(own).touch()
     return own
+
+
+def end_again(found: Iterable[Found]) -> None:
+    """All settings of a command are done: an `--again` measures them anew from now on."""
+    for each in found:
+        folder.anew(each.folder).unlink(missing_ok=True)
 
 
 @contextmanager

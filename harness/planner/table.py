@@ -7,7 +7,8 @@
 (c) The plans of the front, as whole networks, in blocks of their own, by a run's stopping rule: six blocks or ten.
 
 Where a network has few options (ALL_IN_PLACE), (a) is left out and all are measured in place: that is the truth, and costs
-less than both. So it is for int8, whatever their number: a segment has no examples of its own to be calibrated on.
+less than both. For int8 (a) is always left out: a segment has no examples of its own to be calibrated on. Of more options, as
+many are measured in place as the budget holds, first those that take the most off the count of MACs.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from harness import analysis, build, jobs, rows, wire
 from harness.child import OnProgress
 from harness.compress import client
 from harness.planner.folder import Asked, Kind, Pair, Row, Sheet
 from harness.planner.gains import Compared
-from harness.records import Artifact, Case, Device, Examples, Profile, Rung
+from harness.records import Artifact, Case, Device, Examples, Profile, Rung, digest
 from harness.records.planned import FoldingPlan, Option, Wanted
 
 ALL_IN_PLACE = 16
@@ -38,6 +39,7 @@ FRONT = 5  # plans of a front, as a guess
 _FIXED = 1e-6  # a half-width that no number of blocks reaches
 _SEGMENT_TIMED_S, _WHOLE_TIMED_S = 0.1, 0.2  # timed; processes differ by more than what a longer stretch would tell
 _UNFOLDED = Wanted("whole")
+_MATRICES = ("dense", "tail")
 
 
 # --- what is compared ----------------------------------------------------------------------------------------------
@@ -52,15 +54,17 @@ def isolated(options: Iterable[Option]) -> tuple[Pair, ...]:
     """One comparison per signature: options that share one share its measurement; those without have no life of their own."""
     able = [option for option in reversed(tuple(options)) if option.signature]
     first = {option.signature: option.name for option in able}
-    kept = {_segment(option.name): option.name for option in able}  # one segment as it is, whatever may be done to it
+    kept = {_stretch(option): option.name for option in able}  # one segment as it is, whatever may be done to it
     return tuple(
-        Pair((name,), Wanted("alone", (name,)), Wanted("kept", (kept[_segment(name)],)))
-        for name in sorted(first.values())
+        Pair((option.name,), Wanted("alone", (option.name,)), Wanted("kept", (kept[_stretch(option)],)))
+        for option in sorted(able, key=lambda option: option.name)
+        if first[option.signature] == option.name
     )
 
 
-def _segment(option: str) -> str:
-    return option.partition(":")[0]
+def _stretch(option: Option) -> tuple[str, str]:
+    """What an option's segment holds: a matrix comes in place of layers alone, one layer also of an addition behind them."""
+    return option.name.partition(":")[0], option.form if option.form in _MATRICES else ""
 
 
 def in_place(options: Iterable[Option]) -> tuple[Pair, ...]:
@@ -112,8 +116,8 @@ def outlook(options: Sequence[Option], precision: str, budget_s: float | None) -
     if not options:
         return ()
     segments = isolated(options) if is_isolated(options, precision) else ()
-    most = room(budget_s, SEGMENT_S + WHOLE_MORE_S) if segments else ALL_IN_PLACE
-    many = min(len(options), most if segments or len(options) > ALL_IN_PLACE else len(options))
+    most = room(budget_s, SEGMENT_S + WHOLE_MORE_S if segments else PROCESS_S)
+    many = len(options) if len(options) <= ALL_IN_PLACE else min(len(options), most)
     parts = [_outlook("segments by themselves", 2 * len(segments), SEGMENT_BLOCKS * 2 * len(segments), SEGMENT_S)]
     for what, n in (("options in place", many), ("the front", min(len(options), FRONT))):
         parts.append(_outlook(what, n + 1, BLOCKS * (n + jobs.replicates(n)), PROCESS_S))
@@ -187,6 +191,13 @@ def protocol(kind: Kind, budget_s: float | None, cooldown_s: float = 0.0) -> wir
     return replace(usual, looks=_FRONT_LOOKS, timed_s=_WHOLE_TIMED_S)
 
 
+def rules(asked: Asked, profile: Profile) -> str:
+    """Digest of how jobs are measured, and of what the settings to be brought about stand for."""
+    kinds: tuple[Kind, ...] = ("isolated", "in place", "front")
+    protocols = [asdict(protocol(kind, None, profile.cooldown_s)) for kind in kinds]
+    return digest({"protocols": protocols, "tune": [asdict(each) for each in jobs.settings(asked.tune, profile)]})[:16]
+
+
 def job(
     name: str, asked: Asked, sheet: Sheet, artifacts: Mapping[str, Artifact], profile: Profile, budget_s: float | None
 ) -> wire.Job:
@@ -203,7 +214,7 @@ def job(
         run=name,
         job=name,
         runtime=asked.runtime,
-        seed=0,
+        seed=int(digest(name)[:8], 16),  # so that repeated jobs shuffle differently
         cases=tuple(cases),
         comparisons=pairs,
         protocol=protocol(sheet.kind, budget_s, profile.cooldown_s),
@@ -222,9 +233,13 @@ def _labels(sheet: Sheet) -> dict[str, str]:
     return found
 
 
-def compared(sheet: Sheet, job: wire.Job | None, journal: Sequence[wire.Event]) -> Mapping[tuple[str, ...], Compared]:
+def measured(job: wire.Job | None, journal: Sequence[wire.Event]) -> analysis.Measured:
+    """What a job measured, as far as it came."""
+    return analysis.Measured.of(job, journal, None)
+
+
+def compared(sheet: Sheet, measured: analysis.Measured) -> Mapping[tuple[str, ...], Compared]:
     """What a job says of each of its comparisons, by the options taken."""
-    measured = analysis.Measured.of(job, journal, None)
     return {row.pair.options: _compared(row, measured) for row in sheet.rows}
 
 
@@ -236,7 +251,7 @@ def _compared(row: Row, measured: analysis.Measured) -> Compared:
     return Compared(whole.median if whole else None, measured.speedup(case, reference), row.failure or lost)
 
 
-def latency_ns(row: Row, job: wire.Job | None, journal: Sequence[wire.Event]) -> float | None:
+def latency_ns(row: Row, measured: analysis.Measured) -> float | None:
     """The latency of a row's case; None where it was never measured."""
-    found = analysis.Measured.of(job, journal, None).estimate(row.case) if row.case else None
+    found = measured.estimate(row.case) if row.case else None
     return found.median if found else None

@@ -66,6 +66,7 @@ def transfer(
         goal=asdict(goal),
     )
     own, kept = save(results, made)
+    story.end_again(found)
     short = [setting(asked) for each, (_, asked) in zip(found, places, strict=True) if _is_short(each.planned, goal)]
     looked_up = all(each.looked_up for each in found) and not any(measured for _, measured in columns)
     return Carried(

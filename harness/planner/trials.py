@@ -121,7 +121,7 @@ def measure(
         runtime = worker.asked.runtime
         unfinished = [each for each in folder.places(own, part) if not folder.is_whole(each, runtime)]
         begun = [each for each in unfinished if bench.pairs(each) == tuple(pairs)]
-        place = begun[0] if begun else folder.place(own, part, len(folder.places(own, part)))
+        place = begun[0] if begun else folder.vacant(own, part)
         worker.bring(place, "front", pairs)
         return Trial.load(place, runtime)
 

@@ -122,7 +122,7 @@ class Work:
         return Table(found, correction.slope if correction else None, reference_ns)
 
     def _in_place(self, listing: Listing, isolated: Mapping[str, Compared]) -> Told:
-        """Options in the whole network: those that this job was begun with, else the most profitable that the budget holds."""
+        """Options in the whole network: those that this job was begun with, else all of few, else what the budget holds."""
         own = folder.place(self.own, TABLE, 1)
         if folder.is_begun(own):
             return self.bench.bring(own, "in place", pairs(own))
@@ -158,8 +158,7 @@ class Work:
         known = self._known()
         missing = [plan for plan in front if plan.options not in known]
         if missing:
-            own = folder.place(self.own, VERIFY, len(folder.places(self.own, VERIFY)))
-            self.bench.bring(own, "front", table.front(missing))
+            self.bench.bring(folder.vacant(self.own, VERIFY), "front", table.front(missing))
             known = self._known()
         return tuple(_verified(plan, *known[plan.options]) for plan in front)
 
@@ -168,10 +167,10 @@ class Work:
         known = {}
         for own in folder.places(self.own, VERIFY):
             told = self.bench.bring(own, "front", pairs(own))
-            job, journal = self.bench.read(own)
+            measured = table.measured(*self.bench.read(own))
             for row in folder.load_sheet(own).rows:
                 options = row.pair.options
-                known[options] = (row, told[options], table.latency_ns(row, job, journal))
+                known[options] = (row, told[options], table.latency_ns(row, measured))
         return known
 
     # --- what it costs the network -----------------------------------------------------------------------------------

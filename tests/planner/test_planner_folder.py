@@ -12,7 +12,7 @@ import pytest
 
 from harness import store
 from harness.errors import StoreError
-from harness.planner import folder, table
+from harness.planner import folder, story, table
 from harness.planner.folder import Asked, Begun, Row, Sheet
 from harness.records import Cost
 from harness.records.planned import Listing, Planned
@@ -118,6 +118,27 @@ def test_a_plan_and_a_sheet_come_back_as_they_went(tmp_path: Path) -> None:
     folder.save_sheet(own, sheet)
     assert folder.load_sheet(own) == sheet
     assert folder.places(tmp_path, folder.VERIFY) == (own,) and own.name == "003"
+
+
+def test_a_new_job_lies_behind_all_that_were_begun_lost_and_set_aside_ones_too(tmp_path: Path) -> None:
+    assert folder.vacant(tmp_path, folder.VERIFY).name == "000"
+    folder.save_sheet(folder.place(tmp_path, folder.VERIFY, 1), Sheet("front", ()))
+    assert [own.name for own in folder.places(tmp_path, folder.VERIFY)] == ["001"]
+    assert folder.vacant(tmp_path, folder.VERIFY).name == "002"
+    folder.set_aside(folder.place(tmp_path, folder.VERIFY, 1))
+    assert folder.vacant(tmp_path, folder.VERIFY).name == "002"
+
+
+def test_what_an_again_over_several_settings_has_measured_stays_until_all_are_done(tmp_path: Path) -> None:
+    first = begun()
+    own = folder.make(tmp_path, first)
+    folder.save(own, PLANNED)
+    assert story._own(tmp_path, first, again=True) == own and not folder.is_finished(own)
+    folder.save(own, PLANNED)
+    story._own(tmp_path, first, again=True)
+    assert folder.is_finished(own)
+    story.end_again([story.Found(PLANNED, own, False)])
+    assert not folder.anew(own).exists()
 
 
 def test_a_job_is_whole_with_its_reply_or_without_anything_to_measure(tmp_path: Path) -> None:

@@ -46,6 +46,25 @@ def test_options_of_one_signature_are_compared_once_and_those_without_a_life_of_
     assert {(pair.case.kind, pair.reference.kind) for pair in pairs} == {("alone", "kept")}
 
 
+def test_a_segment_is_held_against_what_its_own_form_stands_for() -> None:
+    plain, dense = option("a..b:plain", "p"), replace(option("a..b:dense", "d"), form="dense")
+    bypass = replace(option("a..b:bypass=a", "y"), form="bypass")
+    kept = {pair.options: pair.reference.options for pair in table.isolated([dense, plain, bypass])}
+    assert kept[dense.name,] == (dense.name,)
+    assert kept[plain.name,] == kept[bypass.name,] != (dense.name,)
+
+
+def test_jobs_of_the_same_sheet_shuffle_differently_by_their_names() -> None:
+    sheet, artifacts = rows({"a": "1"}, "front")
+    seeds = [table.job(name, ASKED, sheet, artifacts, PROFILE, None).seed for name in ("plan-x", "plan-y", "plan-x")]
+    assert seeds[0] == seeds[2] != seeds[1]
+
+
+def test_how_jobs_are_measured_has_a_digest() -> None:
+    assert table.rules(ASKED, PROFILE) == table.rules(ASKED, replace(PROFILE)) != ""
+    assert table.rules(ASKED, PROFILE) != table.rules(ASKED, replace(PROFILE, cooldown_s=8.0))
+
+
 @pytest.mark.parametrize(("budget_s", "pace_s", "many"), [(90.0, 1.0, 11), (90.0, 0.5, 25), (1.0, 10.0, 1)])
 def test_as_many_options_are_measured_in_place_as_six_blocks_hold(budget_s: float, pace_s: float, many: int) -> None:
     assert table.room(budget_s, pace_s) == many
@@ -83,7 +102,7 @@ def test_rows_that_could_not_be_built_are_in_no_job_and_say_why() -> None:
     with_lost = Sheet("in place", (*sheet.rows, lost))
     job = table.job("plan-x", ASKED, with_lost, artifacts, PROFILE, 90.0)
     assert len(job.cases) == 3
-    told = table.compared(with_lost, job, ())
+    told = table.compared(with_lost, table.measured(job, ()))
     assert told["lost",].failure == "cannot be built: no" and told["a",].speedup is None
 
 
@@ -125,7 +144,7 @@ def test_where_an_option_failed_the_unfolded_networks_latency_is_known_all_the_s
     with_lost = Sheet("in place", (*sheet.rows, lost))
     job = table.job("plan-x", ASKED, with_lost, artifacts, PROFILE, 90.0)
     journal = [_process(case.case_id, block, n) for n, case in enumerate(job.cases) for block in (1, 2)]
-    told = table.compared(with_lost, job, journal)
+    told = table.compared(with_lost, table.measured(job, journal))
     assert told["lost",].reference_ns == told["a",].reference_ns == 1000.0
     assert told["a",].speedup is not None and told["lost",].speedup is None
 
@@ -149,4 +168,6 @@ def test_an_outlook_says_how_many_networks_and_about_how_long() -> None:
     many = table.outlook([option(f"o{n}", f"{n}") for n in range(60)], "fp32", 90.0)
     assert [part.what for part in many] == ["segments by themselves", "options in place", "the front"]
     assert many[0].processes == 360
+    calibrated = table.outlook([option(f"o{n}", f"{n}") for n in range(60)], "int8", None)
+    assert calibrated[0].networks == table.room(None, table.PROCESS_S) + 1
     assert table.outlook([], "fp32", 90.0) == ()

@@ -146,6 +146,12 @@ def test_settings_are_all_of_devices_runtimes_precisions_and_threads(tmp_path: P
     ]
 
 
+def test_a_runtime_is_asked_for_no_option_that_it_does_not_have() -> None:
+    words = Words("local", model="tiny", method="order", runtime="onnxruntime,torch", precision="fp32", energy="none")
+    both = settings.asked(replace(words, option=("optimization=all",)), (1,), ("plain",), inventory.locate(None))
+    assert [dict(each.options) for _, each in both] == [{"optimization": "all"}, {}]
+
+
 def test_a_precision_goes_to_the_runtimes_that_have_it_and_one_that_none_has_is_a_mistake() -> None:
     words = Words(
         "local", model="tiny", method="order", runtime="onnxruntime,torch", precision="fp32,int8", energy="none"
