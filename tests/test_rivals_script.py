@@ -152,7 +152,7 @@ def test_the_whole_way_on_the_tiny_network(cli: Cli) -> None:
     first = carried()
     assert first.returncode == 0, first.stderr
     table = (cli.folder / "out" / "tiny" / "table.md").read_text()
-    assert all(name in table for name in ("| unfolded |", "| narrow 1 |", "| shallow 1 |", "| continue 1 |"))
+    assert all(name in table for name in ("| unfolded |", "| tiny-pruned0.875 |", "| tiny-shallow |", "| continue 1 |"))
     assert (cli.folder / "out" / "tiny" / "accuracy.png").is_file()
     runs = list((cli.folder / "out" / "tiny").glob("*/*/run.json"))
     assert carried().returncode == 0 and list((cli.folder / "out" / "tiny").glob("*/*/run.json")) == runs
