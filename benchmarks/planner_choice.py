@@ -15,7 +15,7 @@ import time
 
 from benchmarks.figures import Figure
 from harness.planner.choice import front
-from harness.planner.programme import Item, Programme, sure_ns, worthwhile
+from harness.planner.programme import Item, Programme, likely_ns, worthwhile
 
 LAYERS, LONGEST, FORMS = 60, 4, 3
 NETWORKS = 7
@@ -34,7 +34,7 @@ def _timed(what: str, hard: bool) -> Figure:
     networks = [network(random.Random(seed), hard) for seed in range(NETWORKS)]
     seconds, plans = [], []
     for items in networks:
-        reference_ns = 2 * sure_ns(Programme(items).fastest)
+        reference_ns = 2 * likely_ns(Programme(items).fastest)
         began = time.perf_counter()
         plans.append(len(front(items, reference_ns)))
         seconds.append(time.perf_counter() - began)
@@ -70,4 +70,4 @@ def _item(dice: random.Random, first: int, long: int, form: int, hard: bool) -> 
     if hard:
         gain, price = long**2 * (4**form + gain), long * (8**form + price)
     low_ns = 1e4 * gain
-    return Item(f"{first}+{long}:{form}", first, first + long, price, 1.2 * low_ns, low_ns, 1.4 * low_ns)
+    return Item(f"{first}+{long}:{form}", first, first + long, price, low_ns, 1.2 * low_ns, low_ns, 1.4 * low_ns)

@@ -14,11 +14,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.planner.programme import Choice, Item, Programme, price_of, rank, sure_ns
+from harness.planner.programme import Choice, Item, Programme, likely_ns, price_of, rank
 from harness.records.planned import FoldingPlan, Gain, Listing, Prediction, Price
 
 Latencies = NDArray[np.float64]  # logarithms
 
+# Options are taken by the gain that they have with a probability of five in six, not by the lower end of their interval: errors
+# of many average out, and what is not sure of one is sure of a plan of several. A plan's whole interval must lie above 1.
+CAUTION = 0.5  # of an interval's lower half-width
 FLOOR = 0.02  # of the unfolded latency: gains that leave less do not add up any more, and none is predicted below it
 CANDIDATES = 400  # plans that are looked at, before they are thinned to a readable number
 # Correlation of two gains' errors: a reference has about four processes a block (jobs.replicates), so a fifth of each gain's
@@ -28,20 +31,26 @@ APART = math.log(1.01)  # plans nearer to each other in latency are not worth tw
 
 
 def items(listing: Listing, gains: Iterable[Gain], prices: Iterable[Price]) -> tuple[Item, ...]:
-    """Options that surely gain (the whole interval above 0) and have a price; one below 0 is noise, and free."""
+    """Options that most likely gain and have a price; one below 0 is noise, and free."""
     gain_of, price = {gain.option: gain for gain in gains}, {price.option: price.price for price in prices}
     return tuple(
         Item(option.name, option.first, option.after, max(price[option.name], 0.0), *ends, option.removed)
         for option in listing.options
-        if (ends := _ends(gain_of.get(option.name))) and ends[1] > 0 and option.name in price
+        if (ends := _ends(gain_of.get(option.name))) and ends[0] > 0 and option.name in price
     )
 
 
-def _ends(gain: Gain | None) -> tuple[float, float, float] | None:
-    """The best estimate and its interval; None where there is none."""
+def is_likely(gain: Gain) -> bool:
+    """Whether an option most likely gains: only such are taken by plans."""
+    ends = _ends(gain)
+    return ends is not None and ends[0] > 0
+
+
+def _ends(gain: Gain | None) -> tuple[float, float, float, float] | None:
+    """A cautious estimate, the best one and its interval; None where there is none."""
     if gain is None or gain.gain_ns is None or gain.low_ns is None or gain.high_ns is None:
         return None
-    return gain.gain_ns, gain.low_ns, gain.high_ns
+    return gain.gain_ns - CAUTION * (gain.gain_ns - gain.low_ns), gain.gain_ns, gain.low_ns, gain.high_ns
 
 
 # --- what a plan should bring --------------------------------------------------------------------------------------------
@@ -77,25 +86,25 @@ def plan(choice: Sequence[Item], reference_ns: float) -> FoldingPlan:
 
 
 def front(items: Iterable[Item], reference_ns: float, at_least: int = 5, most: int = 10) -> tuple[FoldingPlan, ...]:
-    """Plans that no other beats in both price and sure gain, cheapest first; none where no option pays.
+    """Plans that surely gain and that no other beats in both price and likely gain, cheapest first; none where nothing pays.
 
     At most `most` of them, the cheapest and the fastest always, evenly spread in latency on the log scale and 1 % apart, or
     nearer where there would be fewer than `at_least`.
     """
-    found = unbeaten(items, reference_ns)
-    latencies = np.log([_latency(sure_ns(choice), reference_ns) for choice in found])
+    found = [choice for choice in unbeaten(items, reference_ns) if predicted(choice, reference_ns).speedup_low > 1]
+    latencies = np.log([_latency(likely_ns(choice), reference_ns) for choice in found])
     return tuple(plan(found[place], reference_ns) for place in _spread(latencies, at_least, most))
 
 
 def unbeaten(items: Iterable[Item], reference_ns: float) -> tuple[Choice, ...]:
-    """Choices that no other beats in both price and sure gain, cheapest first; of very many, some of all latencies."""
+    """Choices that no other beats in both price and likely gain, cheapest first; of very many, some of all latencies."""
     programme = Programme(items)
     gains = programme.levels * programme.step_ns
     levels = programme.levels[_even(np.log([_latency(gain, reference_ns) for gain in gains]))]
     found = [*(programme.choice(level) for level in levels), programme.fastest]
     kept: list[Choice] = []
     for choice in sorted(filter(None, found), key=lambda choice: (price_of(choice), *rank(choice))):
-        if not kept or sure_ns(choice) > sure_ns(kept[-1]):
+        if not kept or likely_ns(choice) > likely_ns(kept[-1]):
             kept.append(choice)
     return tuple(kept)
 

@@ -33,9 +33,9 @@ def request(asked: Asked, wanted: Sequence[tuple[str, ...]], basis: PriceBasis) 
     return PricesRequest(asked.model, asked.task, tuple(wanted), tier=tier, data=asked.data)
 
 
-def sure(gains: Sequence[Gain]) -> tuple[tuple[str, ...], ...]:
-    """The options that surely gain, each as a choice of its own: no other is worth a training."""
-    return tuple((gain.option,) for gain in gains if gain.low_ns is not None and gain.low_ns > 0)
+def likely(gains: Sequence[Gain]) -> tuple[tuple[str, ...], ...]:
+    """The options that most likely gain, each as a choice of its own: no other is worth a training."""
+    return tuple((gain.option,) for gain in gains if choice.is_likely(gain))
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,14 @@ Split = tuple[float, float, int]  # price, gain in ns, items
 class Item:
     """An option that pays: it takes the places from `first` up to, and without, `after`, for a `price` of 0 or more.
 
-    Choices are made by `low_ns`, the lower end of the gain's interval, above 0; `gain_ns` and `high_ns` are for predictions.
+    Choices are made by `likely_ns`, a cautious estimate of the gain, above 0; the gain with its interval is for predictions.
     """
 
     option: str
     first: int
     after: int
     price: float
+    likely_ns: float
     gain_ns: float
     low_ns: float
     high_ns: float
@@ -51,9 +52,9 @@ def price_of(choice: Iterable[Item]) -> float:
     return math.fsum(item.price for item in choice)
 
 
-def sure_ns(choice: Iterable[Item]) -> float:
-    """What items gain by the lower ends of their intervals, ns."""
-    return math.fsum(item.low_ns for item in choice)
+def likely_ns(choice: Iterable[Item]) -> float:
+    """What items most likely gain, ns."""
+    return math.fsum(item.likely_ns for item in choice)
 
 
 # --- stage 1: within an interval -----------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ def worthwhile(items: Iterable[Item]) -> tuple[Item, ...]:
         for after in range(first + 1, ends[first] + 1):
             found = [*splits[after - 1], *_split(splits, kept, first, after)]
             kept[first, after] = _unbeaten(at.get((first, after), ()), found)
-            own = [(item.price, item.low_ns, 1) for item in kept[first, after]]
+            own = [(item.price, item.likely_ns, 1) for item in kept[first, after]]
             splits[after] = _least(found + own)[:SPLITS]
     return tuple(item for interval in sorted(kept) for item in kept[interval])
 
@@ -81,7 +82,7 @@ def _split(
 ) -> list[Split]:
     """Splits of an interval whose last item ends with it."""
     return [
-        (price + item.price, gain + item.low_ns, count + 1)
+        (price + item.price, gain + item.likely_ns, count + 1)
         for place in range(first + 1, after)
         for item in kept.get((place, after), ())
         for price, gain, count in splits[place]
@@ -90,14 +91,14 @@ def _split(
 
 def _unbeaten(items: Iterable[Item], splits: Sequence[Split]) -> list[Item]:
     """Items of one interval that neither a split of it nor another of them beats; the first by name of equals."""
-    order = sorted(items, key=lambda item: (item.price, -item.low_ns, item.option))
+    order = sorted(items, key=lambda item: (item.price, -item.likely_ns, item.option))
     unlike = [item for item in order if not any(_beats(split, item) for split in splits)]
-    return [item for place, item in enumerate(unlike) if all(o.low_ns < item.low_ns for o in unlike[:place])]
+    return [item for place, item in enumerate(unlike) if all(o.likely_ns < item.likely_ns for o in unlike[:place])]
 
 
 def _beats(split: Split, item: Item) -> bool:
     price, gain, count = split
-    return gain >= item.low_ns and (price, -gain, count) <= (item.price, -item.low_ns, 1)
+    return gain >= item.likely_ns and (price, -gain, count) <= (item.price, -item.likely_ns, 1)
 
 
 def _least(splits: Iterable[Split]) -> list[Split]:
@@ -144,7 +145,7 @@ class Programme:
     def __init__(self, items: Iterable[Item]) -> None:
         self.items = sorted(worthwhile(items), key=lambda item: (item.after, item.option))
         self.fastest = _fastest(self.items)
-        self.step_ns = sure_ns(self.fastest) / STEPS
+        self.step_ns = likely_ns(self.fastest) / STEPS
         self._places = sorted({place for item in self.items for place in (item.first, item.after)})
 
     @cached_property
@@ -165,7 +166,7 @@ class Programme:
         return rows
 
     def _steps(self, item: Item) -> int:
-        return int(item.low_ns / self.step_ns)
+        return int(item.likely_ns / self.step_ns)
 
     @cached_property
     def levels(self) -> NDArray[np.int64]:
@@ -205,4 +206,4 @@ def _fastest(items: Sequence[Item]) -> Choice:
 
 def rank(choice: Choice) -> tuple[float, float, int, tuple[str, ...]]:
     """Order by gain, most first, then price, then number, then names."""
-    return (-sure_ns(choice), price_of(choice), len(choice), tuple(item.option for item in choice))
+    return (-likely_ns(choice), price_of(choice), len(choice), tuple(item.option for item in choice))

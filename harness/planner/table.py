@@ -2,13 +2,14 @@
 
 (a) Segments by themselves: of every signature the segment as it is and with its option taken, three processes of each, a
     tenth of a second timed: enough for the sign of most gains, in well under a second a process.
-(b) In the whole network: each option that may gain by (a), against the unfolded network, the most profitable first, as many
-    as six blocks hold within the budget. Six and no more: what a table is not sure of the choice does not take.
+(b) In the whole network: options that may gain by (a), the most profitable first, about half of them at a time
+    (`weighing`), in as many networks as six blocks hold within the budget.
 (c) The plans of the front, as whole networks, in blocks of their own, by a run's stopping rule: six blocks or ten.
 
-Where a network has few options (ALL_IN_PLACE), (a) is left out and all are measured in place: that is the truth, and costs
-less than both. For int8 (a) is always left out: a segment has no examples of its own to be calibrated on. Of more options, as
-many are measured in place as the budget holds, first those that take the most off the count of MACs.
+Where a network has few options (ALL_IN_PLACE), (a) is left out and each is measured in place, against the unfolded network:
+that is the truth, and costs less than both. For int8 (a) is always left out: a segment has no examples of its own to be
+calibrated on. Of more options, as many are measured in place as the budget holds, first those that take the most off the
+count of MACs.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from harness import analysis, build, jobs, rows, wire
+import numpy as np
+
+from harness import analysis, build, jobs, rows, stats, wire
 from harness.child import OnProgress
 from harness.compress import client
+from harness.planner import weighing
 from harness.planner.folder import Asked, Kind, Pair, Row, Sheet
 from harness.planner.gains import Compared
 from harness.records import Artifact, Case, Device, Examples, Profile, Rung, digest
 from harness.records.planned import FoldingPlan, Option, Wanted
+from harness.stats import Floats
 
 ALL_IN_PLACE = 16
 BLOCKS = 6  # of whole networks
 SEGMENT_BLOCKS = 3
 _FRONT_LOOKS = (BLOCKS, 10)
-AIM_S, MOST_S = 90.0, 300.0  # of a job: what is asked of a quiet machine, what a busy one may take
+AIM_S, MOST_S = 120.0, 300.0  # of a job: what is asked of a quiet machine, what a busy one may take
 WHOLE_MORE_S = 0.3  # that a process of a whole network takes longer than one of a segment
 PROCESS_S = 1.0  # of a whole network, where none has been measured: start, load, warm-up, spins, timed part
 SEGMENT_S = 0.6  # a process of a segment
@@ -72,6 +77,11 @@ def in_place(options: Iterable[Option]) -> tuple[Pair, ...]:
     return tuple(whole((option.name,)) for option in options)
 
 
+def in_groups(ranked: Sequence[Option], networks: float) -> tuple[Pair, ...]:
+    """Options in the whole network, about half of them at a time (`weighing`), as many networks as there is time for."""
+    return tuple(whole(options) for options in weighing.sets(weighing.apart(ranked), networks))
+
+
 def front(plans: Iterable[FoldingPlan]) -> tuple[Pair, ...]:
     """Each plan as a whole network, against the unfolded one."""
     return tuple(whole(plan.options) for plan in plans)
@@ -84,9 +94,13 @@ def whole(options: tuple[str, ...]) -> Pair:
 
 def room(budget_s: float | None, process_s: float) -> int:
     """How many options six blocks hold within the budget, beside the reference's own processes; one at least."""
-    slots = (AIM_S if budget_s is None else budget_s) / (BLOCKS * process_s)
-    fits = [n for n in range(1, 1000) if n + jobs.replicates(n) <= slots]
+    fits = [n for n in range(1, 1000) if n + jobs.replicates(n) <= slots(budget_s, process_s)]
     return max(fits, default=1)
+
+
+def slots(budget_s: float | None, process_s: float) -> float:
+    """How many processes a block may have, for six blocks to be within the budget."""
+    return (AIM_S if budget_s is None else budget_s) / (BLOCKS * process_s)
 
 
 def process_s(journal: Iterable[wire.Event]) -> float | None:
@@ -116,12 +130,20 @@ def outlook(options: Sequence[Option], precision: str, budget_s: float | None) -
     if not options:
         return ()
     segments = isolated(options) if is_isolated(options, precision) else ()
-    most = room(budget_s, SEGMENT_S + WHOLE_MORE_S if segments else PROCESS_S)
-    many = len(options) if len(options) <= ALL_IN_PLACE else min(len(options), most)
     parts = [_outlook("segments by themselves", 2 * len(segments), SEGMENT_BLOCKS * 2 * len(segments), SEGMENT_S)]
-    for what, n in (("options in place", many), ("the front", min(len(options), FRONT))):
-        parts.append(_outlook(what, n + 1, BLOCKS * (n + jobs.replicates(n)), PROCESS_S))
+    if segments:
+        many = weighing.order(len(weighing.apart(options)), slots(budget_s, SEGMENT_S + WHOLE_MORE_S))
+        parts.append(_outlook("options in place, in groups", many, BLOCKS * many, PROCESS_S))
+    else:
+        most = len(options) if len(options) <= ALL_IN_PLACE else room(budget_s, PROCESS_S)
+        parts.append(_beside("options in place", min(len(options), most)))
+    parts.append(_beside("the front", min(len(options), FRONT)))
     return tuple(part for part in parts if part.networks)
+
+
+def _beside(what: str, networks: int) -> Outlook:
+    """Networks beside the unfolded one, which all are compared with."""
+    return _outlook(what, networks + 1, BLOCKS * (networks + jobs.replicates(networks)), PROCESS_S)
 
 
 def _outlook(what: str, networks: int, processes: int, process_s: float) -> Outlook:
@@ -208,7 +230,7 @@ def job(
     cases = []
     for case_id in dict.fromkeys(each for pair in reversed(pairs) for each in reversed(pair)):
         artifact = artifacts[case_id]
-        many = 0 if sheet.kind == "isolated" else compared.get(case_id, 0)
+        many = compared.get(case_id, 0) if sheet.kind != "isolated" and not is_grouped(sheet) else 0
         cases.append(jobs.job_case(labels[case_id], _case(asked, artifact), artifact, many))
     return wire.Job(
         run=name,
@@ -239,8 +261,27 @@ def measured(job: wire.Job | None, journal: Sequence[wire.Event]) -> analysis.Me
 
 
 def compared(sheet: Sheet, measured: analysis.Measured) -> Mapping[tuple[str, ...], Compared]:
-    """What a job says of each of its comparisons, by the options taken."""
+    """What a job says of each of its comparisons, by the options taken; of groups, what it says of each option in them."""
+    if is_grouped(sheet):
+        lost = next(iter(measured.failed.values()), None)
+        return weighing.compared(latencies_ns(sheet, measured)) or {(): Compared(failure=lost)}
     return {row.pair.options: _compared(row, measured) for row in sheet.rows}
+
+
+def is_grouped(sheet: Sheet) -> bool:
+    """Whether options were measured in place several at a time."""
+    return sheet.kind == "in place" and any(len(row.pair.options) > 1 for row in sheet.rows)
+
+
+def latencies_ns(sheet: Sheet, measured: analysis.Measured) -> Mapping[tuple[str, ...], Floats]:
+    """Of each network of a sheet, by its options (none: what it is held against), a latency in each block that all are in."""
+    cases = {row.pair.options: row.case for row in sheet.live} | {(): next((row.reference for row in sheet.live), None)}
+    live = {options: case for options, case in cases.items() if case and case not in measured.failed}
+    found = {
+        options: stats.by_block(stats.last_attempts(measured.processes.get(case, ()))) for options, case in live.items()
+    }
+    blocks = sorted(set.intersection(*(set(each) for each in found.values()))) if found else []
+    return {options: np.exp([each[block] for block in blocks]) for options, each in found.items()}
 
 
 def _compared(row: Row, measured: analysis.Measured) -> Compared:

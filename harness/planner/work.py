@@ -117,17 +117,19 @@ class Work:
         if reference_ns is None and not self._is_hopeless():
             why = next((each.failure for each in whole.values() if each.failure), "not even two blocks were measured")
             raise DeviceError(f"{self.asked.model} was not measured on {self.asked.device}: {why}")
-        in_place = {options[0]: each for options, each in whole.items()}
+        in_place = {options[0]: each for options, each in whole.items() if options}
         found, correction = gains.gains(listing.options, isolated, in_place)
         return Table(found, correction.slope if correction else None, reference_ns)
 
     def _in_place(self, listing: Listing, isolated: Mapping[str, Compared]) -> Told:
-        """Options in the whole network: those that this job was begun with, else all of few, else what the budget holds."""
+        """Options in the whole network: what this job was begun with, else each of few, else groups, or what has room."""
         own = folder.place(self.own, TABLE, 1)
         if folder.is_begun(own):
             return self.bench.bring(own, "in place", pairs(own))
         worth = gains.worth_a_look(listing.options, isolated)
-        most = len(worth) if len(worth) <= table.ALL_IN_PLACE and not isolated else self._room()
+        if isolated:
+            return self.bench.bring(own, "in place", table.in_groups(worth, self._slots()))
+        most = len(worth) if len(worth) <= table.ALL_IN_PLACE else table.room(self.bench.budget_s, table.PROCESS_S)
         return self.bench.bring(own, "in place", table.in_place(worth[:most]))
 
     def _is_hopeless(self) -> bool:
@@ -135,10 +137,10 @@ class Work:
         rows = folder.load_sheet(folder.place(self.own, TABLE, 1)).rows
         return all(row.reference is not None and row.failure is not None for row in rows)
 
-    def _room(self) -> int:
-        journal = store.events(folder.place(self.own, TABLE, 0), self.asked.runtime)
-        pace_s = table.process_s(journal)
-        return table.room(self.bench.budget_s, table.PROCESS_S if pace_s is None else pace_s + table.WHOLE_MORE_S)
+    def _slots(self) -> float:
+        """Processes of whole networks that a block has room for, by how long those of segments took."""
+        pace_s = table.process_s(store.events(folder.place(self.own, TABLE, 0), self.asked.runtime))
+        return table.slots(self.bench.budget_s, (pace_s or table.SEGMENT_S) + table.WHOLE_MORE_S)
 
     # --- the front ---------------------------------------------------------------------------------------------------
 
@@ -176,8 +178,8 @@ class Work:
     # --- what it costs the network -----------------------------------------------------------------------------------
 
     def _prices(self, listing: Listing, gains: Sequence[Gain]) -> tuple[tuple[Price, ...], Mapping[str, str]]:
-        """What each option costs: counted, or learnt by training, of those that surely gain; and why some have no price."""
-        basis, wanted = self.goal.importance, goals.sure(gains)
+        """What each option costs: counted, or learnt by training, of those that likely gain; and why some have no price."""
+        basis, wanted = self.goal.importance, goals.likely(gains)
         if basis == "count":
             return goals.counted(listing), {}
         unable = _without_bits(listing, wanted) if basis == "entropy" else {}

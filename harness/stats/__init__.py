@@ -58,7 +58,7 @@ from harness.stats.components import components
 from harness.stats.estimates import CONFIDENCE, absent, estimate
 from harness.stats.kinks import LEAST_LINE, Fit, Slope, line
 from harness.stats.ladders import joint
-from harness.stats.processes import RESOLUTION_NS, Floats, Process, last_attempts
+from harness.stats.processes import RESOLUTION_NS, Floats, Process, by_block, last_attempts
 from harness.stats.steady import SHIFT, Change, change, effective, lag1
 from harness.stats.tails import BOUND_SAMPLES, QUANTILE_SAMPLES
 
@@ -80,6 +80,7 @@ __all__ = [
     "Slope",
     "absent",
     "blocks_needed",
+    "by_block",
     "change",
     "clustered",
     "components",

@@ -149,12 +149,50 @@ def test_where_an_option_failed_the_unfolded_networks_latency_is_known_all_the_s
     assert told["a",].speedup is not None and told["lost",].speedup is None
 
 
-def _process(case: str, block: int, seq: int) -> wire.ProcessEvent:
+def groups() -> tuple[Sheet, dict[str, Artifact]]:
+    """A sheet of seven networks that each hold about half of five options."""
+    ranked = [replace(option(f"o{n}", f"{n}"), first=2 * n, after=2 * n + 2) for n in range(5)]
+    pairs = table.in_groups(ranked, 8)
+    cases = {letter: table._case(ASKED, artifact(letter)).case_id for letter in "0123456789ab"[: len(pairs)] + "f"}
+    made = [Row(pair, cases[letter], cases["f"], COST, 1e-7) for pair, letter in zip(pairs, cases, strict=False)]
+    return Sheet("in place", tuple(made)), {cases[letter]: artifact(letter) for letter in cases}
+
+
+def test_of_networks_with_half_of_the_options_each_is_told_what_each_option_gains_and_no_reference_has_replicates() -> (
+    None
+):
+    sheet, artifacts = groups()
+    job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
+    assert {case.replicates for case in job.cases} == {1} and len(job.cases) == 8
+    held = {row.case: len(row.pair.options) for row in sheet.rows}
+    journal = [
+        _process(case.case_id, block, n, 1000 - 20 * held.get(case.case_id, 0))
+        for n, case in enumerate(job.cases)
+        for block in (1, 2, 3)
+    ]
+    told = table.compared(sheet, table.measured(job, journal))
+    assert set(told) == {(f"o{n}",) for n in range(5)}
+    for each in told.values():
+        assert each.reference_ns == pytest.approx(1000.0)
+        assert each.speedup is not None and each.speedup.ratio == pytest.approx(1 / 0.98)
+
+
+def test_groups_of_which_the_unfolded_network_failed_tell_nothing_and_why() -> None:
+    sheet, artifacts = groups()
+    job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
+    failed = wire.FailedEvent(
+        v=1, seq=1, t_ns=1, kind="failed", case_id=sheet.rows[0].reference or "", block=1, replicate=0, attempt=1,
+        cause="crash", detail="signal 9", final=True,
+    )  # fmt: skip
+    assert table.compared(sheet, table.measured(job, [failed])) == {(): table.Compared(failure="crash: signal 9")}
+
+
+def _process(case: str, block: int, seq: int, latency_ns: int = 1000) -> wire.ProcessEvent:
     head = {"v": 1, "seq": 2 * seq + block, "t_ns": 10**9 * (2 * seq + block), "kind": "process", "wall_ns": 9}
     place = {"case_id": case, "block": block, "replicate": 0, "attempt": 1}
     rest = {"import_ns": 1, "load_ns": 1, "contended": False, "steady": True, "artifact_error": 0.0}
     spins = {"spin_before_ns": 100, "spin_after_ns": 102, "effective": {}, "warmup_ns": ()}
-    return wire.ProcessEvent(**head, **place, **rest, **spins, start_ns=(1, 2), latency_ns=(1000, 1000))
+    return wire.ProcessEvent(**head, **place, **rest, **spins, start_ns=(1, 2), latency_ns=(latency_ns, latency_ns))
 
 
 def test_the_pace_of_a_job_is_the_time_from_one_process_to_the_next() -> None:
@@ -165,9 +203,10 @@ def test_the_pace_of_a_job_is_the_time_from_one_process_to_the_next() -> None:
 def test_an_outlook_says_how_many_networks_and_about_how_long() -> None:
     few = table.outlook([option(f"o{n}", f"{n}") for n in range(6)], "fp32", 90.0)
     assert [(part.what, part.networks) for part in few] == [("options in place", 7), ("the front", 6)]
-    many = table.outlook([option(f"o{n}", f"{n}") for n in range(60)], "fp32", 90.0)
-    assert [part.what for part in many] == ["segments by themselves", "options in place", "the front"]
-    assert many[0].processes == 360
+    in_a_row = [replace(option(f"o{n}", f"{n}"), first=2 * n, after=2 * n + 2) for n in range(60)]
+    many = table.outlook(in_a_row, "fp32", 90.0)
+    assert [part.what for part in many] == ["segments by themselves", "options in place, in groups", "the front"]
+    assert (many[0].processes, many[1].networks, many[1].processes) == (360, 12, 72)
     calibrated = table.outlook([option(f"o{n}", f"{n}") for n in range(60)], "int8", None)
     assert calibrated[0].networks == table.room(None, table.PROCESS_S) + 1
     assert table.outlook([], "fp32", 90.0) == ()
