@@ -97,5 +97,5 @@ def _mean(values: Floats) -> Saved:
 
 
 def _as_ratio(saved: Saved, reference_ns: float) -> Compared:
-    ends = (1 / (1 - min(each / reference_ns, _SHARE)) for each in (saved.ns, saved.low, saved.high))
-    return Compared(reference_ns, Speedup(*ends, None))
+    middle, low, high = (1 / (1 - min(each / reference_ns, _SHARE)) for each in (saved.ns, saved.low, saved.high))
+    return Compared(reference_ns, Speedup(middle, low, high, None))
