@@ -39,7 +39,7 @@ MaxDrop = Annotated[
 Budget = Annotated[
     float | None,
     typer.Option(
-        help="Seconds of measuring per job, at most; by default 300, of which options in place aim at 90.", metavar="S"
+        help="Seconds of measuring per job, at most; by default 300, of which options in place aim at 120.", metavar="S"
     ),
 ]
 Threads = Annotated[str | None, typer.Option(help="Of an inference; by default the profile's.", metavar="N[,N]")]
