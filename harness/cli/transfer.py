@@ -24,7 +24,7 @@ def carry_each(
     from harness import report
     from harness.planner import document, transfer
     from harness.progress import narrate
-    from harness.records.planned import Transfer
+    from harness.records.transferred import Transfer
     from harness.report import regrets
 
     with narrate() as tell:

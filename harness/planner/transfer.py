@@ -22,7 +22,8 @@ from harness.planner.goals import Goal, chosen
 from harness.planner.story import Found
 from harness.planner.trials import UNFOLDED, Options, Trial
 from harness.records import Device, digest
-from harness.records.planned import Planned, Regret, Setting, Transfer
+from harness.records.planned import Planned
+from harness.records.transferred import Regret, Setting, Transfer
 
 SCHEMA = 1
 HOME, _FILE = "transfers", "transfer.json"

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from harness.planner import phrases
 from harness.records.planned import FoldingPlan, Gain, Interaction, Listing, Option, Price
 
-SHOWN = 3  # names of a group, before the rest is counted
 FORMS = {
     "plain": "becomes one layer",
     "dense": "becomes one matrix from image to image",
@@ -91,8 +91,8 @@ def _sum(plan: FoldingPlan, told: Told, folded: Sequence[Option], groups: Mappin
     if not total:
         return "Nothing can be folded: no layers of this network could become one."
     rest = [_worded(IN_SUM[reason], len(groups[reason])) for reason in REASONS if reason in groups]
-    what = f"{_share(len(folded), total, 'segment')} folded"
-    speed = f": {_ratio(found.speedup, found.speedup_low, found.speedup_high)} predicted" if folded else ""
+    what = f"{phrases.share(len(folded), total, 'segment')} folded"
+    speed = f": {phrases.ratio(found.speedup, found.speedup_low, found.speedup_high)} predicted" if folded else ""
     return "; ".join([what + speed, *rest]) + "."
 
 
@@ -111,10 +111,10 @@ def _folded(told: Told, option: Option) -> str:
         f"saves {_saved(gain)}{_basis(gain)}" if gain and gain.gain_ns is not None else "what it saves is not known"
     ]
     if option.removed:
-        parts.append(f"{_some(option.removed)} {'goes' if len(option.removed) == 1 else 'go'}")
+        parts.append(f"{phrases.some(option.removed)} {'goes' if len(option.removed) == 1 else 'go'}")
     if price:
         parts.append(f"price {_price(price)}")
-    form = FORMS[option.form].format(dropped=_some(option.dropped))
+    form = FORMS[option.form].format(dropped=phrases.some(option.dropped))
     return f"{_name(option)} {form}: {'; '.join(parts)}."
 
 
@@ -125,7 +125,7 @@ def _basis(gain: Gain) -> str:
 def _price(price: Price) -> str:
     error = "" if price.error is None else f" ± {price.error:.2g}"
     if price.basis == "count":
-        return _count(round(price.price), "activation")
+        return phrases.count(round(price.price), "activation")
     if price.basis == "entropy":
         return f"{price.price:.2g}{error} bits that its activations decide"
     return f"{price.price:.2g}{error} nats of loss after one epoch"
@@ -146,9 +146,9 @@ def _pairs(plan: FoldingPlan, told: Told) -> Iterator[str]:
     """Which pairs of a larger plan surely cost more or less together, of those that were trained."""
     pairs = [each for each in told.interactions if len(each.options) == 2 and set(each.options) < set(plan.options)]
     sure = [f"{' + '.join(each.options)} cost {_excess(each)}" for each in pairs if _is_told(each)]
-    which = f"{_some(sure)} than one by one" if sure else "none surely costs more or less than one by one"
+    which = f"{phrases.some(sure)} than one by one" if sure else "none surely costs more or less than one by one"
     if pairs:
-        yield f"{_count(len(pairs), 'pair')} of its options {'was' if len(pairs) == 1 else 'were'} trained: {which}."
+        yield f"{phrases.count(len(pairs), 'pair')} of its options {'was' if len(pairs) == 1 else 'were'} trained: {which}."
 
 
 def _excess(found: Interaction) -> str:
@@ -208,7 +208,8 @@ def _group(told: Told, reason: str, options: Sequence[Option]) -> str:
     said = REASONS[reason].format(these=these, they="it" if one else "they", s="s" * one)
     size = _loss if reason == "slower" else _size
     ranked = sorted(options, key=lambda option: -abs(_estimate(told.gains.get(option.name))))
-    return f"{said}: {_some([_name(option) + size(told.gains.get(option.name)) + _why(told, option) for option in ranked])}."
+    named = [_name(option) + size(told.gains.get(option.name)) + _why(told, option) for option in ranked]
+    return f"{said}: {phrases.some(named)}."
 
 
 def _why(told: Told, option: Option) -> str:
@@ -233,10 +234,11 @@ def _unmergeable(listing: Listing) -> Iterator[str]:
     for path, reason in listing.left.items():
         groups.setdefault(reason.rstrip("."), []).append(path or "the network")
     ranked = sorted(groups, key=lambda reason: -len(groups[reason]))
-    for reason in ranked[:SHOWN]:
-        yield f"Cannot be merged: {_some(groups[reason])} ({reason})."
-    if rest := ranked[SHOWN:]:
-        yield f"{sum(len(groups[reason]) for reason in rest)} more cannot be merged, for {_count(len(rest), 'other reason')}."
+    for reason in ranked[: phrases.SHOWN]:
+        yield f"Cannot be merged: {phrases.some(groups[reason])} ({reason})."
+    if rest := ranked[phrases.SHOWN :]:
+        many = sum(len(groups[reason]) for reason in rest)
+        yield f"{many} more cannot be merged, for {phrases.count(len(rest), 'other reason')}."
 
 
 # --- noise ---------------------------------------------------------------------------------------------------------------
@@ -255,35 +257,19 @@ def noise(gains: Sequence[Gain], resolution: float | None, device: str) -> str:
     """Which options are undecided, and what the device can tell apart at all; `resolution` None: it was never calibrated."""
     names = undecided(gains)
     known = [gain for gain in gains if gain.low_ns is not None]
-    which = f": {_some(names)}" if names else ""
-    first = f"{_share(len(names), len(known), 'option')} undecided{which}."
+    which = f": {phrases.some(names)}" if names else ""
+    first = f"{phrases.share(len(names), len(known), 'option')} undecided{which}."
     if resolution is None:
         return f"{first} What {device} can tell apart is not known: `harness calibrate --device {device}` measures it."
     return f"{first} By its calibration {device} tells networks apart from {100 * resolution:.2g} % on; less is noise."
 
 
-# --- names and numbers ---------------------------------------------------------------------------------------------------
+# --- gains ---------------------------------------------------------------------------------------------------------------
 
 
 def _name(option: Option) -> str:
     """The segment of an option as its name has it: its first and last layer, or its block."""
     return option.name.partition(":")[0]
-
-
-def _some(names: Sequence[str]) -> str:
-    """a, b and c; of many the first few and how many more."""
-    if len(names) > SHOWN + 1:
-        return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN} more"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'s' * (n != 1)}"
-
-
-def _share(n: int, total: int, word: str) -> str:
-    """1 of 8 segments is; 2 of 8 segments are."""
-    return f"{n} of {_count(total, word)} {'is' if 1 in (n, total) else 'are'}"
 
 
 def _estimate(gain: Gain | None) -> float:
@@ -295,14 +281,6 @@ def _saved(gain: Gain) -> str:
 
 
 def _interval(gain: Gain, sign: float) -> str:
-    """0.35 ms [0.10, 0.60]: in the unit of the largest, to the hundredth of ms or the tenth of µs."""
+    """A gain, or a loss, with its interval."""
     known = [sign * value for value in (gain.gain_ns, gain.low_ns, gain.high_ns) if value is not None]
-    if len(known) < 3:
-        return "an unknown time"
-    middle, low, high = known[0], min(known[1:]), max(known[1:])
-    unit, worth, digits = ("ms", 1e6, 2) if max(map(abs, known)) >= 1e5 else ("µs", 1e3, 1)
-    return f"{middle / worth:.{digits}f} {unit} [{low / worth:.{digits}f}, {high / worth:.{digits}f}]"
-
-
-def _ratio(ratio: float, low: float, high: float) -> str:
-    return f"{ratio:.2f}x [{low:.2f}, {high:.2f}]"
+    return phrases.time(known[0], min(known[1:]), max(known[1:])) if len(known) == 3 else "an unknown time"

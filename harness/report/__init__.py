@@ -35,7 +35,8 @@ from harness.report.papers import Published, published
 from harness.report.table import markdown, show
 
 if TYPE_CHECKING:
-    from harness.records.planned import Planned, Transfer
+    from harness.records.planned import Planned
+    from harness.records.transferred import Transfer
     from harness.report.history import Annotation
     from harness.store import Frames
 

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from harness.findings.views import count
-from harness.records.planned import Regret, Transfer
+from harness.records.transferred import Regret, Transfer
 from harness.report import canvas, style
 from harness.report.plotted import to_csv
 from harness.report.transfers import name, names, shared, untold

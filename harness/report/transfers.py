@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.findings.views import count
-from harness.records.planned import Regret, Setting, Transfer
+from harness.records.transferred import Regret, Setting, Transfer
 from harness.report.text import boxed, printable, unfilled, with_interval
 
 _FACTS = ("device", "runtime", "precision", "threads")

@@ -55,16 +55,16 @@ def test_the_first_sentence_sums_up_what_is_folded_what_it_brings_and_what_is_le
 
 def test_a_folded_segment_says_its_form_what_it_saves_with_its_interval_what_goes_and_its_price():
     assert told(plan(LAST))[1] == (
-        "layer4.1.conv1..layer4.1.conv2 becomes one layer: saves 0.35 ms [0.10, 0.60]; layer4.1.relu1 goes; "
+        "layer4.1.conv1..layer4.1.conv2 becomes one layer: saves 350 µs [100, 600]; layer4.1.relu1 goes; "
         "price 0.012 ± 0.0008 nats of loss after one epoch."
     )
 
 
 def test_of_many_that_would_be_slower_the_worst_are_named_with_their_loss_and_the_rest_are_counted():
     assert told(plan(LAST))[2] == (
-        "Folding these 7 segments would make the network slower: layer4.0.conv1..layer4.0.conv2 by 0.36 ms [0.32, 0.40], "
-        "layer3.1.conv1..layer3.1.conv2 by 0.35 ms [0.31, 0.39], "
-        "layer3.0.conv1..layer3.0.conv2 by 0.34 ms [0.30, 0.38] and 4 more."
+        "Folding these 7 segments would make the network slower: layer4.0.conv1..layer4.0.conv2 by 360 µs [320, 400], "
+        "layer3.1.conv1..layer3.1.conv2 by 350 µs [310, 390], "
+        "layer3.0.conv1..layer3.0.conv2 by 340 µs [300, 380] and 4 more."
     )
     assert len(told(plan(LAST))) == 3
 
@@ -140,7 +140,7 @@ def test_an_option_without_a_price_says_why():
     said = explained(plan(), listing(LAST), [gain(LAST, 350, 250)], (), (), {LAST.name: "seed 0: diverged"})
     assert said[-1] == (
         "Folding this segment would make it faster, but at a price that is not known: "
-        "layer4.1.conv1..layer4.1.conv2 (0.35 ms [0.10, 0.60]) (seed 0: diverged)."
+        "layer4.1.conv1..layer4.1.conv2 (350 µs [100, 600]) (seed 0: diverged)."
     )
 
 

@@ -17,7 +17,8 @@ from harness.planner.folder import Asked, Pair, Row, Sheet
 from harness.planner.goals import Goal
 from harness.planner.trials import UNFOLDED, Trial
 from harness.records import Artifact, Cost, Device, Profile, Speedup
-from harness.records.planned import FoldingPlan, Listing, Planned, Prediction, Regret, Setting, Transfer, Verified
+from harness.records.planned import FoldingPlan, Listing, Planned, Prediction, Verified
+from harness.records.transferred import Regret, Setting, Transfer
 
 COST = Cost(1, 1, 1, 1, 1, 1, 1)
 OWN, OTHER, LOST = ("a:plain",), ("a:plain", "b:tail"), ("c:dense",)

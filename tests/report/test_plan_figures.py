@@ -24,11 +24,9 @@ from harness.records.planned import (
     Option,
     Planned,
     Prediction,
-    Regret,
-    Setting,
-    Transfer,
     Verified,
 )
+from harness.records.transferred import Regret, Setting, Transfer
 from harness.report import gained, planner, plans, regrets, style, transfers
 
 WHOLE = 1e7
