@@ -206,7 +206,8 @@ def protocol(kind: Kind, budget_s: float | None, cooldown_s: float = 0.0) -> wir
     """How a job of this kind is measured: a table in a fixed number of blocks, the front as a run is, until it is decided."""
     usual = wire.Protocol(budget_s=MOST_S if budget_s is None else budget_s, cooldown_s=cooldown_s)
     if kind == "isolated":
-        short = replace(usual, timed_s=_SEGMENT_TIMED_S, warmup_cap_s=0.5, attempts=2)
+        # One attempt: where a neighbour stays, second ones took a third of the time, and segments need to be ranked, no more.
+        short = replace(usual, timed_s=_SEGMENT_TIMED_S, warmup_cap_s=0.5, attempts=1)
         return replace(short, looks=(SEGMENT_BLOCKS,), half_width=_FIXED)
     if kind == "in place":
         return replace(usual, looks=(BLOCKS,), half_width=_FIXED, timed_s=_WHOLE_TIMED_S, attempts=2)

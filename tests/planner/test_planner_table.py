@@ -93,6 +93,7 @@ def test_a_job_of_segments_does_three_blocks_of_one_process_each() -> None:
     sheet, artifacts = rows({"a": "1", "b": "2"}, "isolated")
     job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
     assert job.protocol.looks == (3,) and job.protocol.timed_s < wire.Protocol().timed_s
+    assert job.protocol.attempts == 1
     assert {case.replicates for case in job.cases} == {1}
 
 
