@@ -78,8 +78,14 @@ def in_place(options: Iterable[Option]) -> tuple[Pair, ...]:
 
 
 def in_groups(ranked: Sequence[Option], networks: float) -> tuple[Pair, ...]:
-    """Options in the whole network, about half of them at a time (`weighing`), as many networks as there is time for."""
-    return tuple(whole(options) for options in weighing.sets(weighing.apart(ranked), networks))
+    """Options in the whole network, about half of them at a time (`weighing`), as many networks as there is time for.
+
+    One or two options have no groups to be weighed in: each is by itself.
+    """
+    apart = weighing.apart(ranked)
+    if len(apart) < weighing.LEAST:
+        return in_place(apart)
+    return tuple(whole(options) for options in weighing.sets(apart, networks))
 
 
 def front(plans: Iterable[FoldingPlan]) -> tuple[Pair, ...]:

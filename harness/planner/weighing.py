@@ -19,6 +19,7 @@ from harness.records.planned import Option
 from harness.stats import Floats
 
 ORDERS = (8, 12, 20, 24, 32, 44, 48)  # 1 + a prime that leaves 3 when divided by 4: Paley's construction
+LEAST = 3  # options that make more groups than there are of them
 Options = tuple[str, ...]
 _SHARE = 0.9  # of the reference, at most, that a ratio can say of a gain
 

@@ -178,6 +178,11 @@ def test_of_networks_with_half_of_the_options_each_is_told_what_each_option_gain
         assert each.speedup is not None and each.speedup.ratio == pytest.approx(1 / 0.98)
 
 
+def test_one_or_two_options_are_measured_each_by_itself() -> None:
+    two = [replace(option(f"o{n}", f"{n}"), first=2 * n, after=2 * n + 2) for n in range(2)]
+    assert [pair.options for pair in table.in_groups(two, 99)] == [("o0",), ("o1",)]
+
+
 def test_groups_of_which_the_unfolded_network_failed_tell_nothing_and_why() -> None:
     sheet, artifacts = groups()
     job = table.job("plan-x", ASKED, sheet, artifacts, PROFILE, 90.0)
