@@ -33,13 +33,13 @@ from harness.errors import HarnessError, UsageError
 from harness.inventory import locate
 from harness.planner import rivals, stored
 from harness.records import LadderRequest, Run, Summary
-from harness.records.planned import Planned
+from harness.records.planned import FoldingPlan, Planned
 from harness.report.text import digits, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "examples" / "planned"
-WIDTHS = (0.875, 0.75, 0.625, 0.5)
-METHODS = "planned,shallow,narrow,continue"
+WIDTHS = (0.9375, 0.875, 0.8125, 0.75, 0.5)
+METHODS = ("planned", "shallow", "narrow", "continue")
 _ELSEWHERE = "Give another folder with --out."
 
 
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=OUT, metavar="DIR")
     made.add_argument("--epochs", type=int, default=2, help="that each network is fine-tuned", metavar="N")
     made.add_argument("--budget", type=float, default=600.0, help="of measuring, s", metavar="S")
-    made.add_argument("--without", default="", help="methods to leave out", metavar="X[,X]")
+    made.add_argument("--without", choices=METHODS[1:], nargs="*", default=[], help="what to leave out", metavar="X")
     return made
 
 
@@ -95,12 +95,28 @@ def _sets(said: argparse.Namespace, folder: Path) -> dict[str, tuple[str, ...]]:
 def asked(said: argparse.Namespace, planned: Planned) -> dict[str, Any]:
     """All that a table depends on: words, and the plans of the front."""
     told = {name: getattr(said, name) for name in ("device", "model", "epochs", "budget", "without")}
-    return {**told, "task": _task(said), "plans": [list(plan.options) for plan in planned.front]}
+    plans = [list(plan.options) for plan in built(planned)]
+    return {**told, "task": _task(said), "plans": plans, "meant": list(meant(planned))}
+
+
+def built(planned: Planned) -> list[FoldingPlan]:
+    """The plans of the front, but for those that could not be built or measured."""
+    return [plan for plan in planned.front if plan.failure is None]
+
+
+def meant(planned: Planned) -> tuple[str, ...]:
+    """The options of the starred plan, of the dearest where none has the star."""
+    if planned.chosen is not None:
+        return planned.front[planned.chosen].options
+    return built(planned)[-1].options if built(planned) else ()
 
 
 def kept(file: Path, now: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The option sets that were kept for the same words and plans. Raises UsageError where something changed."""
-    tree = json.loads(file.read_text())
+    try:
+        tree = json.loads(file.read_text())
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged: {error}", _ELSEWHERE) from None
     before = tree.get("asked", {})
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
@@ -109,12 +125,14 @@ def kept(file: Path, now: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def named(planned: Planned, listing: rivals.Listing, order: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The option sets by name: the front first, then the rivals that are no plan of it, of as many blocks as the meant plan."""
-    front = {f"plan {n + 1}": each.options for n, each in enumerate(planned.front)}
-    meant = planned.front[-1 if planned.chosen is None else planned.chosen].options if front else ()
-    others = rivals.rivals(listing, max(1, rivals.touched(listing, meant)), order)
-    known = {frozenset(options) for options in front.values()}  # in any order a plan is the same
-    return {**front, **{name: options for name, options in others.items() if frozenset(options) not in known}}
+    """The option sets by name: the front first, then the rivals, of as many blocks as the meant plan. Equal ones share a name."""
+    front = {f"plan {n + 1}": each.options for n, each in enumerate(planned.front) if each in built(planned)}
+    others = rivals.rivals(listing, max(1, rivals.touched(listing, meant(planned))), order)
+    alike: dict[frozenset[str], list[str]] = {}  # in any order a plan is the same
+    for name, options in (*front.items(), *others.items()):
+        alike.setdefault(frozenset(options), []).append(name)
+    sets = {frozenset(options): options for options in (*others.values(), *front.values())}
+    return {" = ".join(names): sets[options] for options, names in alike.items()}
 
 
 def _plan(said: argparse.Namespace) -> Planned:
@@ -159,7 +177,7 @@ def _bring(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]], folder
 
 
 def _words(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]]) -> list[str]:
-    methods = [name for name in METHODS.split(",") if name not in said.without.split(",")]
+    methods = [name for name in METHODS if name not in said.without]
     recipes = [f"planned.plans={','.join('+'.join(options) for options in sets.values())}"]
     recipes += [f"narrow.widths={','.join(map(str, WIDTHS))}"] if "narrow" in methods else []
     values = {"--device": said.device, "--model": said.model, "--task": said.task, "--method": ",".join(methods)}
@@ -175,7 +193,7 @@ def write(folder: Path, run: Run, sets: Mapping[str, tuple[str, ...]]) -> None:
     """Write the table and the figure. Raises StoreError."""
     found = entrants(run, sets)
     report.draw_accuracy([run], folder / "accuracy.png")
-    parts = [f"# A plan and its rivals: {run.plan.ladders[0].model} on {run.device}", *_wins(run)]
+    parts = [f"# A plan and its rivals: {run.plan.ladders[0].model} on {run.device}", *_wins(run), *as_fast(found, run)]
     parts += ["![accuracy against latency](accuracy.png)", table(found, run)]
     store.write(folder / "table.md", ("\n\n".join(parts) + "\n").encode(), _ELSEWHERE)
     print(f"{folder / 'table.md'}")
@@ -208,9 +226,37 @@ def _wins(run: Run) -> list[str]:
     ]
 
 
+def as_fast(found: Sequence[Entrant], run: Run) -> list[str]:
+    """The narrower networks on either side of the fastest plan: what one of its latency comes to."""
+    measured = [each for each in found if each.row.speedup is not None]
+    plans = [each for each in measured if each.name.startswith("plan ")]
+    widths = sorted((each for each in measured if each.row.method == "narrow"), key=_speed)
+    if not plans or not widths:
+        return []
+    best = max(plans, key=_speed)
+    below, above = ([each for each in widths if (_speed(each) > _speed(best)) is faster] for faster in (False, True))
+    named = " and ".join(_known(each, _examples(run)) for each in (*below[-1:], *above[:1]))
+    return [f"Width at the latency of {_known(best, _examples(run))}: {named}."]
+
+
+def _speed(each: Entrant) -> float:
+    assert each.row.speedup is not None
+    return each.row.speedup.ratio
+
+
+def _known(each: Entrant, examples: int | None) -> str:
+    """plan 1 (1.21x, 97.8 [95.2, 99.0] %)."""
+    accuracy = _accuracy(each.row, examples)
+    return f"{each.name} ({_speed(each):.2f}x{f', {accuracy} %' if accuracy else ''})"
+
+
+def _examples(run: Run) -> int | None:
+    return next((ladder.test_examples for ladder in run.ladders if ladder.test_examples), None)
+
+
 def table(found: Sequence[Entrant], run: Run) -> str:
-    """Every network as a row of Markdown, the fastest last within its kind."""
-    examples = next((ladder.test_examples for ladder in run.ladders if ladder.test_examples), None)
+    """Every network as a row of Markdown, in the order of the run."""
+    examples = _examples(run)
     head = "| network | removed | depth | MMACs | latency ms | speed-up | verdict | accuracy % |"
     lines = [head, "|---|---:|---:|---:|---:|---:|---|---:|"]
     return "\n".join(lines + [_line(each, examples) for each in found])

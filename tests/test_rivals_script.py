@@ -52,21 +52,22 @@ def planned(*front: Sequence[str], chosen: int | None = None) -> Planned:
 # --- the sets --------------------------------------------------------------------------------------------------------
 
 
-def test_a_rival_that_is_a_plan_in_another_order_is_named_once(script: ModuleType) -> None:
+def test_a_rival_that_is_a_plan_in_another_order_shares_its_row(script: ModuleType) -> None:
     """The front is in layer order, rivals by name: features.10 before features.2. The run refuses a plan named twice."""
     everything = tuple(f"features.{n}" for n in range(11))
     sets = script.named(planned(everything, chosen=0), LISTING, ())
-    assert sets["plan 1"] == everything and "fold everything" not in sets
+    (name,) = [name for name, options in sets.items() if options == everything]
+    assert name.startswith("plan 1 = fold everything") and not any(each == "fold everything" for each in sets)
     assert len({frozenset(options) for options in sets.values()}) == len(sets)
 
 
 def test_rivals_are_of_as_many_blocks_as_the_plan_that_is_meant_however_many_options_it_has(script: ModuleType) -> None:
     five = tuple(f"features.{n}" for n in (1, 3, 5, 7, 9))
     sets = script.named(planned(("half",), five, chosen=1), LISTING, ())
-    assert {len(sets[f"random {n}"]) for n in range(1, 6)} == {5} and len(sets["fold everything"]) == 11
+    assert {len(sets[name]) for name in sets if "random" in name} == {5} and len(sets["fold everything"]) == 11
     across = script.named(planned(("half",), five, chosen=0), LISTING, ())
-    assert {len(across[f"random {n}"]) for n in range(1, 6)} == {2}  # one option, two blocks
-    assert len(script.named(planned(), LISTING, ())["deepest first"]) == 1
+    assert {len(across[name]) for name in across if "random" in name} == {2}  # one option, two blocks
+    assert {len(options) for name, options in script.named(planned(), LISTING, ()).items() if "deepest" in name} == {1}
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -91,8 +92,23 @@ def test_a_table_is_of_its_words_and_of_its_plans(script: ModuleType, tmp_path: 
     ):
         with pytest.raises(UsageError, match=f"of other words: {words[0][2:]} changed"):
             script.kept(file, script.asked(said(script, *words), plan))
-    with pytest.raises(UsageError, match="plans changed"):
+    with pytest.raises(UsageError, match="plans, meant changed"):
         script.kept(file, script.asked(said(script), planned(("features.1",))))
+    two = planned(("half",), ("features.1",), chosen=0)
+    file.write_text(json.dumps({"asked": script.asked(said(script), two), "sets": {}}))
+    with pytest.raises(UsageError, match=": meant changed"):  # a target moved the star, by which rivals are as large
+        script.kept(file, script.asked(said(script), replace(two, chosen=1)))
+    file.write_text("{")
+    with pytest.raises(UsageError, match="damaged"):
+        script.kept(file, now)
+
+
+def test_a_plan_that_could_not_be_built_is_neither_trained_nor_what_rivals_are_as_large_as(script: ModuleType) -> None:
+    both = planned(("features.1",), ("half",))
+    lost = replace(both, front=(both.front[0], replace(both.front[1], failure="cannot be built: no")))
+    sets = script.named(lost, LISTING, ())
+    assert "plan 2" not in sets and any(name.startswith("plan 1") for name in sets)
+    assert script.meant(lost) == ("features.1",) and script.asked(said(script), lost)["plans"] == [["features.1"]]
 
 
 def test_a_file_of_an_earlier_program_is_of_other_words(script: ModuleType, tmp_path: Path) -> None:
@@ -136,6 +152,26 @@ def test_a_width_that_wins_over_the_plans_comes_first(script: ModuleType) -> Non
     of_plans = replace(told, numbers={**told.numbers, "ladder": "planned"})
     assert script._wins(replace(won, findings=(of_plans,))) == [f"**{told.cause}** {told.advice}"]
     assert script._wins(replace(won, findings=(told,))) == script._wins(replace(won, findings=())) == []
+
+
+def test_the_widths_on_either_side_of_the_fastest_plan_are_told(script: ModuleType) -> None:
+    run = ladder_of_plans({"plan 1": ("a",), "plan 2": ("b",)})
+    run = replace(run, ladders=tuple(replace(ladder, test_examples=360) for ladder in run.ladders))
+    row = script.entrants(run, {})[1].row
+
+    def entrant(name: str, ratio: float, method: str = "planned") -> object:
+        return script.Entrant(
+            name, replace(row, method=method, speedup=replace(row.speedup, ratio=ratio), accuracy=0.9)
+        )
+
+    plans = [entrant("plan 1", 1.1), entrant("plan 2", 1.2), entrant("random 1", 1.5)]
+    widths = [entrant(f"w{ratio:g}", ratio, "narrow") for ratio in (2.0, 1.15, 1.3, 1.05)]
+    (said,) = script.as_fast([*plans, *widths], run)
+    assert said.startswith("Width at the latency of plan 2 (1.20x, 90.0 [")
+    assert [word for word in said.split() if word.startswith("w")] == ["w1.15", "w1.3"]
+    (nearest,) = script.as_fast([*plans, widths[0]], run)
+    assert "w2 (2.00x" in nearest and " and " not in nearest
+    assert script.as_fast(plans, run) == script.as_fast(widths, run) == []
 
 
 @pytest.mark.slow

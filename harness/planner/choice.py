@@ -9,7 +9,8 @@ reference, whose noise the more options of a plan share, the less it averages ou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,14 +87,20 @@ def plan(choice: Sequence[Item], reference_ns: float) -> FoldingPlan:
 
 
 def front(items: Iterable[Item], reference_ns: float, at_least: int = 5, most: int = 10) -> tuple[FoldingPlan, ...]:
-    """Plans that surely gain and that no other beats in both price and likely gain, cheapest first; none where nothing pays.
+    """Plans that surely gain and that no other such beats in both price and likely gain, cheapest first; none where nothing pays.
 
     At most `most` of them, the cheapest and the fastest always, evenly spread in latency on the log scale and 1 % apart, or
     nearer where there would be fewer than `at_least`.
     """
-    found = [choice for choice in unbeaten(items, reference_ns) if predicted(choice, reference_ns).speedup_low > 1]
+    found = gaining(tuple(items), reference_ns)
     latencies = np.log([_latency(likely_ns(choice), reference_ns) for choice in found])
     return tuple(plan(found[place], reference_ns) for place in _spread(latencies, at_least, most))
+
+
+def gaining(items: Sequence[Item], reference_ns: float) -> tuple[Choice, ...]:
+    """Choices that surely gain, of which no other such beats one in both price and likely gain, cheapest first."""
+    candidates = (*unbeaten(items, reference_ns), *_unbeaten_for_sure(items, reference_ns))
+    return _kept(choice for choice in candidates if predicted(choice, reference_ns).speedup_low > 1)
 
 
 def unbeaten(items: Iterable[Item], reference_ns: float) -> tuple[Choice, ...]:
@@ -102,8 +109,21 @@ def unbeaten(items: Iterable[Item], reference_ns: float) -> tuple[Choice, ...]:
     gains = programme.levels * programme.step_ns
     levels = programme.levels[_even(np.log([_latency(gain, reference_ns) for gain in gains]))]
     found = [*(programme.choice(level) for level in levels), programme.fastest]
+    return _kept(filter(None, found))
+
+
+def _unbeaten_for_sure(items: Sequence[Item], reference_ns: float) -> Iterator[Choice]:
+    """Choices by the lower ends of gains: one that likely gains more, and is sure of nothing, hides none of them."""
+    named = {item.option: item for item in items}
+    sure = [replace(item, likely_ns=item.low_ns) for item in items if item.low_ns > 0]
+    for choice in unbeaten(sure, reference_ns):
+        yield tuple(named[item.option] for item in choice)
+
+
+def _kept(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    """Those that no other beats in both price and likely gain, cheapest first."""
     kept: list[Choice] = []
-    for choice in sorted(filter(None, found), key=lambda choice: (price_of(choice), *rank(choice))):
+    for choice in sorted(choices, key=lambda choice: (price_of(choice), *rank(choice))):
         if not kept or likely_ns(choice) > likely_ns(kept[-1]):
             kept.append(choice)
     return tuple(kept)

@@ -69,10 +69,10 @@ def _learnt(one: Priced) -> Learnt | None:
 
 
 def reaching(items: Sequence[Item], reference_ns: float, speedup: float | None) -> FoldingPlan | None:
-    """The cheapest plan whose predicted speed-up reaches the target; None without a target, or where none does."""
+    """The cheapest plan that surely gains and is predicted to reach the target; None without a target, or where none is."""
     if speedup is None:
         return None
-    plans = (choice.plan(each, reference_ns) for each in choice.unbeaten(items, reference_ns))
+    plans = (choice.plan(each, reference_ns) for each in choice.gaining(items, reference_ns))
     able = [plan for plan in plans if plan.predicted.speedup >= speedup]
     return min(able, key=lambda plan: (plan.price, -plan.predicted.speedup), default=None)
 
@@ -105,8 +105,12 @@ def _reached(place: int, plan: FoldingPlan, target: float) -> str:
 
 
 def _too_slow(planned: Planned, target: float) -> str:
-    best = max((choice.speedup(plan) for plan in planned.front if plan.verified), default=1.0)
-    return f"no plan reaches {target:g}x on {planned.device}: the fastest is {best:.3f}x"
+    measured = [choice.speedup(plan) for plan in planned.front if plan.verified]
+    if measured:
+        why = f"the fastest is {max(measured):.3f}x"
+    else:
+        why = "none was measured" if planned.front else "nothing surely gains there"
+    return f"no plan reaches {target:g}x on {planned.device}: {why}"
 
 
 def _too_dear(front: Sequence[FoldingPlan], drop: float) -> str:

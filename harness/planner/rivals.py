@@ -5,6 +5,7 @@ Each is a set of options of the same network, made, trained and measured as a pl
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -18,21 +19,20 @@ def rivals(listing: Listing, many: int, order: Sequence[str] = (), seed: int = 0
     """Return option names by rival, for plans of `many` folded blocks; `order` has activations, first out first.
 
     fold everything, MACs greedy, deepest first, EASIER's order (where an order is given), random 1 to 5, uniform block drop
-    (every other residual block). Of choices that come out alike the first stays; one of nothing is none.
+    (every other residual block). Choices at random differ from each other, and are fewer where there are not so many; others may
+    come out alike. One of nothing is none.
     """
     every = whole_blocks(listing)
-    draw = random.Random(seed)
     few = min(many, len(every))
     found = {
         "fold everything": every,
         "MACs greedy": sorted(every, key=_macs_added)[:few],
         "deepest first": every[len(every) - few :],
         "EASIER's order": _in_order(every, order)[:few],
-        **{f"random {n + 1}": draw.sample(every, few) for n in range(RANDOM)},
+        **{f"random {n + 1}": drawn for n, drawn in enumerate(_drawn(every, few, seed))},
         "uniform block drop": _blocks(listing)[1::2],
     }
-    named = {name: tuple(sorted(option.name for option in options)) for name, options in found.items() if options}
-    return {name: options for name, options in named.items() if options not in _before(named, name)}
+    return {name: tuple(sorted(_names(options))) for name, options in found.items() if options}
 
 
 def request(model: str, task: str) -> OptionsRequest:
@@ -82,6 +82,21 @@ def _blocks(listing: Listing) -> list[Option]:
     return [option for option in listing.options if option.form == "skip"]
 
 
+def _drawn(every: Sequence[Option], few: int, seed: int) -> list[list[Option]]:
+    """Choices of so many, each once: RANDOM of them, or all that there are."""
+    draw = random.Random(seed)
+    found: list[list[Option]] = []
+    while len(found) < min(RANDOM, math.comb(len(every), few)):
+        one = draw.sample(every, few)
+        if all(set(_names(one)) != set(_names(other)) for other in found):
+            found.append(one)
+    return found
+
+
+def _names(options: Sequence[Option]) -> list[str]:
+    return [option.name for option in options]
+
+
 def _macs_added(option: Option) -> tuple[int, str]:
     return option.macs_after - option.macs_before, option.name
 
@@ -91,8 +106,3 @@ def _in_order(options: Sequence[Option], order: Sequence[str]) -> list[Option]:
     place = {name: at for at, name in enumerate(order)}
     able = [option for option in options if all(name in place for name in option.removed)]
     return sorted(able, key=lambda option: max(place[name] for name in option.removed))
-
-
-def _before(named: dict[str, Names], name: str) -> list[Names]:
-    names = list(named)
-    return [named[other] for other in names[: names.index(name)]]

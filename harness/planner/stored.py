@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from harness.records import Device, LadderRequest, Plan
 from harness.records.planned import Planned
 
 METHOD = "planned"
+USUAL = Path("results")  # where results lie if nothing else is said
 
 
 def resolve(planned: Sequence[tuple[Device, Plan]], results: Path) -> tuple[tuple[Device, Plan], ...]:
@@ -69,7 +71,7 @@ def _ladder(request: LadderRequest, device: Device, plan: Plan, results: Path) -
     if request.method != METHOD or request.recipe.get("plans"):
         return request
     stored = newest(device.name, plan, request, results)
-    command = _command(device.name, plan, request)
+    command = _command(device.name, plan, request, results)
     if stored is None:
         raise UsageError(
             f"method planned: there is no plan of {_about(device.name, plan, request)}", f"Make one: {command}"
@@ -86,10 +88,13 @@ def _about(device: str, plan: Plan, request: LadderRequest) -> str:
     return f"{request.model} on {device} ({setting}, batch {plan.batch})"
 
 
-def _command(device: str, plan: Plan, request: LadderRequest) -> str:
-    words = ["harness plan", f"--device {device}", f"--model {request.model}", f"--task {request.task}"]
-    words += [f"--runtime {plan.runtimes[0]}", f"--precision {plan.precisions[0]}", f"--threads {plan.threads}"]
-    words += [f"--batch {plan.batch}"] if plan.batch != 1 else []
-    words += [f"--data {request.data}"] if request.data else []
-    words += [f"--option {key}={value}" for key, value in _options(plan).items()]
-    return " ".join(words + ([f"--tune {','.join(plan.tune)}"] if plan.tune else []))
+def _command(device: str, plan: Plan, request: LadderRequest, results: Path) -> str:
+    """What plans for just that."""
+    said = {"--device": device, "--model": request.model, "--task": request.task, "--runtime": plan.runtimes[0]}
+    said |= {"--precision": plan.precisions[0], "--threads": str(plan.threads)}
+    said |= {"--batch": str(plan.batch)} if plan.batch != 1 else {}
+    said |= {"--data": request.data} if request.data else {}
+    said |= {"--tune": ",".join(plan.tune)} if plan.tune else {}
+    said |= {"--results": str(results)} if results != USUAL else {}
+    options = [word for key, value in _options(plan).items() for word in ("--option", f"{key}={value}")]
+    return shlex.join(["harness", "plan", *(word for pair in said.items() for word in pair), *options])

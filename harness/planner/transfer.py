@@ -70,9 +70,16 @@ def transfer(
     story.end_again(found)
     short = [setting(asked) for each, (_, asked) in zip(found, places, strict=True) if _is_short(each.planned, goal)]
     looked_up = all(each.looked_up for each in found) and not any(measured for _, measured in columns)
-    return Carried(
-        kept, own, looked_up, tuple(dict.fromkeys(said for each in found for said in each.said)), tuple(short)
-    )
+    return Carried(kept, own, looked_up, _said(found, [_name(asked) for _, asked in places]), tuple(short))
+
+
+def _said(found: Sequence[Found], names: Sequence[str]) -> tuple[str, ...]:
+    """What is to be known of the plans, each once; what is not of all of them says of which."""
+    whose: dict[str, list[str]] = {}
+    for each, name in zip(found, names, strict=True):
+        for said in each.said:
+            whose.setdefault(said, []).append(name)
+    return tuple(said if len(named) == len(found) else f"{', '.join(named)}: {said}" for said, named in whose.items())
 
 
 def _is_short(planned: Planned, goal: Goal) -> bool:

@@ -39,6 +39,8 @@ IN_SUM = {
     "unmeasured": "{n} {are} not measured",
 }
 
+SENTENCES = 6  # about folded segments
+
 Places = tuple[int, int]
 
 
@@ -74,7 +76,7 @@ def explained(
     groups = _left(told, folded)
     return (
         _sum(plan, told, folded, groups),
-        *(_folded(told, option) for option in folded),
+        *_folds(told, folded),
         *_together(plan, told),
         *_pairs(plan, told),
         *(_group(told, reason, groups[reason]) for reason in REASONS if reason in groups),
@@ -102,6 +104,18 @@ def _worded(template: str, n: int) -> str:
 
 
 # --- what is folded ------------------------------------------------------------------------------------------------------
+
+
+def _folds(told: Told, folded: Sequence[Option]) -> Iterator[str]:
+    """A sentence per folded segment, in the network's order; of many those that save most, and one for the others."""
+    if len(folded) <= SENTENCES:
+        yield from (_folded(told, option) for option in folded)
+        return
+    ranked = sorted(folded, key=lambda option: -_estimate(told.gains.get(option.name)))
+    first, others = ranked[: SENTENCES - 1], ranked[SENTENCES - 1 :]
+    yield from (_folded(told, option) for option in folded if option in first)
+    named = [_name(option) + _size(told.gains.get(option.name)) for option in others]
+    yield f"The {len(others)} others save less each: {phrases.some(named)}."
 
 
 def _folded(told: Told, option: Option) -> str:

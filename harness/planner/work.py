@@ -116,7 +116,11 @@ class Work:
         reference_ns = next((each.reference_ns for each in whole.values() if each.reference_ns is not None), None)
         if reference_ns is None and not self._is_hopeless():
             why = next((each.failure for each in whole.values() if each.failure), "not even two blocks were measured")
-            raise DeviceError(f"{self.asked.model} was not measured on {self.asked.device}: {why}")
+            folder.set_aside(folder.place(self.own, TABLE, 1))  # else it would be said for ever
+            raise DeviceError(
+                f"{self.asked.model} was not measured on {self.asked.device}: {why}",
+                "The same command measures it anew.",
+            )
         in_place = {options[0]: each for options, each in whole.items() if options}
         found, correction = gains.gains(listing.options, isolated, in_place)
         return Table(found, correction.slope if correction else None, reference_ns)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.findings.views import count
+from harness.findings.views import count, series
 from harness.records.transferred import Regret, Setting, Transfer
 from harness.report.text import boxed, printable, unfilled, with_interval
 
@@ -65,30 +65,32 @@ def untold(regret: Regret) -> bool:
 
 
 def told(transfer: Transfer) -> Iterator[str]:
-    """What the matrix means, that which costs most first; what is the same plan by name is said once."""
+    """What the matrix means, that which costs most first; of settings with the same plan the first stands for all."""
     called = names(transfer.settings)
     foreign = [each for each in transfer.regrets if each.of != each.on]
     yield from _unfolded(transfer, called)
-    yield from _costs(sorted(foreign, key=lambda each: -(each.ratio or 0.0)), called)
-    near = [f"{called[each.of]} on {called[each.on]} {_ratio(each)}" for each in foreign if untold(each)]
+    yield from (f"the same network: the plans of {alike}" for alike in _alike(called, foreign))
+    first = [each for each in foreign if transfer.plans.index(transfer.plans[each.of]) == each.of]
+    yield from _costs(sorted(first, key=lambda each: -(each.ratio or 0.0)), called)
+    near = [f"{called[each.of]} on {called[each.on]} {_ratio(each)}" for each in first if untold(each)]
     if near:
         yield f"not told apart from the plan made there: {', '.join(near)}"
-    alike = list(_alike(called, foreign))
-    if alike:
-        yield f"the same network: the plans of {'; '.join(alike)}"
-    for each in foreign:
+    for each in first:
         if each.failure:
             yield f"the plan made for {called[each.of]} was not measured on {called[each.on]}: {each.failure}"
 
 
 def _alike(called: Sequence[str], foreign: Sequence[Regret]) -> Iterator[str]:
-    """Pairs of settings whose plans come to the same, each pair once where it is so on both."""
+    """Settings whose plans come to the same wherever they were measured, then pairs of which that is so on one alone."""
     same = {(each.of, each.on) for each in foreign if each.verdict == "same" and each.low is None}
+    groups: list[list[int]] = []
+    for place in range(len(called)):
+        home = [group for group in groups if all({(place, at), (at, place)} <= same for at in group)]
+        home[0].append(place) if home else groups.append([place])
+    yield from (series([called[place] for place in group]) for group in groups if len(group) > 1)
     for of, on in sorted(same):
         if (on, of) not in same:
             yield f"{called[of]} and {called[on]} (on {called[on]})"
-        elif of < on:
-            yield f"{called[of]} and {called[on]}"
 
 
 def _unfolded(transfer: Transfer, called: Sequence[str]) -> Iterator[str]:
@@ -118,17 +120,24 @@ def _ratio(regret: Regret) -> str:
 
 
 def _table(transfer: Transfer, console: Console) -> Table:
+    """A row per setting that was measured on, a column per plan: settings with the same plan share one."""
     glyphs, box = boxed(console)
     table = Table(box=box, pad_edge=False)
     called = names(transfer.settings)
-    table.add_column("plan made for", overflow="fold")
-    table.add_column("folds", justify="right")
-    for each in called:
-        table.add_column(f"on {each}", justify="right", overflow="fold")
-    for of, label in enumerate(called):
-        row = [each for each in transfer.regrets if each.of == of]
-        table.add_row(label, str(len(transfer.plans[of])), *(_cell(each, glyphs.null) for each in row))
+    plans = [*dict.fromkeys(transfer.plans)]
+    table.add_column("measured on", no_wrap=True)
+    for plan in plans:
+        whose = [each for each, own in zip(called, transfer.plans, strict=True) if own == plan]
+        table.add_column(f"{_heading(whose)}\n{count(len(plan), 'fold')}", justify="right")
+    found = {(each.of, each.on): _cell(each, glyphs.null) for each in transfer.regrets}
+    for on, label in enumerate(called):
+        table.add_row(label, *(found[transfer.plans.index(plan), on] for plan in plans))
     return table
+
+
+def _heading(whose: Sequence[str]) -> str:
+    """Of which settings a plan is."""
+    return f"plan of {whose[0]}" + (f" and {count(len(whose) - 1, 'other')}" if len(whose) > 1 else "")
 
 
 def _cell(regret: Regret, null: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.planner import goals
 from harness.planner.choice import fastest, front, items, predicted, reaching, unbeaten
 from harness.planner.programme import STEPS, Item, Programme, likely_ns, price_of, worthwhile
 from harness.records.made import Cost
@@ -142,6 +143,24 @@ def test_a_front_of_a_large_network_is_ten_plans_spread_evenly_from_the_cheapest
     latencies = [math.log(REFERENCE - likely_ns(by_name(listed, plan))) for plan in plans]
     steps = [one - other for one, other in itertools.pairwise(latencies)]
     assert max(steps) <= 2.5 * (latencies[0] - latencies[-1]) / 9
+
+
+def test_an_unsure_option_that_likely_gains_more_does_not_hide_one_that_surely_gains():
+    """Both do something to one segment at one price: the unsure one by itself is no plan, the sure one is."""
+    unsure = Item("plain", 0, 2, 1.0, 8 * US, 20 * US, -4 * US, 44 * US, ("relu",))
+    sure = Item("dense", 0, 2, 1.0, 7 * US, 8 * US, 6 * US, 10 * US, ("relu",))
+    assert front([unsure], REFERENCE) == ()
+    assert [plan.options for plan in front([unsure, sure], REFERENCE)] == [("dense",)]
+    assert goals.reaching([unsure], REFERENCE, 1.01) is None  # nor is it built for a target
+    assert goals.reaching([unsure, sure], REFERENCE, 1.005).options == ("dense",)
+
+
+@given(networks)
+def test_a_front_of_options_of_which_some_are_unsure_holds_sure_plans_alone(listed):
+    doubtful = [replace(each, low_ns=-each.low_ns) if place % 2 else each for place, each in enumerate(listed)]
+    plans = front(doubtful, REFERENCE)
+    assert all(plan.predicted.speedup_low > 1 for plan in plans)
+    assert bool(plans) >= any(each.low_ns > 0 for each in doubtful)
 
 
 @given(networks)

@@ -44,6 +44,8 @@ def test_a_plan_that_failed_reaches_no_target_and_is_not_the_fastest() -> None:
     goal = Goal(speedup=1.5)
     assert goals.chosen((FAILED, a_plan(1.4)), goal) is None
     assert said(goal, FAILED, a_plan(1.4)) == "no plan reaches 1.5x on local: the fastest is 1.400x"
+    assert said(goal, FAILED) == "no plan reaches 1.5x on local: none was measured"
+    assert said(goal) == "no plan reaches 1.5x on local: nothing surely gains there"
 
 
 @pytest.mark.parametrize(

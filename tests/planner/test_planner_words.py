@@ -60,6 +60,18 @@ def test_a_folded_segment_says_its_form_what_it_saves_with_its_interval_what_goe
     )
 
 
+def test_of_many_folded_segments_those_that_save_most_have_a_sentence_each_and_the_others_one():
+    gains = [gain(each, 10 * (place + 1), 5) for place, each in enumerate(RESNET)]
+    said = told(plan(*RESNET), gains=gains)
+    assert [line.split("..")[0] for line in said[1:6]] == [f"{block}.conv1" for block in BLOCKS[3:]]
+    assert said[6] == (
+        "The 3 others save less each: layer2.0.conv1..layer2.0.conv2 (30.0 µs [25.0, 35.0]), "
+        "layer1.1.conv1..layer1.1.conv2 (20.0 µs [15.0, 25.0]) and layer1.0.conv1..layer1.0.conv2 (10.0 µs [5.0, 15.0])."
+    )
+    six = told(plan(*RESNET[:6]), gains=gains)
+    assert [line.split("..")[0] for line in six[1:7]] == [f"{block}.conv1" for block in BLOCKS[:6]]
+
+
 def test_of_many_that_would_be_slower_the_worst_are_named_with_their_loss_and_the_rest_are_counted():
     assert told(plan(LAST))[2] == (
         "Folding these 7 segments would make the network slower: layer4.0.conv1..layer4.0.conv2 by 360 µs [320, 400], "

@@ -102,7 +102,9 @@ def test_without_plans_the_command_that_makes_them_is_told(tmp_path: Path) -> No
         UsageError, match=r"no plan of tiny on local \(onnxruntime, fp32, 1 thread, batch 1\)"
     ) as caught:
         stored.resolve(asked("local", "planned"), tmp_path)
-    assert "harness plan --device local --model tiny --task tiny --runtime onnxruntime" in (caught.value.hint or "")
+    hint = caught.value.hint or ""
+    assert "harness plan --device local --model tiny --task tiny --runtime onnxruntime" in hint
+    assert hint.endswith(f"--results {tmp_path}")  # else the plan would lie where the run does not look
 
 
 def test_a_plan_that_folds_nothing_says_so(tmp_path: Path) -> None:

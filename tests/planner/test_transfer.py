@@ -12,7 +12,7 @@ from harness import analysis, inventory, wire
 from harness.cli import settings
 from harness.errors import StoreError, UsageError
 from harness.plan import Words
-from harness.planner import table, transfer, trials
+from harness.planner import story, table, transfer, trials
 from harness.planner.folder import Asked, Pair, Row, Sheet
 from harness.planner.goals import Goal
 from harness.planner.trials import UNFOLDED, Trial
@@ -239,3 +239,14 @@ def test_the_newest_whole_job_that_has_all_choices_is_looked_up(tmp_path: Path) 
     found = trials.newest(own, folder.TRIALS, [OWN, OTHER])
     assert found is not None and found.own.name == "001"
     assert trials.newest(own, folder.TRIALS, [LOST]) is None and trials.newest(own, folder.TRANSFER, [OWN]) is None
+
+
+def test_what_is_said_of_some_plans_names_their_settings_and_what_is_of_all_is_said_once() -> None:
+    def found(*said: str) -> story.Found:
+        return story.Found(None, Path("x"), False, said)  # type: ignore[arg-type]
+
+    said = transfer._said(
+        [found("new kernel", "2 of 6 blocks"), found("new kernel"), found("new kernel")], ["a", "b", "c"]
+    )
+    assert said == ("new kernel", "a: 2 of 6 blocks")
+    assert transfer._said([found("old"), found("old"), found()], ["a", "b", "c"]) == ("a, b: old",)

@@ -294,10 +294,9 @@ def test_the_matrix_is_told_in_words_what_costs_most_first() -> None:
     words = told(replace(made, regrets=(made.regrets[0], dear, *made.regrets[2:])))
     assert words == [
         "nothing is folded for onnxruntime: no plan surely gained there",
+        "the same network: the plans of litert and torch",
         "the plan made for onnxruntime costs litert 1.20x [1.10, 1.30]",
         "the plan made for onnxruntime costs torch 1.10x [1.06, 1.15]",
-        "the plan made for torch costs onnxruntime 1.10x [1.06, 1.15]",
-        "the same network: the plans of litert and torch",
         "the plan made for litert was not measured on onnxruntime: cannot be built",
     ]
 
@@ -348,3 +347,24 @@ def test_the_matrix_is_a_table_on_a_terminal() -> None:
     transfers.show(transfer(settings(4)), ("measured anew: kernel",), Console(file=text, width=140))
     assert "resnet18: plans of 4 settings (local onnxruntime), each measured on all of them" in text.getvalue()
     assert "1.10 [1.06, 1.15]" in text.getvalue() and "measured anew: kernel" in text.getvalue()
+
+
+def test_settings_with_the_same_plan_share_a_column_and_are_told_of_once() -> None:
+    """Of ten settings nine may come to one plan: forty-five pairs would say it."""
+    four, folded = settings(4), (("a:plain",), ("b:plain",), ("a:plain",), ("a:plain",))
+    regrets = tuple(
+        Regret(of, on, 1.0, None, None, "same")
+        if folded[of] == folded[on]
+        else Regret(of, on, 1.1, 1.06, 1.15, "slower")
+        for of in range(4)
+        for on in range(4)
+    )
+    made, text = replace(transfer(four), plans=folded, regrets=regrets), io.StringIO()
+    one, two, three, last = transfers.names(four)
+    assert told(made) == [
+        f"the same network: the plans of {one}, {three} and {last}",
+        f"the plan made for {one} costs {two} 1.10x [1.06, 1.15]",
+        *(f"the plan made for {two} costs {each} 1.10x [1.06, 1.15]" for each in (one, three, last)),
+    ]
+    transfers.show(made, (), Console(file=text, width=140))
+    assert f"plan of {one} and 2 others" in text.getvalue() and text.getvalue().count("plan of") == 2
