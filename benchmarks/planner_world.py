@@ -32,6 +32,7 @@ from harness.records.planned import Planned
 
 FORMS = "plain"  # what the literature's choices are of: activations removed, layers merged
 _CACHE_GB = 24  # a row of ResNets is more than the usual cap holds
+_COMPARED = 5  # blocks: two tell a ratio, and neighbours may take the other half of the machine meanwhile
 _SAME = Speedup(1.0, None, None, "same")
 
 
@@ -89,9 +90,16 @@ class World:
 
     def budget(self, networks: int, blocks: int) -> float:
         """Seconds that hold so many blocks of so many networks, by the pace of the table's last job; a usual job's at least."""
+        return max(table.MOST_S, self._seconds(networks, blocks))
+
+    def _enough(self, networks: int, budget_s: float | None) -> float | None:
+        """A job's budget; where this world has a small one, that, or as much as a comparison takes."""
+        return budget_s if self.budget_s is None else max(self.budget_s, self._seconds(networks, _COMPARED))
+
+    def _seconds(self, networks: int, blocks: int) -> float:
         paces = (table.process_s(store.events(each, "onnxruntime")) for each in folder.places(self.own, folder.TABLE))
         pace_s = next((pace for pace in reversed([*paces]) if pace is not None), table.PROCESS_S)
-        return max(table.MOST_S, blocks * (networks + jobs.replicates(networks)) * pace_s)
+        return blocks * (networks + jobs.replicates(networks)) * pace_s
 
     def trial(self, part: str, sets: Sequence[Options], budget_s: float | None = None) -> Trial | str:
         """Measure option sets against the unfolded network, in one job with blocks of its own; or say why there is none."""
@@ -101,7 +109,7 @@ class World:
         device = inventory.device("local", self.place / "inventory.yaml")
         try:
             with _environment(self.place):
-                found = trials.trial(self.own, device, wanted, _say, self.budget_s or budget_s, again=True)
+                found = trials.trial(self.own, device, wanted, _say, self._enough(len(wanted), budget_s), again=True)
         except HarnessError as error:
             self.keep(part, {"failure": error.message})
             return error.message

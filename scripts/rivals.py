@@ -74,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=OUT, metavar="DIR")
     made.add_argument("--epochs", type=int, default=2, help="that each network is fine-tuned", metavar="N")
     made.add_argument("--budget", type=float, default=600.0, help="of measuring, s", metavar="S")
+    shares = {"type": float, "nargs": "+", "default": list(WIDTHS), "metavar": "W"}
+    made.add_argument(
+        "--widths", help="shares of the channels to keep; a ladder ends where two come to one network", **shares
+    )
     made.add_argument("--without", choices=METHODS[1:], nargs="*", default=[], help="what to leave out", metavar="X")
     return made
 
@@ -94,7 +98,7 @@ def _sets(said: argparse.Namespace, folder: Path) -> dict[str, tuple[str, ...]]:
 
 def asked(said: argparse.Namespace, planned: Planned) -> dict[str, Any]:
     """All that a table depends on: words, and the plans of the front."""
-    told = {name: getattr(said, name) for name in ("device", "model", "epochs", "budget", "without")}
+    told = {name: getattr(said, name) for name in ("device", "model", "epochs", "budget", "widths", "without")}
     plans = [list(plan.options) for plan in built(planned)]
     return {**told, "task": _task(said), "plans": plans, "meant": list(meant(planned))}
 
@@ -179,7 +183,7 @@ def _bring(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]], folder
 def _words(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]]) -> list[str]:
     methods = [name for name in METHODS if name not in said.without]
     recipes = [f"planned.plans={','.join('+'.join(options) for options in sets.values())}"]
-    recipes += [f"narrow.widths={','.join(map(str, WIDTHS))}"] if "narrow" in methods else []
+    recipes += [f"narrow.widths={','.join(map(str, said.widths))}"] if "narrow" in methods else []
     values = {"--device": said.device, "--model": said.model, "--task": said.task, "--method": ",".join(methods)}
     values |= {"--step": 1000, "--budget-epochs": said.epochs, "--budget": f"{said.budget:.0f}", "--energy": "none"}
     words = [word for flag, value in values.items() if value is not None for word in (flag, str(value))]

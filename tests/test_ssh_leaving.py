@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,16 @@ from harness.transport.ssh import Ssh
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-def press(after_s: float) -> None:
-    """Ctrl-C, in a while."""
-    threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT)).start()
+@contextlib.contextmanager
+def pressed(after_s: float) -> Iterator[None]:
+    """Ctrl-C, in a while; never after the block, where it would end whoever runs the tests."""
+    timer = threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def test_patience_begins_when_the_link_is_lost_not_when_it_was_asked(sshd: Sshd) -> None:
@@ -43,8 +51,7 @@ def test_patience_begins_when_the_link_is_lost_not_when_it_was_asked(sshd: Sshd)
 def test_who_is_interrupted_leaves_no_channel_that_two_speak_on(sshd: Sshd) -> None:
     link = Link("board", address(sshd))
     link.ask("looking", lambda session: session.home)
-    with pytest.raises(KeyboardInterrupt):
-        press(0.3)
+    with pytest.raises(KeyboardInterrupt), pressed(0.3):
         link.ask("dawdling", lambda session: time.sleep(30))
     began = time.monotonic()
     assert link.ask("looking", lambda session: session.home) and time.monotonic() - began < 2
@@ -64,8 +71,7 @@ def test_an_agent_that_is_being_started_is_ended_with_whoever_started_it(
     job = board.job(["sleep", "sleep"], SLEEPY)
     board.line.python = str(slow)
     board.line.look(board.bundle)
-    with pytest.raises(KeyboardInterrupt), jobs.stopped_on_interruption(board.line, job):
-        press(after_s)
+    with pytest.raises(KeyboardInterrupt), pressed(after_s), jobs.stopped_on_interruption(board.line, job):
         board.line.start(board.bundle, job)
         time.sleep(30)
     time.sleep(1.5)

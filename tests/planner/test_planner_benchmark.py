@@ -125,7 +125,8 @@ def test_a_suite_comes_to_its_end_on_the_tiny_network_and_keeps_what_each_job_sa
         figures = by_name(planner.measured(own, replace(BARS, jobs=1)))
         drawn = planner.drawn(own)
     assert len(figures) == 8 and figures["the same words again"].ok and figures["table"].measured.endswith(" s")
-    assert "not measured" not in (figures["folding every block"].measured, drawn[0].measured, drawn[-1].measured)
+    for figure in (figures["folding every block"], drawn[0], drawn[-1]):
+        assert figure.measured != "not measured", figure
     kept = json.loads((tmp_path / "planner-tiny.json").read_text())
     assert {"plan", "job 1", "choices", "best again"} <= kept.keys() and kept["plan"]["gains"]
     assert all(choice["ratio"] > 0 and choice["options"] for choice in kept["choices"]["choices"])
