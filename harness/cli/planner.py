@@ -226,7 +226,7 @@ def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_j
 
     from harness.compress import client
     from harness.findings.views import count
-    from harness.planner import table
+    from harness.planner import outlook
     from harness.progress import narrate
     from harness.report import plans
 
@@ -234,14 +234,14 @@ def _outlook(asked: Sequence[tuple[Device, Asked]], budget_s: float | None, as_j
     for machine, each in asked:
         with narrate() as tell:
             listing = client.options(each.request, tell)
-        outlook = table.outlook(listing.options, each.precision, budget_s)
+        parts = outlook.expected(listing.options, each.precision, budget_s)
         where = {"device": machine.name, "runtime": each.runtime, "precision": each.precision, "threads": each.threads}
-        told.append({**where, "listing": asdict(listing), "outlook": [asdict(part) for part in outlook]})
+        told.append({**where, "listing": asdict(listing), "outlook": [asdict(part) for part in parts]})
         if not as_json:
             if len(asked) > 1:
                 print(f"{machine.name} {each.runtime} {each.precision}, {count(each.threads, 'thread')}:")
             plans.show_options(listing.options, console())
-            for part in outlook:
+            for part in parts:
                 print(f"{part.what}: {part.networks} networks, {part.processes} processes, about {part.seconds:.0f} s")
     if as_json:
         print_json(told[0] if len(told) == 1 else told)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -39,8 +39,6 @@ AIM_S, MOST_S = 120.0, 300.0  # of a job: what is asked of a quiet machine, what
 WHOLE_MORE_S = 0.3  # that a process of a whole network takes longer than one of a segment
 PROCESS_S = 1.0  # of a whole network, where none has been measured: start, load, warm-up, spins, timed part
 SEGMENT_S = 0.6  # a process of a segment
-BUILD_S = 1.5  # a network made, folded, proved, built
-FRONT = 5  # plans of a front, as a guess
 _FIXED = 1e-6  # a half-width that no number of blocks reaches
 _SEGMENT_TIMED_S, _WHOLE_TIMED_S = 0.1, 0.2  # timed; processes differ by more than what a longer stretch would tell
 _UNFOLDED = Wanted("whole")
@@ -119,41 +117,6 @@ def process_s(journal: Iterable[wire.Event]) -> float | None:
 def blocks(kind: Kind) -> int:
     """How many blocks a job of this kind is to have, at least."""
     return SEGMENT_BLOCKS if kind == "isolated" else BLOCKS
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What one job would measure, and about how long that would take, building included."""
-
-    what: str
-    networks: int
-    processes: int
-    seconds: float
-
-
-def outlook(options: Sequence[Option], precision: str, budget_s: float | None) -> tuple[Outlook, ...]:
-    """The jobs of a table that nothing is known of yet; how many plans the front will have is a guess."""
-    if not options:
-        return ()
-    segments = isolated(options) if is_isolated(options, precision) else ()
-    parts = [_outlook("segments by themselves", 2 * len(segments), SEGMENT_BLOCKS * 2 * len(segments), SEGMENT_S)]
-    if segments:
-        many = weighing.order(len(weighing.apart(options)), slots(budget_s, SEGMENT_S + WHOLE_MORE_S))
-        parts.append(_outlook("options in place, in groups", many, BLOCKS * many, PROCESS_S))
-    else:
-        most = len(options) if len(options) <= ALL_IN_PLACE else room(budget_s, PROCESS_S)
-        parts.append(_beside("options in place", min(len(options), most)))
-    parts.append(_beside("the front", min(len(options), FRONT)))
-    return tuple(part for part in parts if part.networks)
-
-
-def _beside(what: str, networks: int) -> Outlook:
-    """Networks beside the unfolded one, which all are compared with."""
-    return _outlook(what, networks + 1, BLOCKS * (networks + jobs.replicates(networks)), PROCESS_S)
-
-
-def _outlook(what: str, networks: int, processes: int, process_s: float) -> Outlook:
-    return Outlook(what, networks, processes, networks * BUILD_S + processes * process_s)
 
 
 # --- building ------------------------------------------------------------------------------------------------------

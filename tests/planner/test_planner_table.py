@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import jobs, wire
-from harness.planner import table
+from harness.planner import outlook, table
 from harness.planner.folder import Asked, Row, Sheet
 from harness.records import Artifact, Cost, Device, Profile
 from harness.records.planned import Option
@@ -207,12 +207,12 @@ def test_the_pace_of_a_job_is_the_time_from_one_process_to_the_next() -> None:
 
 
 def test_an_outlook_says_how_many_networks_and_about_how_long() -> None:
-    few = table.outlook([option(f"o{n}", f"{n}") for n in range(6)], "fp32", 90.0)
+    few = outlook.expected([option(f"o{n}", f"{n}") for n in range(6)], "fp32", 90.0)
     assert [(part.what, part.networks) for part in few] == [("options in place", 7), ("the front", 6)]
     in_a_row = [replace(option(f"o{n}", f"{n}"), first=2 * n, after=2 * n + 2) for n in range(60)]
-    many = table.outlook(in_a_row, "fp32", 90.0)
+    many = outlook.expected(in_a_row, "fp32", 90.0)
     assert [part.what for part in many] == ["segments by themselves", "options in place, in groups", "the front"]
     assert (many[0].processes, many[1].networks, many[1].processes) == (360, 12, 72)
-    calibrated = table.outlook([option(f"o{n}", f"{n}") for n in range(60)], "int8", None)
+    calibrated = outlook.expected([option(f"o{n}", f"{n}") for n in range(60)], "int8", None)
     assert calibrated[0].networks == table.room(None, table.PROCESS_S) + 1
-    assert table.outlook([], "fp32", 90.0) == ()
+    assert outlook.expected([], "fp32", 90.0) == ()
