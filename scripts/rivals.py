@@ -259,10 +259,10 @@ def _examples(run: Run) -> int | None:
 
 
 def table(found: Sequence[Entrant], run: Run) -> str:
-    """Every network as a row of Markdown, in the order of the run."""
+    """Every network as a row of Markdown, in the order of the run; the figure has the rungs' numbers."""
     examples = _examples(run)
-    head = "| network | removed | depth | MMACs | latency ms | speed-up | verdict | accuracy % |"
-    lines = [head, "|---|---:|---:|---:|---:|---:|---|---:|"]
+    head = "| network | rung | removed | depth | MMACs | latency ms | speed-up | verdict | accuracy % |"
+    lines = [head, "|---|---:|---:|---:|---:|---:|---:|---|---:|"]
     return "\n".join(lines + [_line(each, examples) for each in found])
 
 
@@ -271,7 +271,16 @@ def _line(each: Entrant, examples: int | None) -> str:
     ratio = with_interval(row.speedup.ratio, row.speedup.low, row.speedup.high) if row.speedup else ""
     macs = "" if row.macs is None else digits(row.macs / 1e6)
     latency = "" if row.latency_ns is None else f"{row.latency_ns.median / 1e6:.3f}"
-    cells = (each.name, row.removed, row.depth, macs, latency, ratio, row.speedup.verdict if row.speedup else "")
+    cells = (
+        each.name,
+        row.rung,
+        row.removed,
+        row.depth,
+        macs,
+        latency,
+        ratio,
+        row.speedup.verdict if row.speedup else "",
+    )
     return "| " + " | ".join("" if cell is None else str(cell) for cell in (*cells, _accuracy(row, examples))) + " |"
 
 

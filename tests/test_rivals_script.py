@@ -140,9 +140,9 @@ def test_every_network_has_a_row_under_the_name_of_its_choice(script: ModuleType
     rows = script.entrants(run, sets)
     assert [each.name for each in rows][:4] == ["unfolded", "plan 1", "fold everything", "planned 3"]
     table = script.table(rows, run).splitlines()
-    assert len(table) == 2 + len(rows) and table[0].startswith("| network | removed | depth |")
-    assert table[3].startswith("| plan 1 |") and "| faster |" in table[3] and "1.14 [1.12, 1.16]" in table[3]
-    assert all(line.count("|") == 9 for line in table)
+    assert len(table) == 2 + len(rows) and table[0].startswith("| network | rung | removed | depth |")
+    assert table[3].startswith("| plan 1 | 1 |") and "| faster |" in table[3] and "1.14 [1.12, 1.16]" in table[3]
+    assert all(line.count("|") == 10 for line in table)
 
 
 def test_a_width_that_wins_over_the_plans_comes_first(script: ModuleType) -> None:

@@ -5,8 +5,9 @@
                                  with the front      | with the front, if   |
                                                      | a run has energies   |
 
-Every method has a colour and a marker of its own, the same in all figures; the controls are black and hollow. Full
-depth, which all ladders share, is drawn once. A front joins what nothing else beats in both, by point estimates.
+Every method has a colour and a marker of its own, the same in all figures; the controls are black and hollow. A thin line
+joins the rungs of a ladder; plans, which do not build on one another, have numbers instead. Full depth, which all ladders
+share, is drawn once. A front joins what nothing else beats in both, by point estimates.
 Intervals are thin and pale, and have caps, since few test examples make them long: of latency the median's, of accuracy
 Wilson's, or one standard deviation where there are several seeds. Methods of equal depth are set aside by up to
 `dots.SPREAD` of a layer, which the axis says; rungs without latency or energy are named below theirs. What is plotted lies
@@ -92,8 +93,7 @@ def _row(
         tradeoff.panel(axes, table, looks, each)
     tradeoff.scale(grid[0], table)
     for axes, each in zip(grid, against, strict=True):
-        if each.front:
-            tradeoff.name_front(axes, table, looks, each)
+        tradeoff.number(axes, table, looks, each)
 
 
 def _title(runs: Sequence[Run], places: Sequence[tuple[str, str]]) -> list[str]:
@@ -128,7 +128,7 @@ def _key(table: Sequence[Dot], looks: Mapping[str, style.Look]) -> Iterator[Line
     for name in sorted(_names(table), key=lambda name: control[name]):
         colour, marker, line = looks[name]
         face = tradeoff.face(control[name], colour)
-        label = f"{name} (control)" if control[name] else name
+        label = name + " (control)" * control[name] + ", rungs numbered" * style.is_unordered(name)
         yield Line2D([], [], color=colour, marker=marker, linestyle=line, lw=0.9, mfc=face, label=style.plain(label))
     yield Line2D([], [], linestyle="none", label="full depth", **tradeoff.FULL)
     if any(dot.front or dot.energy_front for dot in table):

@@ -103,7 +103,8 @@ def looks(names: Sequence[str]) -> Mapping[str, style.Look]:
     found = list(dict.fromkeys(names))
     if len(found) > len(style.LADDERS):
         return style.of_methods(found)
-    return dict(zip(found, style.LADDERS, strict=False))
+    looks = zip(found, style.LADDERS, strict=False)
+    return {name: (*look[:2], "" if style.is_unordered(name) else look[2]) for name, look in looks}
 
 
 def crowded(looks: Mapping[str, style.Look]) -> bool:

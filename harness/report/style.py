@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from matplotlib.patheffects import withStroke
 
-LineStyle = Literal["-", "--", "-.", ":"] | tuple[int, tuple[int, ...]]
+LineStyle = Literal["-", "--", "-.", ":", ""] | tuple[int, tuple[int, ...]]  # "": none
 Look = tuple[str, str, LineStyle]  # colour, marker, line
 
 # Okabe and Ito's palette (2008): told apart with every kind of colour vision. Yellow is too light for lines.
@@ -48,15 +48,16 @@ METHODS: Mapping[str, Look] = {
     "smallest-gradients": ("#999933", "*", ":"),
     "random": (GREY, "d", ":"),
     "order": ("#661100", "8", "-."),
+    "planned": ("#44AA99", "D", ""),
     "shallow": (BLACK, "D", ":"),
     "narrow": (BLACK, "s", ":"),
     "continue": (BLACK, "o", ":"),
 }
 OTHERS: Sequence[Look] = (
-    *(("#44AA99", "p", "-"), ("#AA4499", "o", "--"), ("#DDAA33", "^", "-.")),
+    *(("#AA4499", "o", "--"), ("#DDAA33", "^", "-.")),
     *(("#4477AA", "v", ":"), ("#CC6677", "s", (0, (5, 1, 1, 1)))),
 )
-_MORE = ("D", "X", "P", "<", ">", "d", "8")  # markers of unknown names from the sixth on
+_MORE = ("D", "X", "P", "<", ">", "d", "8", "p", "*")  # markers of unknown names from the fifth on
 
 RC: Any = {  # keys and values are matplotlib's
     "font.family": "sans-serif",
@@ -109,16 +110,30 @@ def plain(text: str) -> str:
 def of_methods(names: Sequence[str]) -> dict[str, Look]:
     """A look for each ladder, by name: that of its method, or one that is left for a name that nobody knows.
 
-    After the last of OTHERS their colours come again with other markers: no two of 40 names look alike.
+    A ladder of a recipe (`narrow-378f35`) has its method's look where it is the only one of that method. After the last of
+    OTHERS their colours come again with other markers: no two of 40 names look alike.
     """
-    unknown = [name for name in names if name not in METHODS]
-    return {name: METHODS[name] if name in METHODS else _other(unknown.index(name)) for name in names}
+    methods = [_method(name) for name in names]
+    alone = {name for name, method in zip(names, methods, strict=True) if methods.count(method) == 1}
+    known = {name for name in names if name in METHODS or (name in alone and _method(name) in METHODS)}
+    unknown = [name for name in names if name not in known]
+    return {name: METHODS[_method(name)] if name in known else _other(unknown.index(name), name) for name in names}
 
 
-def _other(n: int) -> Look:
+def _method(name: str) -> str:
+    """The method of a ladder, whose name may end in the digest of a recipe."""
+    return name if name in METHODS else name.rpartition("-")[0]
+
+
+def is_unordered(name: str) -> bool:
+    """Whether a ladder's rungs stand each for itself: then no line joins them, and each is numbered."""
+    return _method(name) in METHODS and not METHODS[_method(name)][2]
+
+
+def _other(n: int, name: str) -> Look:
     colour, marker, line = OTHERS[n % len(OTHERS)]
     round_ = n // len(OTHERS)
-    return (colour, marker, line) if round_ == 0 else (colour, _MORE[(round_ - 1) % len(_MORE)], line)
+    return colour, marker if round_ == 0 else _MORE[(round_ - 1) % len(_MORE)], "" if is_unordered(name) else line
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:

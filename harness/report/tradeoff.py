@@ -2,6 +2,7 @@
 
 axis(table, ...)   what a panel is against: places of dots, words below it, whose front is drawn
 panel(...)         dots with a thin line per method, pale intervals, and the front behind them
+number(...)        numbers of rungs on the front, and of those that no line joins
 scale(...)         the accuracies that all panels of a row share
 """
 
@@ -163,14 +164,16 @@ def _front(axes: Axes, table: Sequence[Dot], against: Against) -> None:
         axes.plot(xs, ys, marker="o", ms=13, linestyle="none", color=FRONT["color"], mew=0, zorder=0.5)
 
 
-def name_front(axes: Axes, table: Sequence[Dot], looks: Mapping[str, style.Look], against: Against) -> None:
-    """Write the numbers of the rungs on the front, above it to the left, where nothing can be; where they have room.
+def number(axes: Axes, table: Sequence[Dot], looks: Mapping[str, style.Look], against: Against) -> None:
+    """Write the numbers of rungs on the front, then of those that no line joins, above them to the left, where they have room.
 
     To be called when the axes have their limits.
     """
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "va": "bottom", "zorder": 7}
+    front = reversed(list(values.front(table, against.front))) if against.front else ()  # the most accurate ones first
+    alone = (dot for dot in table if dot.rung and style.is_unordered(dot.name) and against.place(dot) is not None)
     named: list[tuple[float, float]] = []
-    for dot in reversed(list(values.front(table, against.front or "latency"))):  # the most accurate ones first
+    for dot in dict.fromkeys((*front, *alone)):
         spot = (against.place(dot) or 0.0, 100 * dot.accuracy)
         across, up = axes.transAxes.inverted().transform(axes.transData.transform(spot))
         if all(abs(across - x) > _NUMBER[0] or abs(up - y) > _NUMBER[1] for x, y in named):

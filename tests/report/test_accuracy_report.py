@@ -79,6 +79,31 @@ def test_no_two_methods_that_there_are_share_a_look():
     assert style.of_methods(["mine", "yours"])["mine"] != style.of_methods(["mine", "yours"])["yours"]
 
 
+def test_a_ladder_of_a_recipe_looks_like_its_method_where_it_is_the_only_one():
+    assert style.of_methods(["narrow-378f35"])["narrow-378f35"] == style.METHODS["narrow"]
+    looks = style.of_methods(["easier", "easier-aaaaaa", "planned-aaaaaa", "planned-bbbbbb", "mine-cccccc"])
+    assert looks["easier"] == style.METHODS["easier"] and len(set(looks.values())) == 5
+    assert [name for name, look in looks.items() if not look[2]] == ["planned-aaaaaa", "planned-bbbbbb"]
+
+
+def test_no_line_joins_plans_which_do_not_build_on_one_another_and_each_has_its_number():
+    made = example_methods.run(("easier", "order"))
+    plans = {"order": "planned"}
+    ladders = tuple(replace(ladder, name=plans.get(ladder.name, ladder.name)) for ladder in made.ladders)
+    cases = tuple(replace(row, ladder=plans.get(row.ladder, row.ladder)) for row in made.cases)
+    table = dots.dots([replace(made, ladders=ladders, cases=cases)])
+    with mpl.rc_context(style.RC):
+        axes = accuracy._figure([made], table).axes[0]
+    colour = style.METHODS["planned"][0]
+
+    def course(colour: str) -> list[str]:
+        return [line.get_linestyle() for line in axes.lines if line.get_color() == colour and len(line.get_xdata()) > 2]
+
+    assert course(colour) == ["None"] and course(style.METHODS["easier"][0]) == ["-"]
+    numbered = {int(text.get_text()) for text in axes.texts if text.get_color() == colour}
+    assert numbered and numbered <= {dot.rung for dot in table if dot.name == "planned"}
+
+
 def test_nothing_that_is_written_lies_on_something_else_that_is(figure):
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)

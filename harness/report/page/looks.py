@@ -26,7 +26,7 @@ _PATHS: Mapping[str, str] = {  # matplotlib's markers, as Vega has them: within 
     "8": "M.45,-1.1L1.1,-.45V.45L.45,1.1H-.45L-1.1,.45V-.45L-.45,-1.1Z",
     "*": "M0,-1.3L.31,-.43H1.24L.49,.13L.76,1.05L0,.5L-.76,1.05L-.49,.13L-1.24,-.43H-.31Z",
 }
-_DASHES: Mapping[str, tuple[int, ...]] = {"-": (1, 0), "--": (6, 3), "-.": (7, 3, 1, 3), ":": (2, 3)}
+_DASHES: Mapping[str, tuple[int, ...]] = {"-": (1, 0), "--": (6, 3), "-.": (7, 3, 1, 3), ":": (2, 3), "": (0, 9)}
 
 
 @dataclass(frozen=True)
