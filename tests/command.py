@@ -35,7 +35,10 @@ class Cli:
         )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "harness", *words]
+        return self.begin(sys.executable, "-m", "harness", *words)
+
+    def begin(self, *command: str) -> subprocess.Popen[str]:
+        """Another command in the same place."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=self.folder, env=self.env, stdout=pipe, stderr=pipe, text=True, start_new_session=True

@@ -178,7 +178,7 @@ def test_the_widths_on_either_side_of_the_fastest_plan_are_told(script: ModuleTy
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_whole_way_on_the_tiny_network(cli: Cli) -> None:
-    done = cli("plan", "--device", "local", "--model", "tiny", "--forms", "plain,tail", "--budget", "60")
+    done = cli("plan", "--device", "local", "--model", "tiny", "--forms", "plain,tail", "--budget", "40")
     assert done.code == 0, done.err
     words = ("--device", "local", "--model", "tiny", "--epochs", "1", "--budget", "20", "--out", "out")
     words += ("--widths", "0.5")  # of a network so small all come to one

@@ -14,7 +14,7 @@ from command import Cli, Done
 from harness import content
 
 ASKED = ("plan", "--device", "local", "--model", "tiny", "--forms", "tail")
-WORDS = (*ASKED, "--budget", "60")
+WORDS = (*ASKED, "--budget", "20")  # a front that is not decided would take any longer one whole
 NOTHING = '''"""One convolution and a classifier behind an activation: nothing to fold."""
 
 from torch import nn

@@ -120,8 +120,11 @@ def test_a_suite_that_breaks_off_leaves_the_others_and_the_page_alone(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_suite_comes_to_its_end_on_the_tiny_network_and_keeps_what_each_job_said(tmp_path: Path) -> None:
-    with world("tiny", "tiny", "tiny", budget_s=30.0, data=tmp_path) as own:
+def test_a_suite_comes_to_its_end_on_the_tiny_network_and_keeps_what_each_job_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "CHANCES", 3)
+    with world("tiny", "tiny", "tiny", budget_s=15.0, data=tmp_path) as own:
         figures = by_name(planner.measured(own, replace(BARS, jobs=1)))
         drawn = planner.drawn(own)
     assert len(figures) == 8 and figures["the same words again"].ok and figures["table"].measured.endswith(" s")

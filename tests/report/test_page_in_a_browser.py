@@ -44,6 +44,13 @@ def open_page(chrome, file):
         yield found
 
 
+@pytest.fixture
+def still_page(open_page):
+    """All figures are drawn: nothing moves below a click any more, on a busy machine either."""
+    open_page.draw_all()
+    return open_page
+
+
 def shown(page):
     return page.locator("#table tbody tr:visible")
 
@@ -100,8 +107,8 @@ def test_a_figure_has_the_points_of_the_rows_that_are_left(open_page):
     expect(points).to_have_count(before)
 
 
-def test_a_column_sorts_by_numbers_both_ways_with_what_is_missing_last(open_page):
-    page = open_page.page
+def test_a_column_sorts_by_numbers_both_ways_with_what_is_missing_last(still_page):
+    page = still_page.page
     head = page.locator("#table th", has_text="weights")
     for direction, reverse in (("ascending", False), ("descending", True)):
         head.get_by_role("button").click()
@@ -154,11 +161,11 @@ def test_what_is_copied_is_csv_of_the_rows_shown_in_their_order(chrome, file):
         assert {line["device"] for line in lines} == {"local", EVIL}
 
 
-def test_what_is_saved_is_the_same_csv(open_page):
-    with open_page.page.expect_download() as got:
-        open_page.page.get_by_role("button", name="Save as CSV").click()
+def test_what_is_saved_is_the_same_csv(still_page):
+    with still_page.page.expect_download() as got:
+        still_page.page.get_by_role("button", name="Save as CSV").click()
     lines = list(csv.DictReader(io.StringIO(got.value.path().read_text())))
-    assert len(lines) == sum(len(run.cases) for run in RUNS) and open_page.errors() == []
+    assert len(lines) == sum(len(run.cases) for run in RUNS) and still_page.errors() == []
 
 
 def test_the_table_says_what_the_figures_say_where_scripts_do_not_run(chrome, file):
@@ -304,8 +311,8 @@ def test_a_link_to_nothing_does_no_harm(chrome, file, hash_):
         assert shown(found.page).count() and found.errors() == []
 
 
-def test_a_link_is_followed_as_often_as_it_is_clicked(open_page):
-    page = open_page.page
+def test_a_link_is_followed_as_often_as_it_is_clicked(still_page):
+    page = still_page.page
     link = page.locator("#table td a").first
     finding = page.locator(link.get_attribute("href"))
     for _ in range(2):

@@ -130,7 +130,7 @@ def figure_of(made: Planned) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("hard", HARD)
 def test_every_word_of_a_plans_figure_lies_within_it(hard: str) -> None:
-    figure_of(HARD[hard])
+    assert figure_of(HARD[hard])  # which looks at each
 
 
 def test_a_glance_tells_how_many_folds_would_make_it_slower_and_how_many_would_not() -> None:
@@ -251,7 +251,7 @@ def settings(many: int, device: str = "local") -> list[Setting]:
 def test_every_word_of_a_matrix_lies_within_it(many: int, device: str) -> None:
     made = settings(many, device)
     with mpl.rc_context(style.RC):
-        drawn(regrets._figure(transfer([*made[:-1], replace(made[-1], device="another-" + device)])))
+        assert drawn(regrets._figure(transfer([*made[:-1], replace(made[-1], device="another-" + device)])))
 
 
 def test_a_matrix_tells_each_ratio_with_its_interval_what_is_the_same_and_what_is_not_told_apart() -> None:
