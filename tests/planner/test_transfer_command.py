@@ -14,7 +14,8 @@ from harness import inventory
 from harness.planner import folder, trials
 from harness.planner.trials import UNFOLDED
 
-ASKED = ("plan", "--device", "local", "--model", "tiny", "--forms", "tail", "--threads", "1,2", "--transfer")
+NETWORK = ("--device", "local", "--model", "tiny", "--forms", "tail")
+ASKED = ("plan", *NETWORK, "--threads", "1,2", "--transfer", "--budget", "20")
 PATIENCE_S = 850
 
 
