@@ -35,9 +35,9 @@ class Cli:
         )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return self.begin(sys.executable, "-m", "harness", *words)
+        return self.spawn(sys.executable, "-m", "harness", *words)
 
-    def begin(self, *command: str) -> subprocess.Popen[str]:
+    def spawn(self, *command: str) -> subprocess.Popen[str]:
         """Another command in the same place."""
         pipe = subprocess.PIPE
         return subprocess.Popen(

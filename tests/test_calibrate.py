@@ -266,7 +266,7 @@ calibrate.start(Path("results"), device, "empty", 1.0, None, tell, equals=2)
 @pytest.mark.timeout(900)
 def test_a_calibration_that_was_killed_goes_on_and_measures_no_job_twice(cli: Cli) -> None:
     """Asked for as little as there is, of two equal networks a job instead of ten; killed in the second job, resumed."""
-    with cli.begin(sys.executable, "-c", BEGUN) as begun:
+    with cli.spawn(sys.executable, "-c", BEGUN) as begun:
         assert begun.stderr is not None
         for line in begun.stderr:
             if "job 2" in line:
