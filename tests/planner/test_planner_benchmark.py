@@ -124,7 +124,7 @@ def test_a_suite_comes_to_its_end_on_the_tiny_network_and_keeps_what_each_job_sa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "CHANCES", 3)
-    with world("tiny", "tiny", "tiny", budget_s=15.0, data=tmp_path) as own:
+    with world("tiny", "tiny", "tiny", budget_s=45.0, data=tmp_path) as own:
         figures = by_name(planner.measured(own, replace(BARS, jobs=1)))
         drawn = planner.drawn(own)
     assert len(figures) == 8 and figures["the same words again"].ok and figures["table"].measured.endswith(" s")
