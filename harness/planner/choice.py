@@ -182,7 +182,12 @@ def is_faster(plan: FoldingPlan) -> bool:
 
 def _loses_at_most(plan: FoldingPlan, drop: float) -> bool:
     loss = lost(plan)
-    return loss is not None and loss <= drop
+    return loss is not None and is_within(loss, drop)
+
+
+def is_within(loss: float, drop: float) -> bool:
+    """Whether a loss of accuracy is no more than allowed; one that is just that, but for what floats add to it, is not."""
+    return loss <= drop + 1e-9
 
 
 def lost(plan: FoldingPlan) -> float | None:

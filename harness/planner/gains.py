@@ -171,17 +171,22 @@ def _gain(name: str, alone: Compared | None, whole: Compared | None, others: Cor
 def worth_a_look(options: Sequence[Option], isolated: Mapping[str, Compared]) -> tuple[Option, ...]:
     """The options to be measured in place, the most profitable first: those that may gain, as measured by themselves.
 
-    What could not be measured by itself comes after them, in the order of what it takes off the count of MACs. At least as many
-    as a slope needs, though nothing seems to gain.
+    What has no life of its own comes after them, in the order of what it takes off the count of MACs; what failed by itself is
+    left out, for it would take down every group that holds it, unless there is nothing else. At least as many as a slope needs,
+    though nothing seems to gain.
     """
-    found = {option.name: saved(isolated.get(option.signature, Compared())) for option in options}
+    alone = {option.name: isolated.get(option.signature, Compared()) for option in options}
+    found = {name: saved(each) for name, each in alone.items()}
     ranked = [(each, option) for option in options if (each := found[option.name]) is not None]
     ranked.sort(key=lambda pair: (-pair[0].ns, pair[1].name))
-    unknown = [option for option in options if found[option.name] is None]
-    unknown.sort(key=lambda option: (option.macs_after - option.macs_before, option.name))
+    rest = sorted(
+        (option for option in options if found[option.name] is None),
+        key=lambda option: (option.macs_after - option.macs_before, option.name),
+    )
+    unknown = [option for option in rest if alone[option.name].failure is None]
     able = [option for each, option in ranked if each.high > 0] + unknown
     hopeless = [option for each, option in ranked if each.high <= 0]
-    return (*able, *hopeless[: max(0, LEAST - len(able))])
+    return (*able, *hopeless[: max(0, LEAST - len(able))]) or tuple(rest)
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:

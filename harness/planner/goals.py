@@ -115,7 +115,7 @@ def _too_slow(planned: Planned, target: float) -> str:
 
 def _too_dear(front: Sequence[FoldingPlan], drop: float) -> str:
     losses = {place: loss for place, plan in enumerate(front, 1) if (loss := choice.lost(plan)) is not None}
-    cheap = [str(place) for place, loss in losses.items() if loss <= drop]
+    cheap = [str(place) for place, loss in losses.items() if choice.is_within(loss, drop)]
     if not losses:
         return f"no plan was trained: none is known to lose at most {drop:g} of accuracy"
     if not cheap:

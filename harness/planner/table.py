@@ -231,11 +231,20 @@ def measured(job: wire.Job | None, journal: Sequence[wire.Event]) -> analysis.Me
 
 
 def compared(sheet: Sheet, measured: analysis.Measured) -> Mapping[tuple[str, ...], Compared]:
-    """What a job says of each of its comparisons, by the options taken; of groups, what it says of each option in them."""
+    """What a job says of each of its comparisons, by the options taken; of groups, what it says of each option in them.
+
+    Groups of which too many failed tell nothing but whether the unfolded network did, too, and why: of it (`()`) alone.
+    """
     if is_grouped(sheet):
-        lost = next(iter(measured.failed.values()), None)
-        return weighing.compared(latencies_ns(sheet, measured)) or {(): Compared(failure=lost)}
+        found = weighing.compared(latencies_ns(sheet, measured))
+        return found or {(): Compared(failure=_lost(sheet, measured))}
     return {row.pair.options: _compared(row, measured) for row in sheet.rows}
+
+
+def _lost(sheet: Sheet, measured: analysis.Measured) -> str | None:
+    """Why the unfolded network of a sheet was not measured; None where it was."""
+    unbuilt = next((row.failure for row in sheet.rows if row.reference is None), None)
+    return unbuilt or next((why for row in sheet.rows if (why := measured.failed.get(row.reference or ""))), None)
 
 
 def is_grouped(sheet: Sheet) -> bool:

@@ -15,7 +15,7 @@ from harness.compress import client, prices
 from harness.errors import DeviceError
 from harness.planner import choice, folder, gains, goals, table, words
 from harness.planner.bench import Bench, Told, pairs
-from harness.planner.folder import TABLE, VERIFY, Asked, Row
+from harness.planner.folder import TABLE, VERIFY, Asked, Pair, Row
 from harness.planner.gains import Compared
 from harness.planner.goals import Goal, Learnt
 from harness.records import Speedup
@@ -24,6 +24,7 @@ from harness.records.planned import (
     Gain,
     Interaction,
     Listing,
+    Option,
     Planned,
     Price,
     PriceBasis,
@@ -31,6 +32,7 @@ from harness.records.planned import (
     Verified,
 )
 
+SEGMENTS, WHOLE, ONE_BY_ONE = 0, 1, 2  # jobs of a table; the last only where groups came to nothing
 PAIR_TRAININGS = 12  # at most, over all seeds, of pairs within plans of more than two options
 
 
@@ -110,13 +112,15 @@ class Work:
         isolated: dict[str, Compared] = {}
         if table.is_isolated(listing.options, self.asked.precision):
             signature = {option.name: option.signature for option in listing.options}
-            told = self.bench.bring(folder.place(self.own, TABLE, 0), "isolated", table.isolated(listing.options))
+            told = self.bench.bring(
+                folder.place(self.own, TABLE, SEGMENTS), "isolated", table.isolated(listing.options)
+            )
             isolated = {signature[options[0]]: each for options, each in told.items()}
         whole = self._in_place(listing, isolated)
         reference_ns = next((each.reference_ns for each in whole.values() if each.reference_ns is not None), None)
-        if reference_ns is None and not self._is_hopeless():
+        if reference_ns is None and not self._only_unfolded_was_built():
             why = next((each.failure for each in whole.values() if each.failure), "not even two blocks were measured")
-            folder.set_aside(folder.place(self.own, TABLE, 1))  # else it would be said for ever
+            folder.set_aside(self._last_in_place())  # else it would be said for ever
             raise DeviceError(
                 f"{self.asked.model} was not measured on {self.asked.device}: {why}",
                 "The same command measures it anew.",
@@ -126,24 +130,38 @@ class Work:
         return Table(found, correction.slope if correction else None, reference_ns)
 
     def _in_place(self, listing: Listing, isolated: Mapping[str, Compared]) -> Told:
-        """Options in the whole network: what this job was begun with, else each of few, else groups, or what has room."""
-        own = folder.place(self.own, TABLE, 1)
-        if folder.is_begun(own):
-            return self.bench.bring(own, "in place", pairs(own))
+        """Options in the whole network; one by one where groups tell of none, for one that fails takes all of its groups down."""
         worth = gains.worth_a_look(listing.options, isolated)
-        if isolated:
-            return self.bench.bring(own, "in place", table.in_groups(worth, self._slots()))
-        most = len(worth) if len(worth) <= table.ALL_IN_PLACE else table.room(self.bench.budget_s, table.PROCESS_S)
-        return self.bench.bring(own, "in place", table.in_place(worth[:most]))
+        told = self._bring_in_place(WHOLE, self._first(worth, grouped=bool(isolated)))
+        if any(told) or told.get((), Compared()).failure is not None:
+            return told
+        return self._bring_in_place(ONE_BY_ONE, self._first(worth, grouped=False)) if worth else told
 
-    def _is_hopeless(self) -> bool:
-        """Whether the unfolded network was built, and nothing else: there was nothing to measure it against."""
-        rows = folder.load_sheet(folder.place(self.own, TABLE, 1)).rows
+    def _bring_in_place(self, place: int, wanted: Sequence[Pair]) -> Told:
+        """Bring one job in place to its end: what it was begun with, else what is wanted."""
+        own = folder.place(self.own, TABLE, place)
+        return self.bench.bring(own, "in place", pairs(own) if folder.is_begun(own) else wanted)
+
+    def _first(self, worth: Sequence[Option], *, grouped: bool) -> tuple[Pair, ...]:
+        """What a job in place is to hold: groups, each of few, or the first of many, as there is room."""
+        if grouped:
+            return table.in_groups(worth, self._slots())
+        most = len(worth) if len(worth) <= table.ALL_IN_PLACE else table.room(self.bench.budget_s, table.PROCESS_S)
+        return table.in_place(worth[:most])
+
+    def _last_in_place(self) -> Path:
+        """The folder of the job in place that gains are of."""
+        one_by_one = folder.place(self.own, TABLE, ONE_BY_ONE)
+        return one_by_one if folder.is_begun(one_by_one) else folder.place(self.own, TABLE, WHOLE)
+
+    def _only_unfolded_was_built(self) -> bool:
+        """Whether there was nothing to measure the unfolded network against."""
+        rows = folder.load_sheet(self._last_in_place()).rows
         return all(row.reference is not None and row.failure is not None for row in rows)
 
     def _slots(self) -> float:
         """Processes of whole networks that a block has room for, by how long those of segments took."""
-        pace_s = table.process_s(store.events(folder.place(self.own, TABLE, 0), self.asked.runtime))
+        pace_s = table.process_s(store.events(folder.place(self.own, TABLE, SEGMENTS), self.asked.runtime))
         return table.slots(self.bench.budget_s, (pace_s or table.SEGMENT_S) + table.WHOLE_MORE_S)
 
     # --- the front ---------------------------------------------------------------------------------------------------

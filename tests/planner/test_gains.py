@@ -161,6 +161,13 @@ def test_the_most_profitable_options_are_measured_in_place_first_and_the_hopeles
     assert [each.name for each in worth] == ["much", "little", "unsure", "apart", "smaller"]
 
 
+def test_what_failed_by_itself_is_put_in_no_group_unless_there_is_nothing_else() -> None:
+    options = [option("fine"), option("broken"), option("apart", "-", (100, 10))]
+    isolated = {"fine": compared(100.0, 1.5), "broken": Compared(failure="cannot be built: no such operator")}
+    assert [each.name for each in gains.worth_a_look(options, isolated)] == ["fine", "apart"]
+    assert [each.name for each in gains.worth_a_look(options[1:2], isolated)] == ["broken"]
+
+
 def test_where_nothing_seems_to_gain_as_many_are_looked_at_as_a_slope_needs() -> None:
     ratios = {"bad": 0.5, "worse": 0.4, "worst": 0.3, "hopeless": 0.1}
     isolated = {name: compared(100.0, ratio) for name, ratio in ratios.items()}
