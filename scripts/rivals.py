@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--task", metavar="T")
     made.add_argument("--results", type=Path, default=Path("results"), help="where `harness plan` kept its plan")
     made.add_argument("--out", type=Path, default=OUT, metavar="DIR")
-    made.add_argument("--epochs", type=int, default=2, help="that each network is fine-tuned", metavar="N")
+    made.add_argument("--epochs", type=_positive, default=2, help="that each network is fine-tuned", metavar="N")
     made.add_argument("--budget", type=float, default=600.0, help="of measuring, s", metavar="S")
     shares = {"type": float, "nargs": "+", "default": list(WIDTHS), "metavar": "W"}
     made.add_argument(
@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--without", choices=METHODS[1:], nargs="*", default=[], help="what to leave out", metavar="X")
     return made
+
+
+def _positive(word: str) -> int:
+    """A number of epochs: a wrong one would be found out by the run alone, when the option sets are kept under it."""
+    if not word.isdigit() or not int(word):
+        raise argparse.ArgumentTypeError(f"{word}: must be a whole number from 1 on")
+    return int(word)
 
 
 # --- what is held against what --------------------------------------------------------------------------------------
@@ -119,9 +126,9 @@ def kept(file: Path, now: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The option sets that were kept for the same words and plans. Raises UsageError where something changed."""
     try:
         tree = json.loads(file.read_text())
-    except ValueError as error:
+        before = tree.get("asked", {})
+    except (ValueError, AttributeError) as error:
         raise UsageError(f"{file}: damaged: {error}", _ELSEWHERE) from None
-    before = tree.get("asked", {})
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         raise UsageError(f"{file}: the table there is of other words: {', '.join(changed)} changed.", _ELSEWHERE)
@@ -168,7 +175,7 @@ def _task(said: argparse.Namespace) -> str:
 
 
 def _bring(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]], folder: Path) -> Run:
-    """Start the run, or go on with it, unless it is done. Raises UsageError where it did not come to its end."""
+    """Start the run, or go on with it, unless it is done. Raises HarnessError where it did not come to its end."""
     known = [*store.folders(folder)]
     if not known or store.load(known[-1]).status != "done":
         words = ["--resume", store.load(known[-1]).run] if known else _words(said, sets)
@@ -176,7 +183,7 @@ def _bring(said: argparse.Namespace, sets: Mapping[str, tuple[str, ...]], folder
         subprocess.run(command, check=False, stdout=subprocess.DEVNULL, preexec_fn=processes.die_with_parent)
         known = [*store.folders(folder)]
     if not known or store.load(known[-1]).status != "done":
-        raise UsageError("the run did not come to its end", "The same command goes on.")
+        raise HarnessError("the run did not come to its end", "The same command goes on.")
     return look.load(known[-1])
 
 

@@ -99,9 +99,20 @@ def test_a_table_is_of_its_words_and_of_its_plans(script: ModuleType, tmp_path: 
     file.write_text(json.dumps({"asked": script.asked(said(script), two), "sets": {}}))
     with pytest.raises(UsageError, match=": meant changed"):  # a target moved the star, by which rivals are as large
         script.kept(file, script.asked(said(script), replace(two, chosen=1)))
-    file.write_text("{")
-    with pytest.raises(UsageError, match="damaged"):
-        script.kept(file, now)
+    for damaged in ("{", "[]"):
+        file.write_text(damaged)
+        with pytest.raises(UsageError, match="damaged"):
+            script.kept(file, now)
+
+
+def test_a_wrong_number_of_epochs_is_refused_before_anything_is_kept_under_it(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("0", "-1", "two"):
+        with pytest.raises(SystemExit, match="2"):
+            script.main(["--model", "tiny", "--epochs", word, "--out", str(tmp_path / "out")])
+        assert f"{word}: must be a whole number from 1 on" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_plan_that_could_not_be_built_is_neither_trained_nor_what_rivals_are_as_large_as(script: ModuleType) -> None:

@@ -117,7 +117,7 @@ def plan(
 
         carry_each(asked, goal, budget, again, results, as_json)
     else:
-        _plan_each(asked, goal, budget, again, results, as_json)
+        _plan_each(asked, goal, budget, again, results, as_json, _where(results, inventory))
 
 
 def _settings(
@@ -141,7 +141,13 @@ def _settings(
 
 
 def _plan_each(
-    asked: Sequence[tuple[Device, Asked]], goal: Goal, budget_s: float | None, again: bool, results: Path, as_json: bool
+    asked: Sequence[tuple[Device, Asked]],
+    goal: Goal,
+    budget_s: float | None,
+    again: bool,
+    results: Path,
+    as_json: bool,
+    where: Sequence[str],
 ) -> None:
     """Plan for one device after the other; one that fails leaves the others alone. Exit code 1 where one fell short."""
     from harness.planner import folder, story
@@ -161,7 +167,7 @@ def _plan_each(
             continue
         _draw(found[-1])
         if not as_json:
-            _show(found[-1], goal)
+            _show(found[-1], goal, where)
     if not failed:
         story.end_again(found)
     if as_json:
@@ -177,13 +183,21 @@ def _is_reached(found: Found, goal: Goal) -> bool:
     return not wanted or found.planned.chosen is not None
 
 
-def _show(found: Found, goal: Goal) -> None:
+def _where(results: Path, inventory: Path | None) -> list[str]:
+    """The words that say where things lie, if it is not where they lie without them."""
+    from harness.planner import stored
+
+    words = ["--results", str(results)] if results != stored.USUAL else []
+    return words + (["--inventory", str(inventory)] if inventory else [])
+
+
+def _show(found: Found, goal: Goal, where: Sequence[str]) -> None:
     from harness.planner import goals, words
     from harness.report import plans
 
     planned = found.planned
     noise = words.noise(planned.gains, planned.resolution, planned.device)
-    plans.show(planned, (*found.said, _table(found)), noise, console())
+    plans.show(planned, (*found.said, _table(found)), noise, console(), where)
     if told := goals.told(planned, goal):
         print(f"\n{told}")
     print(f"\nplan {found.folder}")

@@ -271,11 +271,11 @@ def noise(gains: Sequence[Gain], resolution: float | None, device: str) -> str:
     """Which options are undecided, and what the device can tell apart at all; `resolution` None: it was never calibrated."""
     names = undecided(gains)
     known = [gain for gain in gains if gain.low_ns is not None]
-    which = f": {phrases.some(names)}" if names else ""
-    first = f"{phrases.share(len(names), len(known), 'option')} undecided{which}."
+    which = f": {', '.join(names)}" if names else ""
+    first = f"{phrases.share(len(names), len(known), 'option')} undecided{which}." if known else "No gain is known."
     if resolution is None:
         return f"{first} What {device} can tell apart is not known: `harness calibrate --device {device}` measures it."
-    return f"{first} By its calibration {device} tells networks apart from {100 * resolution:.2g} % on; less is noise."
+    return f"{first} By its calibration a run on {device} tells networks apart that differ by {100 * resolution:.2g} % or more."
 
 
 # --- gains ---------------------------------------------------------------------------------------------------------------

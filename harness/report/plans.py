@@ -19,9 +19,12 @@ _COLUMNS = (("plan", True), ("folded", False), ("removed", True), ("price", True
 _MEASURED = (("measured", True), ("off", True), ("verdict", False))
 
 
-def show(planned: Planned, said: Sequence[str], noise: str, console: Console) -> None:
-    """Print a plan; `said`: where its numbers come from; `noise`: what the device cannot tell apart."""
-    unfilled(console, lambda: _print(planned, said, noise, console))
+def show(planned: Planned, said: Sequence[str], noise: str, console: Console, where: Sequence[str] = ()) -> None:
+    """Print a plan; `said`: where its numbers come from; `noise`: what the device cannot tell apart.
+
+    `where`: words of the command that say where it lies, which the next one needs, too.
+    """
+    unfilled(console, lambda: _print(planned, said, noise, console, where))
 
 
 def show_options(listing_options: Sequence[Option], console: Console) -> None:
@@ -29,7 +32,7 @@ def show_options(listing_options: Sequence[Option], console: Console) -> None:
     unfilled(console, lambda: console.print(_options(listing_options, console)))
 
 
-def _print(planned: Planned, said: Sequence[str], noise: str, console: Console) -> None:
+def _print(planned: Planned, said: Sequence[str], noise: str, console: Console, where: Sequence[str]) -> None:
     for line in (_head(planned), *said):
         console.print(Text(printable(line)))
     if not planned.listing.options:
@@ -49,7 +52,7 @@ def _print(planned: Planned, said: Sequence[str], noise: str, console: Console) 
             console.print(Text(printable(f"{gain.option} failed: {gain.failure}")))
     console.print(Text(printable(noise)))
     if planned.front:
-        console.print(Text(printable(f"next: {next_move(planned)}")))
+        console.print(Text(printable(f"next: {next_move(planned, where)}")))
 
 
 def _head(planned: Planned) -> str:
@@ -121,8 +124,8 @@ def _verified(plan: FoldingPlan, null: str) -> tuple[str, str, Text]:
     return measured, f"{100 * found.error:+.1f} %", Text(verdict, style=COLOURS[verdict])
 
 
-def next_move(planned: Planned) -> str:
-    """The command that trains the plans of the front and measures them."""
+def next_move(planned: Planned, where: Sequence[str] = ()) -> str:
+    """The command that trains the plans of the front and measures them; `where` as of `show`."""
     asked = planned.asked
     words = ["harness", "run", "--method", "planned", "--device", planned.device, "--model", asked["model"]]
     usual = {"data": None, "precision": "fp32", "batch": 1}
@@ -131,7 +134,7 @@ def next_move(planned: Planned) -> str:
             words += [f"--{name}", str(asked[name])]
     words += [word for key, value in asked["options"].items() for word in ("--option", f"{key}={value}")]
     words += ["--tune", ",".join(asked["tune"])] if asked.get("tune") else []
-    return shlex.join(words)
+    return shlex.join([*words, *where])
 
 
 # --- options -------------------------------------------------------------------------------------------------------

@@ -347,3 +347,10 @@ def test_a_drop_of_accuracy_is_only_known_of_plans_that_were_trained():
     trained = (PLANS[0], a_plan(2.0, 1.3, 0.897), a_plan(4.0, 1.6, 0.85))
     assert [fastest(trained, drop) for drop in (0.001, 0.005, 0.1)] == [None, 1, 2]
     assert fastest(PLANS, drop=1.0) is None
+
+
+@pytest.mark.parametrize("lost", range(1, 40))
+def test_a_drop_that_is_just_what_is_allowed_is_allowed(lost):
+    """0.9 - 0.895 is 0.0050000000000000044."""
+    just = a_plan(1.0, 1.3, 0.9 - lost / 1000)
+    assert fastest((just,), drop=lost / 1000) == 0 and fastest((just,), drop=(lost - 0.5) / 1000) is None

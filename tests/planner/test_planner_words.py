@@ -194,14 +194,18 @@ def test_options_whose_interval_holds_zero_are_undecided_and_what_failed_is_not_
 def test_a_noisy_device_says_what_it_can_tell_apart_or_which_command_finds_out():
     gains = [gain(RESNET[0], 5, 6), gain(RESNET[1], 9, 1), gain(RESNET[2], None, 0)]
     which = f"1 of 2 options is undecided: {RESNET[0].name}."
-    assert (
-        noise(gains, 0.052, "pi4")
-        == f"{which} By its calibration pi4 tells networks apart from 5.2 % on; less is noise."
-    )
+    told = f"{which} By its calibration a run on pi4 tells networks apart that differ by 5.2 % or more."
+    assert noise(gains, 0.052, "pi4") == told
     assert noise(gains, None, "pi4") == (
         f"{which} What pi4 can tell apart is not known: `harness calibrate --device pi4` measures it."
     )
     assert noise(gains[1:2], 0.01, "pi4").startswith("0 of 1 option is undecided. ")
+    assert noise(gains[2:], 0.01, "pi4").startswith("No gain is known. ")
+
+
+def test_every_undecided_option_has_its_name_however_many_they_are():
+    many = [gain(option, 5, 6) for option in RESNET]
+    assert all(option.name in noise(many, None, "pi4") for option in RESNET)
 
 
 def trained(of, price, accuracy=0.97, baseline=0.974):

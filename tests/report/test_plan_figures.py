@@ -209,8 +209,11 @@ def test_why_a_plan_failed_stands_below_the_front() -> None:
     console = Console(record=True, width=200)
     words = {**USUAL.asked, "task": "digits", "data": None, "options": {}}
     listing = replace(USUAL.listing, options=(Option("x", "plain", 0, 2, (), (), (), 1, 1, 1, 1, ""),))
-    plans.show(planned([], [lost, TEN[0]], asked=words, listing=listing), (), "no noise", console)
-    assert "plan 1 failed: cannot be built: no such operator" in console.export_text()
+    made = planned([], [lost, TEN[0]], asked=words, listing=listing)
+    plans.show(made, (), "no noise", console, ("--results", "my plans"))
+    text = console.export_text()
+    assert "plan 1 failed: cannot be built: no such operator" in text
+    assert "--results 'my plans'" in text and "--results" not in plans.next_move(made)
 
 
 def test_another_suffix_and_nothing_to_draw_are_refused(tmp_path: Path) -> None:
