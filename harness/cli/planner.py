@@ -158,7 +158,7 @@ def _plan_each(
     for machine, each in asked:
         try:
             with narrate() as tell:
-                found.append(story.plan(results, machine, each, goal, tell, budget_s, again))
+                found.append(story.plan(results, machine, each, goal, tell, budget_s, again, alone=len(asked) == 1))
         except HarnessError as error:
             if len(asked) == 1 or isinstance(error, UsageError):
                 raise

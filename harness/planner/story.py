@@ -47,8 +47,12 @@ def plan(
     tell: OnProgress,
     budget_s: float | None = None,
     again: bool = False,
+    alone: bool = True,
 ) -> Found:
-    """Plan for a device: measure what is missing, look up the rest. Raises HarnessError."""
+    """Plan for a device: measure what is missing, look up the rest. Raises HarnessError.
+
+    `alone`: whether this is all that the command plans for.
+    """
     refuse_virtual(device)
     store.require_writable(results)
     with closing(transport.connect(device)) as line:
@@ -59,7 +63,7 @@ def plan(
                 raise
             return _from_memory(results, asked, goal, error)
         said = _what_changed(results, begun)
-        own = _own(results, begun, again)
+        own = _own(results, begun, again, alone)
         with store.held(own), resumable():
             bench = Bench(own, device, line, budget_s, tell)
             planned = Work(results, goal, bench).go_on()
@@ -112,17 +116,18 @@ def _what_changed(results: Path, begun: Begun) -> tuple[str, ...]:
     return (f"measured anew: since the last table of these words, {changed}",)
 
 
-def _own(results: Path, begun: Begun, again: bool) -> Path:
+def _own(results: Path, begun: Begun, again: bool, alone: bool) -> Path:
     """The folder of what is asked; a finished one is set aside where it is to be measured again, an unfinished one goes on.
 
-    What an `--again` over several settings has measured already stays (`folder.anew`): the same command goes on.
+    What an `--again` over several settings has measured already stays (`folder.anew`): the same command goes on. One over this
+    setting alone asks for no such thing: what is finished it measures anew.
     """
     own = folder.make(results, begun)
-    if again and folder.is_finished(own) and not folder.anew(own).exists():
+    if again and folder.is_finished(own) and (alone or not folder.anew(own).exists()):
         with store.held(own):
             folder.set_aside(own)
         own = folder.make(results, begun)
-    if again:
+    if again and not alone:
         with reported(own, GO_ON):
             folder.anew(own).touch()
     return own

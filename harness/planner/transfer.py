@@ -108,7 +108,7 @@ def _planned(results: Path, place: Place, goal: Goal, tell: OnProgress, budget_s
     device, asked = place
     tell(Progress(f"planning for {_name(asked)}"))
     try:
-        return story.plan(results, device, asked, goal, tell, budget_s, again)
+        return story.plan(results, device, asked, goal, tell, budget_s, again, alone=False)
     except HarnessError as error:
         error.message = f"{_name(asked)}: {error.message}"
         raise

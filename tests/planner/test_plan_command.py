@@ -144,6 +144,23 @@ def test_a_device_that_cannot_be_asked_is_planned_for_by_what_is_known_of_it(pla
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_of_two_devices_one_that_cannot_be_reached_leaves_the_other_its_plan(planned: tuple[Cli, Done]) -> None:
+    cli, _ = planned
+    copy = Cli(_copied(cli, "two"), cli.cache)
+    inventory, nowhere = copy.folder / "inventory.yaml", copy.folder / "nowhere"
+    nowhere.write_text("no folder")
+    inventory.write_text(inventory.read_text() + f"  gone: {{profile: host, workdir: {nowhere}}}\n")
+    words = ["local,gone" if word == "local" else word for word in WORDS]
+    for asked in (words, [*words[:2], "gone,local", *words[3:]]):
+        done = copy(*asked)
+        assert done.code == 1 and "tiny on local: " in done.out, done.err
+        assert "error: gone: " in done.err
+    both = copy(*words, "--json")
+    assert both.code == 1 and [each["device"] for each in both.json] == ["local"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_again_measures_anew_and_keeps_what_was_measured(planned: tuple[Cli, Done]) -> None:
     cli, _ = planned
     copy = Cli(_copied(cli), cli.cache)

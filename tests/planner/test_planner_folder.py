@@ -133,11 +133,19 @@ def test_what_an_again_over_several_settings_has_measured_stays_until_all_are_do
     first = begun()
     own = folder.make(tmp_path, first)
     folder.save(own, PLANNED)
-    assert story._own(tmp_path, first, again=True) == own and not folder.is_finished(own)
+    assert story._own(tmp_path, first, again=True, alone=False) == own and not folder.is_finished(own)
     folder.save(own, PLANNED)
-    story._own(tmp_path, first, again=True)
+    story._own(tmp_path, first, again=True, alone=False)
     assert folder.is_finished(own)
     story.end_again([story.Found(PLANNED, own, False)])
+    assert not folder.anew(own).exists()
+
+
+def test_an_again_over_one_setting_measures_anew_what_an_unfinished_one_over_several_has_left(tmp_path: Path) -> None:
+    first = begun()
+    own = story._own(tmp_path, first, again=True, alone=False)
+    folder.save(own, PLANNED)
+    assert story._own(tmp_path, first, again=True, alone=True) == own and not folder.is_finished(own)
     assert not folder.anew(own).exists()
 
 
