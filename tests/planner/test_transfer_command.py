@@ -15,7 +15,7 @@ from harness.planner import folder, trials
 from harness.planner.trials import UNFOLDED
 
 NETWORK = ("--device", "local", "--model", "tiny", "--forms", "tail")
-ASKED = ("plan", *NETWORK, "--threads", "1,2", "--transfer", "--budget", "20")
+ASKED = ("plan", *NETWORK, "--threads", "1,2", "--transfer", "--budget", "60")
 PATIENCE_S = 850
 
 
