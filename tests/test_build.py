@@ -91,7 +91,7 @@ def load(path, options):
     if mood == "foreign crash":
         os.kill(os.getpid(), signal.SIGILL)
     if mood in ("slow", "stuck"):
-        return Slow(1.5 if mood == "slow" else 120)
+        return Slow(3 if mood == "slow" else 120)
     if mood == "greedy":
         kept = bytearray(os.urandom(2**20)) * 2**9
         time.sleep(120)
@@ -124,6 +124,7 @@ def made(variant: Variant, *moods: str, workers: int = 1) -> list[Artifact | str
     return build.build([request(variant, mood) for mood in moods], lambda progress: None, workers)
 
 
+@pytest.mark.slow
 def test_a_converter_that_crashes_fails_its_own_artifact_alone(variant: Variant) -> None:
     good, crashed, raised, late, again = made(variant, "good", "crash", "raise", "late", "crash too")
     assert isinstance(good, Artifact)
@@ -136,12 +137,14 @@ def test_a_converter_that_crashes_fails_its_own_artifact_alone(variant: Variant)
         assert "signal 11" in failed
 
 
+@pytest.mark.slow
 def test_each_artifact_counts_once_however_often_it_is_tried(variant: Variant) -> None:
     seen: list[Progress] = []
     build.build([request(variant, mood) for mood in ("raise", "crash", "good")], seen.append, 1)
     assert [(progress.done, progress.total) for progress in seen] == [(1, 3), (2, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.slow
 def test_what_the_cache_drops_for_an_artifact_is_said_and_counts_as_none(
     variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +157,7 @@ def test_what_the_cache_drops_for_an_artifact_is_said_and_counts_as_none(
     assert [(progress.done, progress.total) for progress in seen[1:]] == [(1, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["artifact.json", "artifact", "sample.json"])
 def test_an_artifact_with_a_truncated_file_counts_as_absent_and_is_made_again(variant: Variant, file: str) -> None:
     (first,) = made(variant, "good")
@@ -166,6 +170,7 @@ def test_an_artifact_with_a_truncated_file_counts_as_absent_and_is_made_again(va
     assert Path(second.path).read_bytes() == b"good"
 
 
+@pytest.mark.slow
 def test_a_runtime_that_breaks_its_contract_is_the_files_mistake_not_a_failed_case(own: Path, variant: Variant) -> None:
     file = own / "runtimes" / "moody.py"
     file.write_text(file.read_text().replace("def export", "def exports"))
@@ -190,6 +195,7 @@ build([BuildRequest(variant, "moody", "fp32", 1, options={"mood": mood}) for moo
 """
 
 
+@pytest.mark.slow
 def test_an_interruption_sent_to_the_controller_alone_ends_building_and_every_child(
     own: Path, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +216,7 @@ def test_an_interruption_sent_to_the_controller_alone_ends_building_and_every_ch
     assert not any(_is_alive(int(child.name)) for child in waiting.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mood", "said"), [("exit", "exit code 3"), ("abort", "signal 6")])
 def test_a_converter_that_ends_its_process_says_how_and_what_to_do(mood: str, said: str, variant: Variant) -> None:
     (reason,) = made(variant, mood)
@@ -217,6 +224,7 @@ def test_a_converter_that_ends_its_process_says_how_and_what_to_do(mood: str, sa
     assert said in reason and "name another runtime or precision" in reason
 
 
+@pytest.mark.slow
 def test_a_converter_that_hangs_is_ended_with_the_figure(
     own: Path, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +236,7 @@ def test_a_converter_that_hangs_is_ended_with_the_figure(
     assert not any(_is_alive(int(child.name)) for child in (own / "waiting").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", ["fill", "child fills"])
 def test_a_converter_that_fills_the_memory_itself_or_by_a_child_is_ended_with_the_figure(
     mood: str, variant: Variant, monkeypatch: pytest.MonkeyPatch
@@ -241,6 +250,7 @@ def test_a_converter_that_fills_the_memory_itself_or_by_a_child_is_ended_with_th
     assert isinstance(good, Artifact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", ["leave", "leave and crash"])
 def test_children_that_a_converter_leaves_behind_end_with_it(
     mood: str, own: Path, variant: Variant, monkeypatch: pytest.MonkeyPatch
@@ -255,6 +265,7 @@ def test_children_that_a_converter_leaves_behind_end_with_it(
     assert not _is_alive(int(left.name))
 
 
+@pytest.mark.slow
 def test_a_converter_may_print_gigabytes_and_its_last_words_are_kept(variant: Variant) -> None:
     before = shutil.disk_usage(tempfile.gettempdir()).free
     lowest = [before]
@@ -273,6 +284,7 @@ def test_a_converter_may_print_gigabytes_and_its_last_words_are_kept(variant: Va
     assert before - min(lowest) < 2.5e9
 
 
+@pytest.mark.slow
 def test_a_package_that_is_not_installed_fails_the_case_with_the_command_that_brings_it(
     own: Path, variant: Variant
 ) -> None:
@@ -303,6 +315,7 @@ def test_a_limit_that_is_no_number_above_zero_is_refused_before_anything_is_buil
         made(variant, "good")
 
 
+@pytest.mark.slow
 def test_a_second_build_is_a_look_up_and_starts_no_process(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
     first = made(variant, "good", "late")
     monkeypatch.setattr("sys.executable", "/nowhere/python")  # no child could be started
@@ -331,6 +344,7 @@ def _is_alive(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_network_that_reads_tokens_is_proved_on_tokens_of_its_vocabulary(tmp_path: Path) -> None:
     file = tmp_path / "program.pt2"
     network = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
@@ -398,6 +412,7 @@ def test_a_processor_is_told_by_its_model_and_its_instruction_sets_alone(line: s
     assert words[0].startswith("Fast 9000 ")
 
 
+@pytest.mark.slow
 def test_an_artifact_was_made_for_what_its_runtime_says_else_for_the_target_s_processor(
     variant: Variant, own: Path
 ) -> None:
@@ -432,6 +447,7 @@ def test_what_examples_hold_is_part_of_an_artifact_s_key_and_where_they_lie_is_n
         assert len({key, plain.key, replace(plain, **{field: unlike}).key}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mood", "reason"), [("foreign", "OSError: made for another machine"), ("foreign crash", "signal 4")]
 )
@@ -447,17 +463,18 @@ def test_an_artifact_that_cannot_be_run_here_has_no_accuracy_and_says_why(
     assert artifact.tolerance == build.TOLERANCE["int8"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", ["slow", "stuck", "greedy"])
 def test_an_exam_that_goes_beyond_its_bounds_costs_the_accuracy_and_not_the_artifact(
     mood: str, variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow: no set of inputs takes long, all of them together do, after a build that took its own time."""
-    monkeypatch.setenv("HARNESS_BUILD_LIMIT_S", "12")
+    monkeypatch.setenv("HARNESS_BUILD_LIMIT_S", "24")
     monkeypatch.setenv("HARNESS_BUILD_LIMIT_GB", "1.2")
     _, exam = examples(tmp_path / "examples")
     (artifact,) = build.build([replace(request(variant, mood), exam=exam)], lambda progress: None, 1)
     assert isinstance(artifact, Artifact), artifact
-    beyond = {"slow": "took more than 12 s", "stuck": "took more than 6 s", "greedy": r"held \d\.\d GiB of memory"}[
+    beyond = {"slow": "took more than 24 s", "stuck": "took more than 12 s", "greedy": r"held \d\.\d GiB of memory"}[
         mood
     ]
     assert artifact.accuracy is None
@@ -475,6 +492,7 @@ def test_an_artifact_that_an_exam_s_limit_left_without_accuracy_is_made_again_wi
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
 
+@pytest.mark.slow
 def test_what_was_calibrated_is_proved_on_inputs_of_the_task(variant: Variant, tmp_path: Path) -> None:
     calibration, _ = examples(tmp_path / "examples", 0.5)
     (artifact,) = build.build([replace(request(variant, "good"), calibration=calibration)], lambda progress: None)
@@ -483,6 +501,7 @@ def test_what_was_calibrated_is_proved_on_inputs_of_the_task(variant: Variant, t
     assert set(array.array("f", sample.inputs[0].raw())) == {0.5}
 
 
+@pytest.mark.slow
 def test_an_artifact_that_was_cached_before_there_were_accuracies_is_still_one(variant: Variant) -> None:
     (first,) = made(variant, "good")
     assert isinstance(first, Artifact)

@@ -85,6 +85,7 @@ def test_an_unknown_runtime_is_refused_before_anything_is_written() -> None:
     assert not cache.root().exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_a_runtime_s_file_never_stands_in_for_the_package_of_its_name(runtime: str) -> None:
     done = subprocess.run(

@@ -235,6 +235,7 @@ def test_the_calibrations_look_has_the_error_of_one_of_a_runs_looks() -> None:
     assert {key: asdict(own)[key] for key in same} == {key: asdict(usual)[key] for key in same}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

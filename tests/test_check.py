@@ -398,6 +398,7 @@ def test_each_sensor_is_readable_or_says_why_not() -> None:
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_this_machine_is_ready_and_its_object_has_the_stable_keys(cli: Cli) -> None:
     done = cli("check", "--device", "local", "--json")
     assert done.code == 0, done.err
@@ -501,6 +502,7 @@ def wheel(folder: Path) -> None:
             archive.writestr(name, text)
 
 
+@pytest.mark.slow
 def test_packages_are_sent_only_when_that_is_asked_for(
     tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -359,6 +359,7 @@ UNLIKE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNLIKE)
 def test_an_unlike_fact_is_refused_by_its_name(name, copy, base):
     with pytest.raises(UsageError, match=rf"\n  {name}: .+ \| .+") as refused:
@@ -367,6 +368,7 @@ def test_an_unlike_fact_is_refused_by_its_name(name, copy, base):
     assert refused.value.message.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["device", "precision", "model", "recipe", "cpu", "versions", "timed_s", "provider"])
 def test_an_unlike_fact_that_is_waived_by_name_is_kept_and_shown(name, copy, base):
     found = compare.compare(base, copy(UNLIKE[name]), [name])
@@ -388,6 +390,7 @@ def test_all_unlike_facts_are_named_in_one_message_and_each_must_be_waived(copy,
         compare.compare(base, other, ["cpu"])
 
 
+@pytest.mark.slow
 def test_where_the_device_is_another_its_same_artifacts_are_no_floor(copy, base):
     assert compare.compare(base, copy()).between is not None
     assert compare.compare(base, copy(UNLIKE["kernel"], run="b"), ["kernel"]).between is None
@@ -408,6 +411,7 @@ def test_another_boot_is_allowed_and_said(copy, base):
     assert "another boot" in found.notes[0] and "Not interleaved" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_a_device_whose_fixed_work_took_longer_is_told_apart_from_the_network(copy, base):
     def slow(tree):
         for event in processes(tree):

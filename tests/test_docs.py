@@ -67,6 +67,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}-{n}" for n, (page, _) in enumerate(COMMANDS)])
 def test_every_whole_command_on_methods_can_be_planned(page: str, line: str, tmp_path: Path) -> None:
     from typer.testing import CliRunner

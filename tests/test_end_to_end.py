@@ -62,6 +62,7 @@ def test_the_main_job_trains_folds_builds_measures_and_a_second_run_trains_nothi
     assert [case["variant"] for case in again.json["cases"]] == [case["variant"] for case in shown["cases"]]
 
 
+@pytest.mark.slow
 def test_a_run_is_shown_as_a_table_drawn_as_a_figure_and_loaded_as_frames(tiny: Cli) -> None:
     folder = tiny.runs[0]
     table = tiny("show")
@@ -133,6 +134,7 @@ def test_ladders_of_several_methods_share_a_job_in_which_what_they_have_in_commo
     assert [line for line in shown.out.splitlines() if line in ("easier", "order", "random")] == [*heads]
 
 
+@pytest.mark.slow
 def test_a_ladder_that_cannot_be_is_refused_before_those_named_before_it_are_made(cli: Cli) -> None:
     done = cli(*TINY, "--method", "random,easier", "--schedule", "fine-grained", "--budget-epochs", "1")
     assert done.code == 2, done.err
@@ -184,6 +186,7 @@ def test_precisions_whose_artifacts_are_the_same_bytes_keep_bounds_of_their_own(
     assert {(case["precision"], case["tolerance"]) for case in cases} == {("fp32", 1e-4), ("fp16", 2e-2)}
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_leaves_the_others_alone_and_the_command_exits_1(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +216,7 @@ def test_a_case_that_fails_leaves_the_others_alone_and_the_command_exits_1(
     assert sum(case["status"] == "ok" for case in done.json["cases"]) == len(done.json["cases"]) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -275,6 +279,7 @@ def test_a_plan_can_be_looked_at_without_doing_it(cli: Cli) -> None:
     assert not cli.runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

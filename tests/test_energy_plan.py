@@ -276,6 +276,7 @@ def test_the_agent_that_starts_carries_the_sensors_that_are_used_and_what_they_s
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_dry_run_s_words_are_beside_its_json(cli: Cli) -> None:
     with (cli.folder / "inventory.yaml").open("a") as file:
         file.write("  jet: {profile: jetson-orin-nano, host: jet.example}\n")
@@ -285,6 +286,7 @@ def test_a_dry_run_s_words_are_beside_its_json(cli: Cli) -> None:
     assert done.json[0]["energy"] == {"mode": "paced", "windows": 6, "window_s": None, "rate_hz": None}
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_was_found_of_its_sensors_and_makes_no_pass_where_none_can_be_read(cli: Cli) -> None:
     done = cli("run", "--device", "local", "--model", "tiny", "--runtime", "empty", "--budget", "2", "--no-controls")
     assert done.code == 0, done.err

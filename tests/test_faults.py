@@ -130,6 +130,7 @@ def test_killing_while_the_ladder_is_trained_loses_no_finished_rung(cli: Cli) ->
     require_each_once(cli.runs[0])
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_keeps_its_last_words_and_going_on_is_not_all_that_is_said(cli: Cli) -> None:
     own = cli.folder / "own" / "models" / "tasks"
     own.mkdir(parents=True)

@@ -171,6 +171,7 @@ def test_a_slow_device_does_not_hold_up_a_fast_one(
     assert ended["two"] < ended["one"]
 
 
+@pytest.mark.slow
 def test_a_wrong_word_that_only_the_network_can_judge_is_told_once_and_leaves_nothing(boards: Cli) -> None:
     done = boards(*ORDER, "one,two", "--order", "layer9", "--no-controls")
     assert done.code == 2

@@ -370,6 +370,7 @@ with store.search(Path(sys.argv[1]), "true") as found:
 """
 
 
+@pytest.mark.slow
 def test_several_processes_at_once_all_see_everything_and_leave_a_whole_index(results: Path) -> None:
     command = [sys.executable, "-c", LOOK, str(results)]
     for _ in range(2):

@@ -411,6 +411,7 @@ def test_a_torn_last_line_is_left_out_and_cut_off_by_the_next_session(
     assert store.meters(tmp_path, RUNTIME) == before
 
 
+@pytest.mark.slow
 def test_a_record_torn_at_any_byte_is_still_read(tmp_path: Path, written: tuple[Path, bytes]) -> None:
     file, whole = written
     for size in range(0, len(whole), 7):
@@ -486,6 +487,7 @@ def test_windows_of_a_job_on_this_machine_are_covered_by_the_controller_s_meter(
     _require_covered(windows, found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_windows_of_a_job_over_ssh_are_covered_and_times_are_exchanged_over_one_channel(
     tmp_path: Path, sshd: Sshd

@@ -218,6 +218,7 @@ def test_extras_are_followed_and_what_the_runtime_asks_for_has_markers_too(
     assert set(versions(provision.environment(runtime(text), PI))) == {"root", "more", "deep-er"}
 
 
+@pytest.mark.slow
 def test_a_version_that_a_later_requirer_excludes_is_looked_for_again_with_what_only_it_needed_left_out(
     index: Path, runtime: Callable[[str], str]
 ) -> None:
@@ -231,6 +232,7 @@ def test_a_version_that_a_later_requirer_excludes_is_looked_for_again_with_what_
     assert versions(found) == {"root": "1.0", "picky": "1.0", "shared": "2.4"}
 
 
+@pytest.mark.slow
 def test_requirers_that_contradict_each_other_are_named(index: Path, runtime: Callable[[str], str]) -> None:
     wheel(index, "root", "1.0", ["first", "second"])
     wheel(index, "first", "1.1", ["shared<2"])
@@ -243,6 +245,7 @@ def test_requirers_that_contradict_each_other_are_named(index: Path, runtime: Ca
         assert part in caught.value.message
 
 
+@pytest.mark.slow
 def test_the_runtime_s_own_version_here_is_preferred_and_otherwise_the_newest(
     index: Path, runtime: Callable[[str], str]
 ) -> None:
@@ -310,6 +313,7 @@ def test_a_runtime_that_asks_for_what_is_no_requirement_is_refused_by_file(
         provision.environment(runtime(text), PI)
 
 
+@pytest.mark.slow
 def test_the_key_follows_wheels_python_and_system_packages_and_nothing_else(
     index: Path, runtime: Callable[[str], str]
 ) -> None:
@@ -355,6 +359,7 @@ def test_a_second_time_asks_nobody_and_the_lock_names_every_wheel_by_its_hash(
     assert (hashlib.sha256(data).hexdigest(), len(data)) == (first.wheels[0].sha256, first.wheels[0].size_bytes)
 
 
+@pytest.mark.slow
 def test_a_damaged_archive_is_made_again_from_the_very_wheel_that_is_locked(
     index: Path, runtime: Callable[[str], str]
 ) -> None:
@@ -372,6 +377,7 @@ def test_a_damaged_archive_is_made_again_from_the_very_wheel_that_is_locked(
     assert provision.environment(name, PI) == first
 
 
+@pytest.mark.slow
 def test_when_the_locked_wheel_is_nowhere_any_more_it_is_looked_for_anew(
     index: Path, runtime: Callable[[str], str]
 ) -> None:
@@ -387,6 +393,7 @@ def test_when_the_locked_wheel_is_nowhere_any_more_it_is_looked_for_anew(
     assert json.loads((entry("lock") / "lock.json").read_text())["wheels"][0]["sha256"] == sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "{}", '{"v": 2, "wheels": []}', '{"v": 1, "wheels": [{"name": 1}]}'])
 def test_a_damaged_lock_counts_as_none(text: str, index: Path, runtime: Callable[[str], str]) -> None:
     wheel(index, "root", "1.0")

@@ -80,6 +80,7 @@ def test_run_json_comes_last_and_what_was_sent_before_a_crash_is_not_sent_again(
     assert (there / "state.parquet").stat().st_ino == kept
 
 
+@pytest.mark.slow
 def test_another_run_of_the_same_name_is_not_overwritten(url: str, tmp_path: Path, example: Path) -> None:
     remote.copy(example, url)
     folder = Path(shutil.copytree(EXAMPLE, tmp_path / "edited"))
@@ -141,6 +142,7 @@ def _answers(port: int) -> bool:
         return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_to_s3_and_back(s3: str, tmp_path: Path, example: Path) -> None:
     there = remote.copy(example, s3)
     assert there == f"{s3}/local/{NAME}"
@@ -155,6 +157,7 @@ def test_where_nobody_could_copy_to_nothing_is_measured(cli: Cli, word: str) -> 
     assert not cli.runs
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_copied_as_its_command_says(cli: Cli, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/there"
     done = cli(*RUN, "--copy-to", url)

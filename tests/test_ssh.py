@@ -86,6 +86,7 @@ def test_a_device_with_a_host_is_reached_over_ssh(sshd: Sshd, tmp_path: Path) ->
     assert seen["holder"] is None and abs(seen["clock_ns"] - time.time_ns()) < 10**9
 
 
+@pytest.mark.slow
 def test_a_job_goes_there_and_its_reply_comes_back(board: Board) -> None:
     board.line.look(board.bundle)
     job = board.job()
@@ -159,6 +160,7 @@ def test_a_journal_that_the_board_lost_is_given_back_and_a_longer_one_is_kept(bo
     assert board.line.follow(job, 0) == b"one\ntwo\n"
 
 
+@pytest.mark.slow
 def test_a_busy_board_is_refused_with_its_holder_and_whoever_asked(sleepy: Board) -> None:
     sleepy.line.look(sleepy.bundle)
     first, second = sleepy.job(["sleep"], SLEEPY, "first"), sleepy.job(["fine"], SLEEPY, "second")
@@ -312,6 +314,7 @@ def test_another_key_is_refused_and_never_shown(sshd: Sshd, tmp_path: Path) -> N
     assert secret not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_host_that_swallows_everything_is_told_of_in_time(tmp_path: Path, sshd: Sshd) -> None:
     import socket
 
@@ -337,6 +340,7 @@ def hostile(folder: Path, script: str, where: str = "sftp") -> Sshd:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [
@@ -495,6 +499,7 @@ def test_the_main_job_over_ssh_and_its_second_time(cli: Cli, sshd: Sshd) -> None
     assert {path.name: path.stat().st_ino for path in artifacts.iterdir()} == before, "nothing was sent again"
 
 
+@pytest.mark.slow
 def test_neither_a_run_nor_what_it_says_holds_a_key(cli: Cli, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     inventory(cli, sshd)
     monkeypatch.setenv("HARNESS_DEBUG", "1")
@@ -536,6 +541,7 @@ def test_where_there_is_no_board_it_is_said_within_ten_seconds_with_the_line_to_
     assert not (cli.folder / "results").exists() or not cli.runs
 
 
+@pytest.mark.slow
 def test_a_board_is_cleaned_by_name(cli: Cli, sshd: Sshd) -> None:
     inventory(cli, sshd)
     assert cli(*MAIN).code == 0

@@ -40,6 +40,7 @@ def pressed(after_s: float) -> Iterator[None]:
         timer.join()
 
 
+@pytest.mark.slow
 def test_patience_begins_when_the_link_is_lost_not_when_it_was_asked(sshd: Sshd) -> None:
     link = Link("board", address(sshd, patience_s=1.5))
     link.ask("looking", lambda session: session.home)
@@ -59,6 +60,7 @@ def test_who_is_interrupted_leaves_no_channel_that_two_speak_on(sshd: Sshd) -> N
     link.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s", [0.1, 0.6, 1.3])
 def test_an_agent_that_is_being_started_is_ended_with_whoever_started_it(
     tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch, after_s: float

@@ -274,6 +274,7 @@ def one_byte_less(record: Path) -> None:
     record.write_bytes(record.read_bytes()[:-3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [an_image, a_folder, from_the_future, endless, one_byte_less])
 def test_a_record_that_is_none_is_named_and_all_other_runs_are_shown(
     cli: Cli, spoil: Callable[[Path], None], results: Path
@@ -330,6 +331,7 @@ def a_text(file: Path) -> None:
     file.write_text("latency\n1\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [cut, another_table, a_text, an_image, a_folder, Path.unlink])
 def test_samples_that_are_none_are_named_and_the_table_is_shown(
     cli: Cli, spoil: Callable[[Path], None], example: Path

@@ -74,6 +74,7 @@ def test_a_file_that_says_where_its_runtime_comes_from_is_quoted(found: dict[str
     assert found["board_only"]["get"] == ["It comes with the board."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "trouble"), [("whole", "no card"), ("driverless", "no driver")])
 def test_where_nothing_is_missing_no_command_is_advised_and_what_is_in_the_way_says_so(
     runtime: str, trouble: str, found: dict[str, Any], cli: Cli
@@ -88,6 +89,7 @@ def test_a_runtime_that_kills_its_process_when_imported_leaves_the_others_alone(
     assert found["empty"]["trouble"] == ""
 
 
+@pytest.mark.slow
 def test_the_table_shows_each_runtime_and_below_it_what_is_missing(cli: Cli) -> None:
     done = cli("--content", "own", "runtimes")
     assert done.code == 0

@@ -51,6 +51,7 @@ def failures(bench: Bench, job: wire.Job) -> list[wire.FailedEvent]:
 # --- a job ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_case_block_and_replicate_is_measured_once_in_a_process_of_its_own(bench: Bench) -> None:
     job = bench.job(protocol=quick(looks=(2, 3)))
     done = bench.run(job)
@@ -73,6 +74,7 @@ def test_what_is_in_force_and_how_long_everything_took_is_written_down(bench: Be
     assert reply is not None and reply.versions["python"] == reply.facts["python"]
 
 
+@pytest.mark.slow
 def test_the_end_says_how_narrow_the_intervals_are_and_how_many_blocks_are_missing(bench: Bench) -> None:
     job = bench.job(protocol=quick(half_width=1e-9))
     bench.run(job)
@@ -111,6 +113,7 @@ def test_a_finished_job_is_not_measured_again(bench: Bench) -> None:
     assert bench.device.follow(job, 0) == before and bench.device.reply(job) is not None
 
 
+@pytest.mark.slow
 def test_a_resumed_job_measures_only_what_is_missing_with_the_same_spin(bench: Bench) -> None:
     job = bench.job()
     bench.run(job)
@@ -127,6 +130,7 @@ def test_a_resumed_job_measures_only_what_is_missing_with_the_same_spin(bench: B
     assert first.facts["spin_rounds"] == second.facts["spin_rounds"]
 
 
+@pytest.mark.slow
 def test_the_next_job_spins_as_the_last_and_knows_its_best(bench: Bench) -> None:
     starts = []
     for name in ("first", "second"):
@@ -139,6 +143,7 @@ def test_the_next_job_spins_as_the_last_and_knows_its_best(bench: Bench) -> None
     assert second.facts["spin_stored_ns"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", '{"cpu": 3}', "null"])
 def test_a_damaged_memory_of_spins_is_no_memory(bench: Bench, text: str) -> None:
     (bench.device.workdir / "spin.json").parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +152,7 @@ def test_a_damaged_memory_of_spins_is_no_memory(bench: Bench, text: str) -> None
     assert bench.run(job).returncode == 0 and bench.device.reply(job) is not None
 
 
+@pytest.mark.slow
 def test_a_neighbour_who_is_there_for_a_whole_job_is_noticed(bench: Bench) -> None:
     protocol = quick(spin_tolerance=0.5, attempts=2)
     first = bench.job(["a"], protocol, "first", replicates=1)
@@ -214,6 +220,7 @@ def test_a_signal_ends_the_agent_and_its_worker_with_the_journal_whole_and_no_re
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "cause", "detail", "processes_started"),
     [
@@ -242,12 +249,14 @@ def test_a_case_that_fails_is_given_up_with_its_cause_and_the_others_go_on(
     assert set(counts(faulty.journal(job))) == good
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_killed_after_its_limit(faulty: Bench) -> None:
     job = faulty.job(["fine", "sleep"], protocol=quick(process_limit_s=1.0))
     faulty.run(job)
     assert {event.cause for event in failures(faulty, job)} == {"timeout"}
 
 
+@pytest.mark.slow
 def test_a_job_whose_reference_has_failed_ends_after_the_first_look_and_says_so(faulty: Bench) -> None:
     job = faulty.job(["wrong", "fine", "chatter"])
     faulty.run(job)
@@ -275,6 +284,7 @@ def test_an_artifact_that_is_gone_fails_its_case_alone(faulty: Bench) -> None:
     assert "FileNotFoundError" in failures(faulty, job)[0].detail
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_agent_with_whole_lines_and_the_job_goes_on_when_there_is_room(
     bench: Bench,
 ) -> None:
@@ -321,6 +331,7 @@ def test_a_busy_machine_makes_processes_contended_and_measured_again_up_to_the_l
 # --- one at a time -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_agent_is_refused_with_the_name_of_the_first(faulty: Bench) -> None:
     job = faulty.job(["sleep"])
     other = faulty.job(["fine"], name="other")
@@ -332,6 +343,7 @@ def test_a_second_agent_is_refused_with_the_name_of_the_first(faulty: Bench) -> 
     assert faulty.run(other).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_lock_frees_itself_when_its_holder_is_killed(faulty: Bench) -> None:
     job = faulty.job(["sleep"])
     pid = faulty.device.start(faulty.bundle, job)
@@ -396,6 +408,7 @@ def test_an_agent_signs_for_whatever_an_owner_is_called(tmp_path: Path, monkeypa
         os.close(fd)
 
 
+@pytest.mark.slow
 def test_a_holder_s_heart_beats_in_the_lock(faulty: Bench) -> None:
     job = faulty.job(["sleep"], quick(process_limit_s=60.0))
     faulty.device.start(faulty.bundle, job)

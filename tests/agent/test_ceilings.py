@@ -27,6 +27,7 @@ def found(bench: Bench, job: wire.Job) -> wire.CeilingsEvent:
     return event
 
 
+@pytest.mark.slow
 def test_a_later_job_on_the_device_raises_what_the_first_has_measured_and_never_lowers_it(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     first, second = (found(bench, bench.job(artifacts=("a",), name=name)) for name in ("one", "two"))
@@ -38,6 +39,7 @@ def test_a_later_job_on_the_device_raises_what_the_first_has_measured_and_never_
         assert second.macs_per_s >= first.macs_per_s and second.bytes_per_s >= first.bytes_per_s
 
 
+@pytest.mark.slow
 def test_ceilings_of_pinned_cases_are_made_on_their_cpus_and_say_so(tmp_path: Path) -> None:
     bench, cpu = Bench(tmp_path), str(min(os.sched_getaffinity(0)))
     job = bench.job(artifacts=("a", "b"))

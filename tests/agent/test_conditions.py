@@ -74,6 +74,7 @@ def run(bench: Bench, job: wire.Job) -> list[wire.Event]:
 # --- watched -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_process_is_watched_before_during_once_a_second_and_after(device: Path, slow: Bench) -> None:
     bench, job = slow, slow.job(["fine"], quick(timed_s=2.4, max_samples=200_000), replicates=1)
     events = run(bench, job)
@@ -149,6 +150,7 @@ def test_a_throttled_process_is_measured_again_up_to_the_limit(device: Path, ben
     assert not any(process.contended for process in found) and of(wire.EndEvent, events)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_throttled_once_is_measured_once_more_after_a_cool_down(device: Path, bench: Bench) -> None:
     protocol = quick(cooldown_s=2.0)
     job = bench.job(["a"], protocol, replicates=1)
@@ -174,6 +176,7 @@ def test_in_a_sustained_job_throttling_is_kept_as_evidence_and_measured_once(dev
 # --- cool ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_block_waits_until_the_device_has_cooled_down_and_the_budget_does_not_pay(device: Path, bench: Bench) -> None:
     protocol = quick(cooldown_s=10.0, cooldown_drift=1e9, budget_s=2.0, looks=(2,))
     job = bench.job(["a"], protocol, replicates=1)
@@ -225,6 +228,7 @@ def test_a_signal_ends_a_wait_or_a_soak_at_once(device: Path, bench: Bench, chan
 # --- soaked --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sustained_job_loads_the_device_until_it_is_level_before_its_first_block(device: Path, bench: Bench) -> None:
     protocol = quick(regime="sustained", soak_s=3.0, cooldown_s=9.0, budget_s=2.0)
     events = run(bench, bench.job(["a", "b"], protocol))
@@ -235,6 +239,7 @@ def test_a_sustained_job_loads_the_device_until_it_is_level_before_its_first_blo
     assert [end.reason for end in of(wire.EndEvent, events)] != ["budget"] and not of(wire.WaitEvent, events)
 
 
+@pytest.mark.slow
 def test_a_device_that_goes_on_warming_is_measured_after_the_longest_soak_and_says_so(
     device: Path, bench: Bench
 ) -> None:
@@ -245,6 +250,7 @@ def test_a_device_that_goes_on_warming_is_measured_after_the_longest_soak_and_sa
     assert processes(events)
 
 
+@pytest.mark.slow
 def test_without_a_thermometer_the_latency_says_when_the_device_is_level(
     tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ def test_a_load_that_fails_ends_the_soak_and_is_told(device: Path, slow: Bench) 
     assert [end.reason for end in of(wire.EndEvent, events)] == ["failed"]
 
 
+@pytest.mark.slow
 def test_a_job_that_goes_on_is_soaked_again_unless_it_worked_just_before(device: Path, bench: Bench) -> None:
     write(device, {"proc/sys/kernel/random/boot_id": "one\n"})
     job = bench.job(["a"], quick(regime="sustained", soak_s=0.3), replicates=1)

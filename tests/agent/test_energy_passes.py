@@ -179,6 +179,7 @@ def test_a_job_that_asks_for_no_energy_makes_no_pass(bench: Bench) -> None:
     assert not made(run(bench, bench.job(["fine"])))
 
 
+@pytest.mark.slow
 def test_a_device_cools_down_before_each_block_of_passes_too(bench: Bench) -> None:
     plan = replace(SHORT, windows=3, scenarios=("closed",))
     events = run(bench, bench.job(["fine"], quick(cooldown_s=0.2), energy=plan))
@@ -186,6 +187,7 @@ def test_a_device_cools_down_before_each_block_of_passes_too(bench: Bench) -> No
     assert waits == [(1, False), (2, False), (1, True), (2, True), (3, True)]
 
 
+@pytest.mark.slow
 def test_where_only_the_controller_has_a_meter_windows_go_without_a_sampler(bench: Bench) -> None:
     job = bench.job(["fine"], energy=replace(SHORT, meters=(), remote=("shelly",)))
     found = passes(run(bench, job))
@@ -195,6 +197,7 @@ def test_where_only_the_controller_has_a_meter_windows_go_without_a_sampler(benc
     assert not (bench.device.workdir / "jobs" / "job" / "sampler.log").exists()
 
 
+@pytest.mark.slow
 def test_the_pace_is_half_of_what_the_slowest_case_does(bench: Bench) -> None:
     job = bench.job(["fine", "slow"], energy=replace(SHORT, rate_hz=None))
     events = run(bench, job)
@@ -215,6 +218,7 @@ def test_a_paced_pace_has_an_upper_end() -> None:
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "status"), [("gaps", "error"), ("raise", "error"), ("hang", "stale")])
 def test_a_sensor_that_goes_away_in_a_window_leaves_gaps_and_no_numbers(bench: Bench, how: str, status: str) -> None:
     meters = (wire.Meter("vanishing", {"after_s": 0.15, "how": how}), wire.Meter("waves", WAVE))
@@ -227,6 +231,7 @@ def test_a_sensor_that_goes_away_in_a_window_leaves_gaps_and_no_numbers(bench: B
     assert how == "hang" or {gap.reason for gap in gone.gaps} == {"it was pulled out"}
 
 
+@pytest.mark.slow
 def test_a_sensor_that_kills_the_sampler_costs_the_passes_and_never_the_latencies(bench: Bench) -> None:
     meters = (wire.Meter("vanishing", {"after_s": 0.05, "how": "die"}),)
     job = bench.job(["fine"], energy=replace(SHORT, meters=meters, windows=3, scenarios=("closed",)))
@@ -249,6 +254,7 @@ def test_a_sampler_that_fails_four_times_in_a_row_ends_all_passes() -> None:
     assert passing.settled(PLAN, known, other)
 
 
+@pytest.mark.slow
 def test_a_case_that_crashes_in_its_passes_fails_there_and_the_others_go_on(bench: Bench) -> None:
     job = bench.job(["wear-out", "fine"], energy=SHORT)
     events = run(bench, job)
@@ -262,6 +268,7 @@ def test_a_case_that_crashes_in_its_passes_fails_there_and_the_others_go_on(benc
     assert reply is not None and not reply.failed  # the latencies stand
 
 
+@pytest.mark.slow
 def test_a_case_that_cannot_keep_up_is_too_slow_at_once_and_says_how_slow(bench: Bench) -> None:
     job = bench.job(["fine"], energy=replace(SHORT, rate_hz=5000.0, windows=2))
     events = run(bench, job)
@@ -271,6 +278,7 @@ def test_a_case_that_cannot_keep_up_is_too_slow_at_once_and_says_how_slow(bench:
     assert {scenario for scenario, _, _ in made(events)} == {"idle", "closed"} and made(events).total() == 4
 
 
+@pytest.mark.slow
 def test_a_throttled_pass_is_made_again_up_to_the_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     root = bench.folder / "root"
     trees.write(root, {**trees.PI, trees.PI_BITS: "50005\n"})
@@ -299,6 +307,7 @@ def test_a_contended_pass_is_made_again_and_foreign_load_alone_is_no_reason() ->
 # --- killed --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_agent_leaves_no_sampler_and_the_job_goes_on_where_it_was(bench: Bench) -> None:
     job = bench.job(["slow"], energy=replace(SHORT, window_s=0.5, rate_hz=None))
     with bench.begin(job) as agent:

@@ -72,6 +72,7 @@ def test_a_runtime_that_cannot_tell_says_so_without_a_process(tmp_path: Path) ->
     assert found["0"].reason == "runtime empty does not tell the operators of what it has loaded"
 
 
+@pytest.mark.slow
 def test_a_profiled_job_has_times_counters_or_their_causes(bench: Bench) -> None:
     job = replace(bench.job(artifacts=("fine", "untimed")), profile=True)
     bench.device.put_job(job)
@@ -86,6 +87,7 @@ def test_a_profiled_job_has_times_counters_or_their_causes(bench: Bench) -> None
     assert walked(bench) == ["fine 1", "untimed 1"]
 
 
+@pytest.mark.slow
 def test_a_job_that_goes_on_does_not_look_again_at_what_its_journal_has(bench: Bench) -> None:
     job = bench.job(artifacts=("fine", "untimed"))
     before = finish(bench, job)
@@ -107,6 +109,7 @@ def test_looking_does_not_count_against_the_budget() -> None:
     assert History([start, event]).spent_ns == 0
 
 
+@pytest.mark.slow
 def test_a_walk_beside_a_neighbour_says_so(bench: Bench) -> None:
     job = bench.job(artifacts=("fine",), protocol=quick(spin_tolerance=0.5, attempts=1, looks=(2,)), replicates=1)
     bench.run(job)

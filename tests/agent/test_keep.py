@@ -133,6 +133,7 @@ def test_a_folder_that_goes_loses_its_name_first(bench: Bench, monkeypatch: pyte
     assert list((root / "envs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_agent_s_start_trims_what_its_job_does_not_need(bench: Bench) -> None:
     old = bench.job(["old"], name="old")
     bench.run(old)
@@ -144,6 +145,7 @@ def test_an_agent_s_start_trims_what_its_job_does_not_need(bench: Bench) -> None
     assert kept(bench) == files_of(job)
 
 
+@pytest.mark.slow
 def test_cleaning_removes_what_a_day_has_not_seen_and_says_how_much(bench: Bench) -> None:
     old, new = bench.job(["o" * 1000], name="old"), bench.job(["n"], name="new")
     bench.run(old)

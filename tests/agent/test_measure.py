@@ -46,6 +46,7 @@ def test_a_slow_network_is_judged_on_fewer_inferences(monkeypatch: pytest.Monkey
     assert steady and latencies == [35_000_000] * 3
 
 
+@pytest.mark.slow
 def test_timing_goes_on_for_its_time_and_its_least_number_of_samples() -> None:
     starts, latencies = measure.time_session(busy(itertools.cycle([1e-4])), quick(timed_s=0.02, max_samples=10_000))
     assert 10 <= len(latencies) <= 200 and starts[-1] + latencies[-1] - starts[0] >= 0.0199e9

@@ -22,6 +22,7 @@ def made(bench: Bench) -> list[str]:
     return (bench.device.workdir / "made").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_every_case_is_prepared_once_before_the_first_block_and_a_session_is_told_its_block(bench: Bench) -> None:
     job = bench.job(artifacts=("a", "b"), protocol=quick(looks=(3,)))
     done = bench.run(job)
@@ -32,6 +33,7 @@ def test_every_case_is_prepared_once_before_the_first_block_and_a_session_is_tol
     assert all(event.effective["block"] == event.block for event in measured)
 
 
+@pytest.mark.slow
 def test_a_case_that_cannot_be_prepared_fails_alone_and_says_so(bench: Bench) -> None:
     job = bench.job(artifacts=("a", "unbuildable"), protocol=quick())
     done = bench.run(job)

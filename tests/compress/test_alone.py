@@ -25,6 +25,7 @@ def files(cli: Cli) -> set[str]:
     return {path.name for path in cli.folder.iterdir()} - {"inventory.yaml"}
 
 
+@pytest.mark.slow
 def test_the_report_tells_groups_costs_and_errors(cli: Cli) -> None:
     done = cli("fold", "tiny", "--remove", "mergeable", "--padding", "moved", "--json")
     assert done.code == 0, done.err
@@ -41,6 +42,7 @@ def test_the_report_tells_groups_costs_and_errors(cli: Cli) -> None:
     assert "depth                            8 -> 5" in text and "fine-tune it" in text and text.isascii()
 
 
+@pytest.mark.slow
 def test_what_is_left_is_named_with_the_reason_and_the_cure(cli: Cli) -> None:
     done = cli("fold", "tiny", "--remove", "layer1.0.relu1")
     assert done.code == 0, done.err
@@ -48,12 +50,14 @@ def test_what_is_left_is_named_with_the_reason_and_the_cure(cli: Cli) -> None:
     assert "pad_first moves the padding to the front" in done.out
 
 
+@pytest.mark.slow
 def test_what_is_merged_although_it_is_not_equal_says_so(cli: Cli) -> None:
     done = cli("fold", "tiny", "--remove", "mergeable", "--policy", "approximate", "--forms", "crop")
     assert done.code == 0, done.err
     assert "NOT EQUAL, off by: " in done.out and "proved" not in done.out
 
 
+@pytest.mark.slow
 def test_program_and_onnx_compute_the_network_that_was_given_for_any_batch(cli: Cli) -> None:
     file = weights(cli.folder)
     done = cli("fold", str(file), "--model", "tiny", "--remove", "all", "--padding", "moved", "--out", "small.onnx")
@@ -71,6 +75,7 @@ def test_program_and_onnx_compute_the_network_that_was_given_for_any_batch(cli: 
     assert np.abs(found - expected).max() / scale < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -228,6 +228,7 @@ def test_a_ladder_of_blocks_folds_exactly_and_is_fine_tuned() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_model_without_blocks_is_refused_before_anything_is_trained() -> None:
     with pytest.raises(UsageError, match="method block-influence removes residual blocks"):
         climb(replace(REQUEST, model="vgg16_bn", task="digits"))

@@ -288,6 +288,7 @@ def test_a_path_that_is_not_called_is_refused_with_the_nearest() -> None:
         channels.cuttable(chain("relu", False, "valid", "", True).double().eval(), example(2, 3, 8, 8), "acts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name"),
     [

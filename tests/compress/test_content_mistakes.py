@@ -81,6 +81,7 @@ def test_the_check_leaves_network_and_random_numbers_as_they_are() -> None:
     assert torch.equal(after, torch.rand(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
@@ -99,6 +100,7 @@ def test_a_tasks_mistake_ends_the_climb_before_anything_is_made(own: Path, file:
     assert not cache.entries()
 
 
+@pytest.mark.slow
 def test_a_methods_mistake_is_told_with_its_place(own: Path) -> None:
     (own / "methods" / "mine.py").write_text(
         "from dataclasses import dataclass\n\nTRAINS = False\n\n@dataclass(frozen=True)\nclass Recipe:\n    pass\n\n"

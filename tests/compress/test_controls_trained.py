@@ -62,6 +62,7 @@ def test_shallow_trains_the_models_own_shallower_network_for_full_depth_and_the_
     assert set(shallow.reasons) == {"setting", "accuracy_removed", "accuracy_moved"}
 
 
+@pytest.mark.slow
 def test_narrow_prunes_the_trained_network_and_spends_the_whole_budget_on_each_width() -> None:
     _, made = climb(replace(NARROW, budget_epochs=2))
     assert [rung.network for rung in made] == ["tiny", "tiny-pruned0.75", "tiny-pruned0.5"]

@@ -66,6 +66,7 @@ def lost(method: LadderRequest) -> list[float]:
     return [by_epochs[rung.epochs] - rung.accuracy_validation for rung in rungs[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_ladder_ends_at_the_last_rung_within_delta_of_continue(place: int) -> None:
     losses = lost(TINY)
@@ -128,6 +129,7 @@ def test_the_control_is_made_once_for_all_that_train_as_long() -> None:
     assert not told.heard("continue: rung 1")
 
 
+@pytest.mark.slow
 def test_epochs_before_the_first_choice_count_for_the_control_too(begins: LadderRequest) -> None:
     outline, rungs = climb(replace(begins, delta=1.0))
     _, control = climb(delta.equal(Means(begins, Told())), again := Told())

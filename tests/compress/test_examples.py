@@ -16,6 +16,7 @@ def make() -> Examples:
     return client.examples("tiny", None, lambda progress: None)
 
 
+@pytest.mark.slow
 def test_examples_are_the_task_s_own_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make()
     data = content.load("task", "tiny").load()

@@ -102,6 +102,7 @@ def test_a_second_climb_trains_nothing_and_starts_no_child(easier: Ladder, monke
     assert (again.cached, told.lines) == (True, [])
 
 
+@pytest.mark.slow
 def test_the_other_entropy_goes_on_from_the_same_trained_network(easier: Ladder) -> None:
     told = Told()
     position = client.climb(replace(EASIER, recipe={"entropy": "position"}), told)
@@ -136,6 +137,7 @@ def test_a_ladder_trained_again_after_the_cache_was_cleaned_has_the_same_variant
     assert [rung.variant.name for rung in again.rungs] == [rung.variant.name for rung in easier.rungs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["rung.json", "program.pt2", "state.pt"])
 def test_a_rung_with_an_unreadable_file_counts_as_absent_and_is_made_again(easier: Ladder, file: str) -> None:
     damaged = Path(easier.rungs[3].variant.program).with_name(file)
@@ -146,6 +148,7 @@ def test_a_rung_with_an_unreadable_file_counts_as_absent_and_is_made_again(easie
     assert not told.heard("rung 2 ")
 
 
+@pytest.mark.slow
 def test_a_ladder_whose_record_is_empty_is_put_together_again_from_its_rungs(easier: Ladder) -> None:
     (record,) = Path(easier.rungs[0].variant.program).parents[2].glob(f"ladder/{keys.ladder(EASIER)}/ladder.json")
     record.write_text("")
@@ -154,6 +157,7 @@ def test_a_ladder_whose_record_is_empty_is_put_together_again_from_its_rungs(eas
     assert not told.heard("rung")
 
 
+@pytest.mark.slow
 def test_ladders_over_other_activations_share_full_depth_and_each_says_what_was_eligible(easier: Ladder) -> None:
     told = Told("rung 1", kill_child)
     everything = replace(EASIER, eligible="all")
@@ -165,6 +169,7 @@ def test_ladders_over_other_activations_share_full_depth_and_each_says_what_was_
     assert counts == [3, 7]
 
 
+@pytest.mark.slow
 def test_a_rung_that_left_the_cache_is_made_again_and_the_rest_kept(easier: Ladder) -> None:
     shutil.rmtree(Path(easier.rungs[2].variant.program).parent)
     told = Told()
@@ -174,6 +179,7 @@ def test_a_rung_that_left_the_cache_is_made_again_and_the_rest_kept(easier: Ladd
     assert not told.heard("rung 1 ")
 
 
+@pytest.mark.slow
 def test_order_removes_the_deepest_first_without_training_and_says_why_accuracy_is_null() -> None:
     told = Told()
     ladder = client.climb(ORDER, told)
@@ -188,6 +194,7 @@ def test_order_removes_the_deepest_first_without_training_and_says_why_accuracy_
     assert ladder.test_examples is None
 
 
+@pytest.mark.slow
 def test_order_follows_what_it_is_told_over_all_activations() -> None:
     told = ["relu", "layer1.0.relu1"]
     ladder = client.climb(replace(ORDER, recipe={"order": told}, eligible="all"), Told())
@@ -198,6 +205,7 @@ def test_order_follows_what_it_is_told_over_all_activations() -> None:
     assert stem.cost.depth == ladder.rungs[0].cost.depth == inner.cost.depth + 1
 
 
+@pytest.mark.slow
 def test_unknown_names_are_refused_with_the_nearest_known_one() -> None:
     def refused(request: LadderRequest) -> str:
         with pytest.raises(UsageError) as caught:
@@ -211,6 +219,7 @@ def test_unknown_names_are_refused_with_the_nearest_known_one() -> None:
     assert 'did you mean "order"?' in refused(replace(ORDER, method="odrer"))
 
 
+@pytest.mark.slow
 def test_controls_are_a_ladder_of_their_own_untrained_and_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     ladder = client.controls("tiny", "tiny", 0, Told())
     assert (ladder.method, ladder.name) == ("control", "controls")
@@ -223,6 +232,7 @@ def test_controls_are_a_ladder_of_their_own_untrained_and_cached(monkeypatch: py
     assert client.controls("tiny", "tiny", 0, Told()).cached
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_ends_the_ladder_at_the_last_good_rung_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

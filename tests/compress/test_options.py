@@ -42,6 +42,7 @@ def listing(scene: Scene) -> Listing:
     return options.find(scene, REQUEST)
 
 
+@pytest.mark.slow
 def test_each_option_alone_in_the_whole_network_costs_what_it_says(
     network: nn.Module, example: Tensor, listing: Listing
 ) -> None:

@@ -151,6 +151,7 @@ def require_as_said(network: nn.Module, example: Tensor, taken: list[Option]) ->
     assert set(activations(shorter)) == set(activations(network)) - set(gone)
 
 
+@pytest.mark.slow
 def test_each_option_costs_what_it_says(network: nn.Module, example: Tensor, listing: Listing) -> None:
     for option in listing.options:
         require_as_said(network, example, [option])
@@ -213,6 +214,7 @@ def test_segments_of_which_functions_get_other_numbers_have_other_signatures() -
     assert found["layers.0..layers.1:plain"] != found["layers.2..layers.3:plain"]
 
 
+@pytest.mark.slow
 def test_a_signature_is_the_same_in_every_process() -> None:
     code = (
         "import torch; from torch import nn; from harness.compress import options as o, scenes; "

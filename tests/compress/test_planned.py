@@ -20,6 +20,7 @@ def asked(*plans: str) -> LadderRequest:
     return replace(PLANNED, recipe={"plans": plans})
 
 
+@pytest.mark.slow
 def test_each_plan_is_a_rung_that_starts_from_the_full_network() -> None:
     outline, made = climb(asked(SMALL, LARGE))
     full, small, large = made
@@ -37,6 +38,7 @@ def test_each_plan_is_a_rung_that_starts_from_the_full_network() -> None:
     assert all(rung.accuracy is not None for rung in made)
 
 
+@pytest.mark.slow
 def test_what_a_plan_does_not_name_stays_apart() -> None:
     """Depth goes by one; a plan of no merge at all would be the full network, and easier would merge all that it opens."""
     _, (_, rung) = climb(asked("layer2.0.conv1..layer2.0.conv2:plain"))
@@ -71,6 +73,7 @@ def test_a_plan_is_trained_as_long_as_a_whole_ladder() -> None:
     assert (budget.begin, budget.rung) == (0, 8)
 
 
+@pytest.mark.slow
 def test_a_step_of_other_methods_leaves_a_rung_to_each_plan() -> None:
     _, made = climb(replace(asked(SMALL, LARGE), step=8))
     assert [rung.choice.chosen for rung in made if rung.choice] == [(SMALL,), (LARGE,)]

@@ -195,6 +195,7 @@ def test_the_full_network_is_that_of_every_ladder_of_its_seed(priced: tuple[Pric
         assert (rung.rung, rung.removed) == (0, 0)
 
 
+@pytest.mark.slow
 def test_an_interrupted_pricing_goes_on_to_the_same_prices(
     priced: tuple[Priced, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -209,6 +210,7 @@ def test_an_interrupted_pricing_goes_on_to_the_same_prices(
     assert not list((cache.root() / LEARNING).glob("*"))
 
 
+@pytest.mark.slow
 def test_a_killed_child_loses_one_training_and_a_whole_look_up_starts_none(
     monkeypatch: pytest.MonkeyPatch, priced: tuple[Priced, ...], tmp_path: Path
 ) -> None:

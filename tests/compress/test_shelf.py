@@ -59,6 +59,7 @@ def test_where_room_is_short_the_weights_in_the_middle_go_first_and_it_is_said(
     assert cache.size_bytes() < whole
 
 
+@pytest.mark.slow
 def test_a_climb_goes_on_after_its_weights_were_dropped_and_makes_again_what_it_must(
     roomy: tuple[Rung, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,6 +208,7 @@ train.fit(train.lay_out(narrow), split, Schedule(2, 0.01), 0, lambda epoch, loss
 """
 
 
+@pytest.mark.slow
 def test_narrow_strided_layers_train_in_two_threads_where_torch_dies_of_them_with_channels_innermost() -> None:
     assert subprocess.run([sys.executable, "-c", NARROW_STRIDED], check=False).returncode == 0
 

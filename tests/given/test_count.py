@@ -57,6 +57,7 @@ def on_graph(path: Path, batch: int = 1) -> count.Counted:
     return count.count(inputs.at_batch(model, batch) or model, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "shape"),
     [

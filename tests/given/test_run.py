@@ -65,6 +65,7 @@ def test_how_far_files_agree_is_told_and_binds_nothing(measured: Cli) -> None:
     assert "Rung 2 (other) computes something else than rung 0 (net)" in found["cause"]
 
 
+@pytest.mark.slow
 def test_a_run_of_files_is_shown_plotted_and_compared(measured: Cli) -> None:
     table = measured("show")
     assert table.code == 0 and "2 other" in table.out and "A/A" in table.out
@@ -130,6 +131,7 @@ def test_a_killed_run_is_finished_from_the_cache_though_its_files_are_gone(cli: 
     assert done.json["status"] == "done" and all(case["status"] == "ok" for case in done.json["cases"])
 
 
+@pytest.mark.slow
 def test_a_network_whose_depth_no_rule_counts_is_measured_and_has_no_figure(cli: Cli) -> None:
     nodes = [helper.make_node("Einsum", ["x", "x"], ["z"], equation="nc,nc->n")]
     onnx_files.write(cli.folder / "sum.onnx", nodes, [("x", TensorProto.FLOAT, ("N", 3))], ["z"], {})
@@ -140,6 +142,7 @@ def test_a_network_whose_depth_no_rule_counts_is_measured_and_has_no_figure(cli:
     assert plotted.code == 1 and "no depth is known, no figure of it: no rule counts Einsum" in plotted.err
 
 
+@pytest.mark.slow
 def test_the_controller_needs_no_torch_for_files(cli: Cli) -> None:
     write(cli.folder)
     code = (

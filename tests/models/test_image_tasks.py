@@ -497,6 +497,7 @@ def test_a_network_learns_from_cifar_s_files_and_its_ladder_says_on_how_many_it_
     assert ladder.rungs[0].accuracy > 0.15  # of ten classes; the first channel tells which
 
 
+@pytest.mark.slow
 def test_data_that_are_not_there_end_the_command_with_one_line_and_the_next_move(
     tmp_path: Path,
 ) -> None:

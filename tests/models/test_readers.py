@@ -85,6 +85,7 @@ def test_every_layer_has_a_gelu_of_its_own_that_can_be_removed(model: ModuleType
     assert not torch.allclose(remove(network, gelus[:1])(x), network(x))
 
 
+@pytest.mark.slow
 def test_the_exported_network_takes_any_batch_and_masks_nothing(model: ModuleType, tmp_path: Path) -> None:
     network = model.build(size=model.TINY, shape=(16,)).eval()
     program.save(network, tokens(model, 16), tmp_path / "program.pt2")
@@ -103,6 +104,7 @@ def test_the_exported_network_takes_any_batch_and_masks_nothing(model: ModuleTyp
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_folding_leaves_one_matrix_where_a_gelu_was(model: ModuleType, tmp_path: Path) -> None:
     network, x = model.build(size=model.TINY, shape=(16,)).eval(), tokens(model, 16)
     names = activations(network)

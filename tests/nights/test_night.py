@@ -156,6 +156,7 @@ WITHOUT_DATA = (
 )
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_which_rows_will_fail_for_want_of_data(cli: Cli) -> None:
     write(cli, more="  " + WITHOUT_DATA.format(cli.folder))
     done = cli("nightly", "--dry-run", "--json")
@@ -279,6 +280,7 @@ def away(cli: Cli) -> str:
     return f"  away: {{profile: host, runtimes: [empty], host: 127.0.0.1, port: {port}, key: {cli.folder / 'key'}}}\n"
 
 
+@pytest.mark.slow
 def test_what_was_fresh_on_a_device_that_cannot_be_reached_is_not_missed(cli: Cli) -> None:
     write(cli, devices=away(cli), rows="[away]")
     devices, found = inventory.nightly(cli.folder / "inventory.yaml")

@@ -85,6 +85,7 @@ def run_pytest(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "harness.pytest_plugin", "-p", "no:anyio", *words)
 
 
+@pytest.mark.slow
 def test_the_examples_on_stored_runs_pass(pytester: pytest.Pytester) -> None:
     made, tails = example_run.run(), {"p99": Tail(41e6, 38e6, 55e6, 56e6)}
     cases = [replace(each, latency_ns=replace(each.latency_ns, tails=tails)) for each in made.cases if each.latency_ns]
@@ -103,6 +104,7 @@ def test_the_example_on_a_fresh_run_passes(
     run_pytest(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_fails_with_the_numbers_and_words_that_name_nothing_with_what_does(
     pytester: pytest.Pytester,
 ) -> None:

@@ -42,6 +42,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
 
 
+@pytest.mark.slow
 def test_what_was_computed_stays_and_raw_samples_go(results: Path) -> None:
     folder = only(results)
     before, shown = files_of(folder), report.to_json(stored.load(folder))
@@ -56,6 +57,7 @@ def test_what_was_computed_stays_and_raw_samples_go(results: Path) -> None:
     assert all(after[name] == before[name] for name in before.keys() & after.keys() - {"run.json"})
 
 
+@pytest.mark.slow
 def test_the_analysis_of_now_has_a_last_look_before_the_samples_go(results: Path) -> None:
     folder = only(results)
     assert store.load(folder).analysis_version < findings.ANALYSIS_VERSION
@@ -94,6 +96,7 @@ def test_medians_and_tails_per_process_are_those_of_the_samples(results: Path) -
     assert not len(frames.samples) and list(frames.samples.columns) == list(samples.columns) and len(frames.state)
 
 
+@pytest.mark.slow
 def test_what_needs_samples_says_that_they_were_thinned(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     retention.thin(results, 30, LATER)
     folder = str(only(results))

@@ -70,6 +70,7 @@ def by_name(listed, plan):
 # --- against all there are -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(networks)
 @settings(max_examples=300)
 def test_no_choice_of_all_there_are_beats_one_of_the_front_and_none_is_missing(listed):

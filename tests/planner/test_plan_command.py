@@ -52,7 +52,8 @@ def test_a_plan_tells_its_front_and_why_and_what_to_do_next(planned: tuple[Cli, 
     assert done.code == 0, done.err
     assert "tiny on local: onnxruntime fp32, 1 thread, batch 1; unfolded " in done.out
     assert "table of 20" in done.out and ", 1 option; options " in done.out
-    assert "undecided" in done.out and "harness calibrate --device local" in done.out
+    words = " ".join(done.out.split())  # whatever is undecided, and wherever lines end
+    assert "undecided" in words and "`harness calibrate --device local`" in words
     stored = json.loads((own(cli) / "plan.json").read_text())
     assert stored["schema"] == 1 and stored["asked"]["forms"] == ["tail"]
     (gain,) = stored["gains"]
@@ -295,6 +296,7 @@ def test_a_dry_run_lists_options_and_what_would_be_measured_and_asks_no_device(c
     assert not (cli.folder / "workdir").exists() and not (cli.folder / "results").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

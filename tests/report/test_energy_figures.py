@@ -297,6 +297,7 @@ def results(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_command_draws_energy_and_power_into_the_runs_folder(cli, results):
     folder = results / "jetson" / RUN.run
     drawn = cli("plot", RUN.run, "--kind", "energy", "--results", str(results), "--json")

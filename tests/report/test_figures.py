@@ -353,6 +353,7 @@ def results(tmp_path_factory, framed):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["roofline", "operators", "distribution", "devices"])
 def test_the_command_draws_each_kind_into_the_runs_folder(cli, results, kind):
     run = example_run.run().run
@@ -362,6 +363,7 @@ def test_the_command_draws_each_kind_into_the_runs_folder(cli, results, kind):
     assert (folder / f"{kind}.png").stat().st_size > 30_000
 
 
+@pytest.mark.slow
 def test_several_runs_are_drawn_device_beside_device_and_other_kinds_refuse_them(cli, results):
     both = (example_run.run().run, "20261120T101501Z-pi00")
     drawn = cli("plot", *both, "--results", str(results), "--json")

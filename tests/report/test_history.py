@@ -135,6 +135,7 @@ def test_nothing_timed_has_no_figure():
         pasts.pasts(cases_of(failed))
 
 
+@pytest.mark.slow
 def test_the_command_draws_what_an_expression_picks_and_refuses_what_does_not_fit(cli, tmp_path):
     results = tmp_path / "results"
     for n in range(3):

@@ -273,6 +273,7 @@ def test_other_suffixes_and_places_that_cannot_be_written_are_refused(tmp_path):
         report.write_page([RUN], tmp_path / "file" / "page.html")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_of_the_runs_that_it_is_given_each_once(tmp_path):
     run = Cli(tmp_path, tmp_path / "cache")
     done = run("report", "--out", "page.html", "--json")

@@ -93,6 +93,7 @@ def error(variant: Variant, session: Any, batch: int, dtype: str = "float32") ->
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("network", [Residual, Depthwise])
 def test_outputs_are_the_network_s_own_and_settings_are_read_back(
@@ -135,6 +136,7 @@ def test_tokens_reach_the_network_as_integers(tmp_path: Path) -> None:
         del session
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="linalg_inv"):
         exported(saved(Only(torch.linalg.inv), tmp_path), "fp32", 1, tmp_path / "artifact")

@@ -116,6 +116,7 @@ def error(found: torch.Tensor, variant: Variant, x: torch.Tensor) -> float:
     return ((found - wanted).abs().max() / wanted.abs().max()).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("name", NETWORKS)
@@ -229,6 +230,7 @@ def test_a_precision_that_it_does_not_have_is_refused(
         runtime.export(variants["residual"], {}, "int8", {"batch": "1"}, tmp_path / "artifact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cpu", "half"), [("cortex-a53", "fp32"), ("cortex-a72", "fp32"), ("cortex-a76", "fp16"), ("cortex-a78ae", "fp16")]
 )

@@ -45,6 +45,7 @@ def read(artifact: Path) -> tuple[dict[str, Any], bytes]:
         return json.loads(archive.read("about.json")), archive.read("network.vmfb")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("capability", "architecture"), [("8.7", "sm_87"), ("8.6", "sm_86"), ("8.9", "sm_89"), ("9.0", "sm_89")]
 )
@@ -85,6 +86,7 @@ def test_another_gpu_than_it_was_made_for_is_refused_with_the_next_move(runtime:
     assert target.WrongTargetError.cause == "wrong-target"
 
 
+@pytest.mark.slow
 def test_without_a_driver_it_says_so(runtime: ModuleType, variant: Variant, tmp_path: Path) -> None:
     try:
         ctypes.CDLL("libcuda.so.1")

@@ -111,6 +111,7 @@ def error(session: Any, variant: Variant, batch: int, seed: int = 1) -> float:
     return float((infer(session, x) - wanted).abs().max() / wanted.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize(("name", "batch", "threads"), [("residual", 1, 1), ("residual", 4, 2), ("depthwise", 1, 2)])
 def test_outputs_are_the_network_s_own_within_the_precision_s_bound_and_settings_are_read_back(
@@ -160,6 +161,7 @@ def test_a_delegate_that_did_not_come_is_an_error_not_a_slower_case(
         runtime.load(str(artifact("residual", "fp32", 1)), {"threads": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", BOUNDS)
 def test_the_same_network_gives_the_same_bytes_with_nothing_of_this_machine(
     precision: str, runtime: ModuleType, artifact: Any, variants: dict[str, Variant], tmp_path: Path, repository: Path

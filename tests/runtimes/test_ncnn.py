@@ -45,6 +45,7 @@ def error(session: Any, variant: Variant, batch: int) -> float:
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("precision", RUNTIME.PRECISIONS)
 @pytest.mark.parametrize("network", ["residual", "depthwise"])

@@ -60,6 +60,7 @@ def error(session: Any, variant: Variant, batch: int) -> float:
     return relative_error(session.fetch(session()), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(("precision", "target"), [(p, target) for p, targets in ARCHES.items() for target in targets])
 def test_a_precision_is_within_its_bound_and_read_back(
@@ -76,6 +77,7 @@ def test_a_precision_is_within_its_bound_and_read_back(
         assert effective["layers_int8"] == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_same_network_gives_the_same_bytes_with_nothing_of_this_machine(
     precision: str, variant: Variant, tmp_path: Path
@@ -109,6 +111,7 @@ def test_a_truncated_artifact_is_refused(variant: Variant, tmp_path: Path) -> No
         runtime.load(str(path), {"threads": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_an_artifact_s_accuracy_is_the_network_s_when_nothing_is_rounded(
     batch: int, network: nn.Module, variant: Variant, tmp_path: Path

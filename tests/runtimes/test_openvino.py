@@ -49,6 +49,7 @@ def error(session: Any, variant: Variant, batch: int) -> float:
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("precision", RUNTIME.PRECISIONS)
 @pytest.mark.parametrize("network", ["residual", "depthwise"])
@@ -79,6 +80,7 @@ def test_float16_is_told_apart_from_arithmetic_in_float16(make: Make, tmp_path: 
     assert capable or effective["arithmetic"] == "f32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", RUNTIME.PRECISIONS)
 def test_the_same_network_gives_the_same_bytes_with_nothing_of_this_machine(
     precision: str, make: Make, tmp_path: Path, repository: Path

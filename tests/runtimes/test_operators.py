@@ -73,6 +73,7 @@ def total(operators: list[wire.Operator]) -> int:
     return sum(each.macs or 0 for each in operators)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["resnet18", "mobilenet_v2"])
 @pytest.mark.parametrize(
     "name",
@@ -91,6 +92,7 @@ def test_multiply_adds_as_executed_are_those_that_the_controller_counts(name: st
     assert all(each.bytes for each in operators if each.macs)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_executes_what_the_controller_counts_and_fills_channels_up_to_whole_blocks(folder: Path) -> None:
     operators, _, macs = told("onnxruntime", "resnet18", folder)
     assert total(operators) == macs  # every width is a whole number of blocks

@@ -134,6 +134,7 @@ def test_another_batch_than_the_artifact_s_is_refused_not_computed(variant: Vari
         infer(session, torch.zeros(2, 3, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_that_is_not_there_is_an_error_that_says_what_is_and_what_gets_it(
     provider: str, variant: Variant, tmp_path: Path

@@ -79,6 +79,7 @@ def export(variant: Variant, tmp_path_factory: pytest.TempPathFactory) -> Callab
 # --- what is exported ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_onnx_has_the_opset_that_the_target_reads_and_the_batch(export: Callable[..., Path]) -> None:
     for target, opset in (({}, 18), ({"tensorrt_opset": "17"}, 17)):
         model = onnx.load(export("fp32", **target), format="protobuf")
@@ -86,6 +87,7 @@ def test_onnx_has_the_opset_that_the_target_reads_and_the_batch(export: Callable
         assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [2, *SHAPE]
 
 
+@pytest.mark.slow
 def test_fp16_is_left_to_the_builder_where_it_chooses_and_written_into_the_network_elsewhere(
     export: Callable[..., Path],
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_version_that_is_too_old_or_none_is_refused(version: str) -> None:
 # --- what an engine is kept under ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_key_changes_with_each_thing_that_an_engine_depends_on(export: Callable[..., Path], tmp_path: Path) -> None:
     network = str(export("fp32"))
     asked = [(network, OPTIONS, 0, MACHINE), (str(export("fp32", tensorrt_opset="17")), OPTIONS, 0, MACHINE)]
@@ -270,6 +273,7 @@ def _keep(folder: str, byte: int) -> None:
         ENGINES.Store(folder).keep("a", engine(50_000, bytes([byte])))
 
 
+@pytest.mark.slow
 def test_two_writers_leave_one_whole_engine(store: Any) -> None:
     artifact = str(store.folder.parent / "artifacts" / "network")
     spawned = multiprocessing.get_context("spawn")  # other tests leave threads behind, with which a fork may hang

@@ -85,6 +85,7 @@ class Attention(nn.Module):
 # --- what compiles -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("network", [Residual, Attention], ids=["convolutions", "attention"])
 def test_a_network_compiles_for_two_gpus_at_every_precision(network: Any, precision: str, export: Export) -> None:
@@ -94,6 +95,7 @@ def test_a_network_compiles_for_two_gpus_at_every_precision(network: Any, precis
     assert told["builder"] == RUNTIME._tensorrt_rtx().__version__
 
 
+@pytest.mark.slow
 def test_a_folded_network_compiles(export: Export) -> None:
     network = models.build("tiny", content.load("task", "tiny"), 0).eval()
     example = program.make_example((3, 16, 16), 0)
@@ -103,6 +105,7 @@ def test_a_folded_network_compiles(export: Export) -> None:
     assert about(export(folded.network))["written"] == "fp32"
 
 
+@pytest.mark.slow
 def test_equal_networks_give_equal_bytes(export: Export) -> None:
     torch.manual_seed(0)
     network = Residual()
@@ -188,6 +191,7 @@ def _stray_constant() -> bytes:
 # --- on the device -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_engine_of_another_version_is_refused_with_the_version_to_install(export: Export) -> None:
     told = about(export(Residual()))
     RUNTIME.require_version(told, RUNTIME._tensorrt_rtx().__version__)
@@ -195,6 +199,7 @@ def test_an_engine_of_another_version_is_refused_with_the_version_to_install(exp
         RUNTIME.require_version(told, "1.6.0")
 
 
+@pytest.mark.slow
 def test_a_damaged_artifact_is_refused(export: Export) -> None:
     artifact = export(Residual())
     artifact.write_bytes(artifact.read_bytes()[:-100])

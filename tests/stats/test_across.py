@@ -41,6 +41,7 @@ def _decided(differences):
     return stats.half_width(differences, PROTOCOL) <= PROTOCOL.half_width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", ["quiet", "calm", "outliers", "one process in 20", "process effects"])
 def test_equal_runs_that_stop_by_the_rule_are_seldom_told_apart(world):
     rng, cases, tries = np.random.default_rng(5), 6, 120

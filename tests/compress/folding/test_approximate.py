@@ -52,6 +52,7 @@ def test_a_crop_is_as_large_as_its_largest_layer_and_keeps_the_outputs_size(padd
     assert (folded.max_error > 0.01) == bool(padding)
 
 
+@pytest.mark.slow
 def test_cropping_a_resnet_has_a_third_of_the_macs_of_merging_it_and_is_far_off() -> None:
     network = model("resnet18", SHAPE)
     example = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))

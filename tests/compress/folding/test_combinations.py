@@ -57,6 +57,7 @@ def _convolutions(chance: random.Random) -> tuple[nn.Sequential, tuple[int, ...]
     return nn.Sequential(*layers[:-1]).double().eval(), shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", SOME_FAST)
 def test_whatever_the_convolutions_folding_keeps_what_they_compute(numbers: range) -> None:
     for number in numbers:
@@ -66,6 +67,7 @@ def test_whatever_the_convolutions_folding_keeps_what_they_compute(numbers: rang
             assert difference(network, folded.network, example) <= 1e-12, (number, forms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", SOME_FAST)
 def test_with_the_padding_moved_every_chain_becomes_one_layer(numbers: range) -> None:
     for number in numbers:

@@ -251,6 +251,7 @@ def test_merging_without_the_proof_is_what_fold_proves(moved: nn.Module, example
     assert (told, fixed_size) == (folded.groups, folded.fixed_size)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.sets(st.sampled_from(activations(model("tiny", (3, 8, 8))))))
 def test_any_removed_activations_leave_a_network_that_folds_exactly(names: set[str]) -> None:

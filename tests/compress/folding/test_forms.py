@@ -82,6 +82,7 @@ def test_a_layer_that_pruning_emptied_does_not_widen_what_it_merges_into(emptied
     assert before is not None and after is not None and after <= before / 2
 
 
+@pytest.mark.slow
 def test_on_2x2_maps_a_resnets_last_blocks_are_dense_operators_and_others_are_left() -> None:
     shape = (3, 32, 32)
     network, example = model("resnet18", shape), torch.randn(2, *shape)
@@ -163,6 +164,7 @@ def test_a_pool_that_is_no_plain_average_is_a_barrier(pool: nn.Module) -> None:
     assert forms(folded) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["ring", "border"])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2)])
 def test_forms_across_padding_are_exact_and_run_in_onnxruntime(form: str, stride: tuple[int, int]) -> None:
@@ -185,6 +187,7 @@ def test_forms_across_padding_say_what_they_cost() -> None:
     assert ring.macs_after > 4 * 4 * 25 * 400 > border.macs_after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "shape"),
     [
@@ -273,6 +276,7 @@ def test_an_opened_block_does_not_draw_in_its_neighbours_at_a_price() -> None:
     assert drawn.macs_after > drawn.macs_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "swin_t"])
 def test_what_nobody_opened_is_merged_on_request_alone_if_it_takes_more_macs(name: str) -> None:
     shape = (3, 32, 32)

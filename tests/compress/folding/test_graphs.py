@@ -148,6 +148,7 @@ def _shortcut(chance: random.Random, channels: int) -> nn.Module | None:
     return chance.choice((None, nn.Conv2d(channels, channels, 1, bias=chance.random() < 0.5)))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from([None, ("ring",), ("border",)]))
 def test_random_graphs_with_shortcuts_fold_to_the_same_affine_map(seed: int, padded: bool, forms: Any) -> None:
@@ -158,6 +159,7 @@ def test_random_graphs_with_shortcuts_fold_to_the_same_affine_map(seed: int, pad
         assert torch.allclose(one, two, rtol=0, atol=1e-11 * max(1.0, float(two.abs().max())))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_with_the_padding_moved_random_graphs_keep_sizes_and_insides_and_become_one_layer(seed: int) -> None:

@@ -66,6 +66,7 @@ def test_a_changed_prediction_is_listed_with_its_margin_and_the_error() -> None:
     assert (flip.example, flip.margin, flip.error) == (1, pytest.approx(0.02), pytest.approx(0.03))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "swin_t"])
 def test_predictions_of_whole_networks_stay_but_for_ties(name: str) -> None:
     shape = (3, 32, 32)

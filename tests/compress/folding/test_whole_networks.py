@@ -37,6 +37,7 @@ def _weighty(made: nn.Module) -> nn.Module:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FROM_TORCHVISION + FROM_TIMM)
 def test_a_network_that_nobody_prepared_folds_exactly(name: str) -> None:
     given, images = network(name), torch.randn(4, 3, 64, 64)
