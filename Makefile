@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOBS   ?= $(shell expr 2 \* $$(nproc))# tests wait for processes of theirs about half of the time
-FEW    ?= $(shell expr 3 \* $$(nproc) / 2)# slow ones mind a crowd
+FEW    ?= $(shell expr 3 \* $$(nproc) / 2)# slow ones, and virtual devices, mind a crowd
 
 .PHONY: chromium faults moto runtimes run test test-slow check format docs bench lab lab-down clean help
 
@@ -43,7 +43,7 @@ AGAIN = || { [ $$? -eq 1 ] && $(BIN)/pytest --last-failed --last-failed-no-failu
 
 test-slow: $(READY)  ## everything, the slow and fault-injecting tests and the lab's included
 	$(BIN)/pytest -n $(FEW) --dist worksteal -m 'not lab' $(AGAIN) -m 'not lab'; }
-	$(BIN)/pytest -n 2 --dist worksteal -m lab $(AGAIN) -m lab; }  # virtual devices share this machine: two tests at a time
+	$(BIN)/pytest -n $(FEW) --dist worksteal -m lab $(AGAIN) -m lab; }
 
 check: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
