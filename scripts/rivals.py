@@ -34,6 +34,7 @@ from harness.inventory import locate
 from harness.planner import rivals, stored
 from harness.records import LadderRequest, Run, Summary
 from harness.records.planned import FoldingPlan, Planned
+from harness.report import rows
 from harness.report.text import digits, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,7 +206,7 @@ def write(folder: Path, run: Run, sets: Mapping[str, tuple[str, ...]]) -> None:
     found = entrants(run, sets)
     report.draw_accuracy([run], folder / "accuracy.png")
     parts = [f"# A plan and its rivals: {run.plan.ladders[0].model} on {run.device}", *_wins(run), *as_fast(found, run)]
-    parts += ["![accuracy against latency](accuracy.png)", table(found, run)]
+    parts += ["![accuracy against latency](accuracy.png)", table(found, run), *rows.trust(run)]
     store.write(folder / "table.md", ("\n\n".join(parts) + "\n").encode(), _ELSEWHERE)
     print(f"{folder / 'table.md'}")
 
@@ -219,8 +220,8 @@ def entrants(run: Run, sets: Mapping[str, tuple[str, ...]]) -> list[Entrant]:
         for rung in ladder.rungs
         if rung.choice is not None and rung.choice.chosen
     }
-    rows = [row for row in run.cases if row.rung or row.ladder == run.cases[0].ladder]
-    return [Entrant(chosen.get((row.ladder, row.rung), _called(row)), row) for row in rows]
+    shown = [row for row in run.cases if row.rung or row.ladder == run.cases[0].ladder]
+    return [Entrant(chosen.get((row.ladder, row.rung), _called(row)), row) for row in shown]
 
 
 def _called(row: Summary) -> str:

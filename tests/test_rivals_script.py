@@ -203,6 +203,7 @@ def test_the_whole_way_on_the_tiny_network(cli: Cli) -> None:
     table = (cli.folder / "out" / "tiny" / "table.md").read_text()
     names = {line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()}
     assert {"unfolded", "tiny-pruned0.5", "tiny-shallow", "continue 1"} <= names
+    assert "Verdict of the run: " in table.splitlines()[-1]
     assert (cli.folder / "out" / "tiny" / "accuracy.png").is_file()
     runs = list((cli.folder / "out" / "tiny").glob("*/*/run.json"))
     assert carried().returncode == 0 and list((cli.folder / "out" / "tiny").glob("*/*/run.json")) == runs
